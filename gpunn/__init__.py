@@ -1,0 +1,50 @@
+"""gpunn trains multi-layer perceptrons on the full MNIST as fast as the machine allows."""
+
+from pathlib import Path as _Path
+
+# A bare checkout keeps the kernels in a folder beside this one; an installation puts them inside it.
+_checkout = _Path(__file__).resolve().parent.parent
+if not (_checkout / "gpunn" / "kernels").exists() and (_checkout / "kernels" / "__init__.py").exists():
+    __path__.append(str(_checkout))
+
+from gpunn.backends import Backend, DeviceStatus, devices, get_backend
+from gpunn.datasets import Dataset, Split, load_mnist
+from gpunn.errors import (
+    ConfigurationError,
+    DataError,
+    DeviceError,
+    DivergenceError,
+    GpunnError,
+    ModelFileError,
+    OutputError,
+)
+from gpunn.evaluation import Evaluation, evaluate
+from gpunn.history import Epoch, History
+from gpunn.network import MLP
+from gpunn.training import train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLP",
+    "Backend",
+    "ConfigurationError",
+    "DataError",
+    "Dataset",
+    "DeviceError",
+    "DeviceStatus",
+    "DivergenceError",
+    "Epoch",
+    "Evaluation",
+    "GpunnError",
+    "History",
+    "ModelFileError",
+    "OutputError",
+    "Split",
+    "__version__",
+    "devices",
+    "evaluate",
+    "get_backend",
+    "load_mnist",
+    "train",
+]

@@ -1,0 +1,76 @@
+"""Devices and the array libraries that compute on them."""
+
+import logging
+import re
+from dataclasses import dataclass, field
+
+from gpunn.backends.base import Backend
+from gpunn.backends.cpu import CpuBackend
+from gpunn.errors import ConfigurationError, DeviceError
+
+__all__ = ["Backend", "DeviceStatus", "devices", "get_backend"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """A device: whether it can be used, what it is (`Backend.describe`), and otherwise why not."""
+
+    name: str
+    usable: bool
+    description: dict[str, str] = field(default_factory=dict)
+    reason: str | None = None
+
+
+def get_backend(device: str | Backend = "auto") -> Backend:
+    """Return the backend of `device`: "cpu", "cuda" (the first GPU), "cuda:N", or "auto".
+
+    "auto" takes the first GPU where it can be used and the CPU otherwise, and logs which and why. A backend is
+    returned as it is. Raises `ConfigurationError` for another name, and `DeviceError` with the cause where a GPU was
+    asked for and can't be used.
+    """
+    if isinstance(device, Backend):
+        return device
+    if device == "cpu":
+        return CpuBackend()
+    if device == "auto":
+        try:
+            backend = _cuda(0)
+        except DeviceError as error:
+            logger.info("device auto: cpu, as there is no usable GPU (%s)", error)
+            return CpuBackend()
+        logger.info("device auto: %s, %s", backend.name, backend.describe()["name"])
+        return backend
+    match = re.fullmatch(r"cuda(?::([0-9]{1,4}))?", device) if isinstance(device, str) else None
+    if match is None:
+        raise ConfigurationError(f"found the device {device!r}, expected auto, cpu, cuda or cuda:N")
+    try:
+        return _cuda(int(match[1] or 0))
+    except DeviceError as error:
+        raise DeviceError(f"{error}; use --device cpu, or auto, to train without") from error.__cause__
+
+
+def devices() -> list[DeviceStatus]:
+    """Return the status of the CPU and of every GPU; of CUDA as a whole where it can't be used at all."""
+    from gpunn.backends.cuda import n_cuda_devices
+
+    found = [DeviceStatus("cpu", usable=True, description=CpuBackend().describe())]
+    try:
+        count = n_cuda_devices()
+    except DeviceError as error:
+        return [*found, DeviceStatus("cuda", usable=False, reason=str(error))]
+    for index in range(count):
+        try:
+            backend = _cuda(index)
+        except DeviceError as error:
+            found.append(DeviceStatus(f"cuda:{index}", usable=False, reason=str(error)))
+        else:
+            found.append(DeviceStatus(backend.name, usable=True, description=backend.describe()))
+    return found
+
+
+def _cuda(index: int) -> Backend:
+    from gpunn.backends.cuda import cuda_backend
+
+    return cuda_backend(index)

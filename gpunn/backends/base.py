@@ -1,0 +1,63 @@
+"""The contract of a backend: where arrays live and which library computes with them."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.equations import Array
+
+
+class Backend(ABC):
+    """A device and its array library. Passed explicitly to whatever computes; there is no current backend."""
+
+    name: str
+    """The device as `--device` spells it: "cpu", "cuda:0"."""
+
+    @property
+    @abstractmethod
+    def xp(self) -> Any:
+        """The array namespace: `numpy` or `cupy`."""
+
+    @abstractmethod
+    def asarray(self, array: NDArray[Any]) -> Array:
+        """Return host `array` on the device, same shape and dtype; on the CPU it is not copied."""
+
+    @abstractmethod
+    def to_host(self, array: Array) -> NDArray[Any]:
+        """Return device `array` on the host, same shape and dtype; on the CPU it is not copied."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until the device has done everything that was asked of it."""
+
+    @abstractmethod
+    def activate(self) -> AbstractContextManager[None]:
+        """Compute inside `with backend.activate():`; it selects the device and turns its failures into errors.
+
+        The block raises `DeviceError` where the device runs out of memory.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """Return the device's name, its properties and the versions of its libraries, in the order to show them."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+def self_test(backend: Backend) -> str | None:
+    """Do what training does, on a small scale: move, multiply, run an elementwise function, compare.
+
+    Returns what went wrong, or None. `backend` must be active.
+    """
+    xp = backend.xp
+    host = np.linspace(-1, 1, 64 * 48, dtype=np.float32).reshape(64, 48)
+    expected = np.exp(host @ host.T)
+    on_device = backend.asarray(host)
+    found = backend.to_host(xp.exp(on_device @ on_device.T))
+    if not np.allclose(found, expected, rtol=1e-4):
+        return "a matrix product and an exponential came out wrong"
+    return None

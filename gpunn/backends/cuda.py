@@ -1,0 +1,134 @@
+"""CUDA GPUs: CuPy arrays in device memory. Nothing here runs, and CuPy isn't imported, until a GPU is asked for."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+from numpy.typing import NDArray
+
+from gpunn.backends.base import Backend, self_test
+from gpunn.equations import Array
+from gpunn.errors import DeviceError
+
+
+@final
+class CudaBackend(Backend):
+    """Computes with CuPy on the GPU of the given index, which must be usable: see `cuda_backend`."""
+
+    def __init__(self, cupy: Any, index: int) -> None:
+        self.name = f"cuda:{index}"
+        self._cupy = cupy
+        self._device = cupy.cuda.Device(index)
+
+    @property
+    def xp(self) -> Any:
+        return self._cupy
+
+    def asarray(self, array: NDArray[Any]) -> Array:
+        return self._cupy.asarray(array)
+
+    def to_host(self, array: Array) -> NDArray[Any]:
+        host: NDArray[Any] = self._cupy.asnumpy(array)
+        return host
+
+    def synchronize(self) -> None:
+        self._device.synchronize()
+
+    @contextmanager
+    def activate(self) -> Iterator[None]:
+        try:
+            with self._device:
+                yield
+        except self._cupy.cuda.memory.OutOfMemoryError as error:
+            raise DeviceError(
+                f"{self.name} is out of memory ({_one_line(error)}): choose a smaller batch, or --device cpu"
+            ) from error
+
+    def describe(self) -> dict[str, str]:
+        runtime = self._cupy.cuda.runtime
+        properties = runtime.getDeviceProperties(self._device.id)
+        return {
+            "name": properties["name"].decode(),
+            "compute capability": f"{properties['major']}.{properties['minor']}",
+            "memory": f"{properties['totalGlobalMem'] / 2**30:.0f} GiB",
+            "driver": _cuda_version(runtime.driverGetVersion()),
+            "runtime": _cuda_version(runtime.runtimeGetVersion()),
+            "cupy": self._cupy.__version__,
+        }
+
+
+def cuda_backend(index: int) -> CudaBackend:
+    """Return the backend of GPU `index`; raises `DeviceError` with the cause where it can't be used.
+
+    Whether it can is found out once a process, by using it.
+    """
+    backend = _tried(index)
+    if isinstance(backend, DeviceError):
+        raise DeviceError(str(backend)) from backend.__cause__
+    return backend
+
+
+def n_cuda_devices() -> int:
+    """Return how many GPUs there are; raises `DeviceError` with the cause where none can be used."""
+    return _count(_import_cupy())
+
+
+@functools.cache
+def _tried(index: int) -> CudaBackend | DeviceError:
+    name = f"cuda:{index}"
+    try:
+        cupy = _import_cupy()
+        count = _count(cupy)
+        if index >= count:
+            there = "cuda:0 is" if count == 1 else f"cuda:0 to cuda:{count - 1} are"
+            return DeviceError(f"there is no {name}: only {there} there")
+        backend = CudaBackend(cupy, index)
+        with backend.activate():
+            fault = self_test(backend)
+    except DeviceError as error:
+        return error
+    except Exception as error:  # whatever a half-installed CUDA raises is a reason not to use it
+        return _unusable(name, error)
+    return DeviceError(f"{name} can't be used: {fault}") if fault else backend
+
+
+@functools.cache
+def _import_cupy() -> Any:
+    try:
+        import cupy
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            raise DeviceError(
+                'CuPy is not installed (pip install "gpunn[cuda13]", or gpunn[cuda12] for older drivers)'
+            ) from error
+        raise _unusable("CUDA", error) from error
+    return cupy
+
+
+def _count(cupy: Any) -> int:
+    runtime = cupy.cuda.runtime
+    try:
+        if runtime.driverGetVersion() == 0:
+            raise DeviceError("CuPy is installed, but no NVIDIA driver")
+        count: int = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        raise _unusable("CUDA", error) from error
+    if count == 0:
+        raise DeviceError("CuPy and an NVIDIA driver are installed, but no GPU is visible")
+    return count
+
+
+def _unusable(name: str, error: Exception) -> DeviceError:
+    fault = DeviceError(f"{name} can't be used: {type(error).__name__}: {_one_line(error)}")
+    fault.__cause__ = error
+    return fault
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _cuda_version(number: int) -> str:
+    """Turn CUDA's 12040 into 12.4."""
+    return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,0 +1,104 @@
+"""`gpunn evaluate`, `gpunn predict` and `gpunn devices`: they look, and change nothing."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+
+import gpunn.backends
+from gpunn import evaluation
+from gpunn.backends import get_backend
+from gpunn.cli import options
+from gpunn.datasets import load_mnist
+from gpunn.errors import DataError
+from gpunn.evaluation import Evaluation
+from gpunn.network import MLP
+
+WIDEST_TABLE = 20
+"""Confusion matrices of more classes than this don't fit a terminal's lines."""
+
+model = click.argument("model", type=click.Path(path_type=Path))
+
+
+@click.command()
+@model
+@options.device
+@options.data_dir
+@options.as_json
+def evaluate(model: Path, device: str, data_dir: Path | None, as_json: bool) -> None:
+    """Measure the network in the file MODEL on the test images: loss, accuracy, confusion matrix."""
+    net = MLP.load(model)
+    test = load_mnist(data_dir, n_classes=net.sizes[-1]).test
+    result = evaluation.evaluate(net, test, device=device)
+    if as_json:
+        click.echo(json.dumps({"model": str(model), "sizes": net.sizes, "n_images": len(test), **result.to_dict()}))
+        return
+    click.echo(f"{model}: {'-'.join(map(str, net.sizes))} on {len(test):,} test images")
+    click.echo(f"loss {result.loss:.5f}   test accuracy {result.accuracy:.2%}")
+    for line in _confusion_table(result):
+        click.echo(line)
+
+
+@click.command()
+@model
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+@options.as_json
+def predict(model: Path, images: tuple[Path, ...], as_json: bool) -> None:
+    """Say which digit each IMAGE shows, by the network in the file MODEL.
+
+    An image is a PNG, a JPEG or a NumPy file (.npy) with one digit, of any size, dark on light or light on dark.
+    """
+    from gpunn.pictures import FIELD, read_digit
+
+    net = MLP.load(model)
+    if net.sizes[0] != FIELD * FIELD:
+        raise DataError(
+            f"{model} takes {net.sizes[0]} pixels, pictures are prepared as {FIELD} x {FIELD} = {FIELD * FIELD}: "
+            "expected a network for MNIST"
+        )
+    shares = net.predict_proba(np.stack([read_digit(image) for image in images]))
+    if as_json:
+        rows = [
+            {"image": str(image), "class": int(row.argmax()), "probabilities": row.tolist()}
+            for image, row in zip(images, shares, strict=True)
+        ]
+        click.echo(json.dumps(rows))
+        return
+    for image, row in zip(images, shares, strict=True):
+        best, second = (int(label) for label in np.argsort(-row, kind="stable")[:2])
+        click.echo(f"{image}: {best} ({row[best]:.0%}; next {second}, {row[second]:.0%})")
+
+
+@click.command()
+@options.as_json
+def devices(as_json: bool) -> None:
+    """Show which devices are there, which can be used, and why others can't."""
+    found = gpunn.backends.devices()
+    auto = get_backend("auto").name
+    if as_json:
+        rows = [{"device": d.name, "usable": d.usable, "description": d.description, "reason": d.reason} for d in found]
+        click.echo(json.dumps({"auto": auto, "devices": rows}))
+        return
+    for status in found:
+        if status.usable:
+            what = ", ".join(value if key == "name" else f"{key} {value}" for key, value in status.description.items())
+            click.echo(f"{status.name:8}usable: {what}")
+        else:
+            click.echo(f"{status.name:8}not usable: {status.reason}")
+    click.echo(f"auto    takes {auto}")
+
+
+def _confusion_table(result: Evaluation) -> Iterator[str]:
+    n_classes = len(result.confusion)
+    if n_classes > WIDEST_TABLE:
+        yield f"(the confusion matrix of {n_classes} classes is in --json)"
+        return
+    width = max(5, len(str(result.confusion.max())) + 1)
+    yield ""
+    yield f"{'label':8}{'taken for':{width * n_classes}}{'found':>8}"
+    yield " " * 8 + "".join(f"{label:{width}}" for label in range(n_classes))
+    for label, row in enumerate(result.confusion):
+        found = f"{row[label] / row.sum():.1%}" if row.sum() else "-"
+        yield f"{label:<8}" + "".join(f"{count:{width}}" for count in row) + f"{found:>8}"

@@ -1,0 +1,122 @@
+"""`gpunn train`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from gpunn import training
+from gpunn.cli import options
+from gpunn.cli.progress import TrainingProgress
+from gpunn.datasets import load_mnist
+from gpunn.files import check_writable
+from gpunn.history import History
+from gpunn.network import MLP
+
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended, by the shells' convention."""
+
+
+@click.command()
+@click.option(
+    "--hidden",
+    type=options.LayerSizes(),
+    default="16",
+    show_default=True,
+    help="Sizes of the hidden layers, such as 16 or 100,50.",
+)
+@click.option("--epochs", type=int, default=15, show_default=True, help="How often to see every image.")
+@click.option("--batch-size", type=int, default=32, show_default=True, help="Images a step.")
+@click.option("--learning-rate", type=float, default=1.0, show_default=True, help="Step size, eta.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the weights and the order of the images.")
+@options.device
+@click.option("--engine", default="auto", show_default=True, metavar="auto|plain", help="How to run an epoch.")
+@options.data_dir
+@click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True, help="Classes in the data set.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default="model.safetensors",
+    show_default=True,
+    help="The model file to write.",
+)
+@options.as_json
+def train(
+    hidden: list[int],
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    device: str,
+    engine: str,
+    data_dir: Path | None,
+    classes: int,
+    output: Path,
+    as_json: bool,
+) -> int:
+    """Train a network on all training images and write it to a model file.
+
+    Ctrl-C ends the run and keeps the network as it was after the last finished epoch.
+    """
+    check_writable(output)
+    dataset = load_mnist(data_dir, n_classes=classes)
+    net = MLP([dataset.train.images.shape[1], *hidden, classes], seed=seed)
+
+    # With --json the standard output belongs to the document.
+    console = Console(stderr=as_json)
+    history: History | None = None
+    interrupted = False
+    with TrainingProgress(console, epochs) as progress:
+
+        def on_epoch(so_far: History) -> None:
+            nonlocal history
+            history = so_far
+            progress.show_epoch(so_far.epochs[-1])
+
+        try:
+            training.train(
+                net,
+                dataset.train,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                test=dataset.test,
+                device=device,
+                engine=engine,
+                seed=seed,
+                on_epoch=on_epoch,
+            )
+        except KeyboardInterrupt:
+            interrupted = True
+    if history is None:
+        click.echo(f"gpunn: interrupted before the first epoch was finished: {output} is not written", err=True)
+        return INTERRUPTED
+    net.save(output)
+    if as_json:
+        click.echo(json.dumps(_document(net, history, output, interrupted)))
+    else:
+        click.echo(_summary(net, history, output, interrupted))
+    return INTERRUPTED if interrupted else 0
+
+
+def _summary(net: MLP, history: History, output: Path, interrupted: bool) -> str:
+    count = len(history.epochs)
+    seconds = sum(epoch.seconds for epoch in history.epochs)
+    return (
+        f"{'interrupted: ' if interrupted else ''}{'-'.join(map(str, net.sizes))} on {history.device}, "
+        f"engine {history.engine}: {count} epoch{'s' * (count != 1)} in {seconds:.1f} s, "
+        f"test accuracy {history.accuracies[-1]:.2%}; written to {output}"
+    )
+
+
+def _document(net: MLP, history: History, output: Path, interrupted: bool) -> dict[str, Any]:
+    return {
+        "model": str(output),
+        "sizes": net.sizes,
+        "n_parameters": net.n_parameters,
+        "interrupted": interrupted,
+        **history.to_dict(),
+        "test_accuracy": history.accuracies[-1],
+    }

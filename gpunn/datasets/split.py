@@ -1,0 +1,67 @@
+"""What a data set is here: images and labels, to train on and to test on."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels: `images` (n, n_pixels) uint8 grey levels, row by row; `labels` (n,) uint8.
+
+    `len(split)` is n; `split[:1000]`, or any other index of rows, is a smaller `Split`. Raises `DataError` where
+    the arrays don't fit together.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        for name, array, ndim in (("images", self.images, 2), ("labels", self.labels, 1)):
+            if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != ndim:
+                found = (
+                    f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+                )
+                shape = "(n, n_pixels)" if ndim == 2 else "(n,)"
+                raise DataError(f"found {name} as {found}, expected a NumPy array of uint8 and shape {shape}")
+        if len(self.images) != len(self.labels):
+            raise DataError(
+                f"found {len(self.labels)} labels for {len(self.images)} images, expected one label an image"
+            )
+        if self.images.size == 0:
+            raise DataError(f"found images of shape {self.images.shape}, expected one image and one pixel at least")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> "Split":
+        return Split(self.images[rows], self.labels[rows])
+
+    def check_fits(self, sizes: tuple[int, ...]) -> None:
+        """Raise `DataError` where a network of layer `sizes` can't take these images or name these classes."""
+        if self.images.shape[1] != sizes[0]:
+            raise DataError(
+                f"found images of {self.images.shape[1]} pixels, the network expects {sizes[0]}: "
+                "use the data it was made for, or a network with as many inputs as pixels"
+            )
+        self.check_labels(sizes[-1])
+
+    def check_labels(self, n_classes: int) -> None:
+        """Raise `DataError` where a label is not one of 0 to `n_classes` - 1."""
+        highest = int(self.labels.max())
+        if highest >= n_classes:
+            raise DataError(
+                f"found the label {highest}, expected 0 to {n_classes - 1} for {n_classes} classes: "
+                "mend the labels, or use a network with more outputs"
+            )
+
+
+class Dataset(NamedTuple):
+    """A data set in two splits."""
+
+    train: Split
+    test: Split

@@ -1,0 +1,48 @@
+"""The `plain` engine: array operations only, line for line the equations of `gpunn.equations`."""
+
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.backends import Backend
+from gpunn.engines.base import Engine, Parameters, Recipe
+from gpunn.equations import Array, backpropagate, scale
+
+
+@final
+class PlainEngine(Engine):
+    """Reads best, takes float32 and float64, and is what the other engines are held to."""
+
+    name = "plain"
+
+    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
+        self._backend = backend
+        self._weights = [backend.xp.array(W) for W in start.weights]
+        self._biases = [backend.xp.array(b) for b in start.biases]
+        self._images = images
+        self._labels = labels
+        self._recipe = recipe
+        self._one_hot = backend.xp.eye(len(self._biases[-1]), dtype=self._biases[-1].dtype)
+
+    def run_epoch(self, order: NDArray[Any]) -> float:
+        xp, eta = self._backend.xp, self._recipe.learning_rate
+        dtype = self._one_hot.dtype
+        order = self._backend.asarray(order)
+        # Kept on the device, so that no batch waits for the one before to be read back.
+        total = xp.zeros((), np.float64)
+        # Whether the numbers stay finite is checked where the epoch ends, not at every operation.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for first in range(0, len(order), self._recipe.batch_size):
+                batch = order[first : first + self._recipe.batch_size]
+                X = scale(xp.take(self._images, batch, axis=0), dtype)
+                Y = self._one_hot[self._labels[batch]]
+                loss, dW, db = backpropagate(xp, self._weights, self._biases, X, Y)
+                for layer in range(len(dW)):
+                    self._weights[layer] -= eta * dW[layer]
+                    self._biases[layer] -= eta * db[layer]
+                total += len(batch) * loss
+        return float(total) / len(order)
+
+    def parameters(self) -> Parameters:
+        return Parameters(self._weights, self._biases)

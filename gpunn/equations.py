@@ -1,0 +1,69 @@
+r"""The equations of a multi-layer perceptron, for the arrays of any namespace `xp` (NumPy, CuPy).
+
+    z^l = W^l a^(l-1) + b^l                               forward
+    a^l = sigma(z^l),  sigma(z) = 1 / (1 + exp(-z))
+    C   = mean over the batch of sum_j (a^L_j - y_j)^2    the loss
+    delta^L = 2 (a^L - y) * sigma'(z^L)                   backward, with sigma'(z) = a (1 - a)
+    delta^l = (W^(l+1)^T delta^(l+1)) * sigma'(z^l)
+    dC/dW^l = delta^l (a^(l-1))^T,   dC/db^l = delta^l    averaged over the batch
+
+A batch of m examples is row-major, `X` of shape (m, n_0), so column vectors of the formulas are rows here and
+`W a` reads `A @ W.T`. Source: M. Nielsen, "Neural Networks and Deep Learning", chapter 2, equations BP1 to BP4.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Array = Any
+"""An array of `xp`: `numpy.ndarray` or `cupy.ndarray`."""
+
+
+def sigmoid(xp: Any, z: Array) -> Array:
+    """sigma(z) = 1 / (1 + exp(-z)), elementwise, in the dtype of `z`; NaN stays NaN.
+
+    Far below zero exp(-z) overflows to infinity and the result is 0, as it should be, without a warning.
+    """
+    with np.errstate(over="ignore"):
+        return 1 / (1 + xp.exp(-z))
+
+
+def scale(images: Array, dtype: np.typing.DTypeLike) -> Array:
+    """Turn grey levels (m, n_0), uint8, into activations in [0, 1] of `dtype`, the same shape."""
+    X = images.astype(dtype)
+    X /= 255
+    return X
+
+
+def forward(xp: Any, weights: Sequence[Array], biases: Sequence[Array], X: Array) -> list[Array]:
+    """Return the activations of every layer, a^0 = `X` (m, n_0) to a^L (m, n_L)."""
+    A = [X]
+    for W, b in zip(weights, biases, strict=True):
+        A.append(sigmoid(xp, A[-1] @ W.T + b))
+    return A
+
+
+def loss(xp: Any, output: Array, Y: Array) -> Array:
+    """C, the squared error of `output` (m, n_L) against one-hot `Y` (m, n_L): a zero-dimensional array."""
+    error = output - Y
+    return xp.vdot(error, error) / len(output)
+
+
+def backpropagate(
+    xp: Any, weights: Sequence[Array], biases: Sequence[Array], X: Array, Y: Array
+) -> tuple[Array, list[Array], list[Array]]:
+    """Return the loss of the batch and its gradients, shaped like `weights` and `biases`.
+
+    `X` (m, n_0) are inputs, `Y` (m, n_L) one-hot targets, all of one floating dtype. Nothing is changed in place.
+    """
+    A = forward(xp, weights, biases, X)
+    # The average over the batch enters here, once, instead of into every gradient.
+    delta = 2 / len(X) * (A[-1] - Y) * A[-1] * (1 - A[-1])
+    dW, db = [], []
+    for layer in reversed(range(len(weights))):
+        dW.append(delta.T @ A[layer])
+        db.append(delta.sum(axis=0))
+        if layer > 0:
+            delta = (delta @ weights[layer]) * A[layer] * (1 - A[layer])
+    return loss(xp, A[-1], Y), dW[::-1], db[::-1]

@@ -1,0 +1,67 @@
+"""How good a network is on images it is shown."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.backends import Backend, get_backend
+from gpunn.datasets.split import Split
+from gpunn.engines.base import Parameters
+from gpunn.equations import Array, forward, loss, scale
+from gpunn.network import MLP
+
+CHUNK = 8192
+"""Images evaluated at a time: enough to fill a GPU, and 25 MB as float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The mean `loss`, and `confusion` (n_classes, n_classes): row i counts what images of class i were taken for."""
+
+    loss: float
+    confusion: NDArray[np.int64]
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images whose class was found, 0 to 1."""
+        return float(np.trace(self.confusion) / self.confusion.sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the evaluation as JSON's types."""
+        return {"loss": self.loss, "accuracy": self.accuracy, "confusion": self.confusion.tolist()}
+
+
+def evaluate(net: MLP, split: Split, *, device: str | Backend = "auto") -> Evaluation:
+    """Return loss, accuracy and confusion matrix of `net` on `split`, computed on `device`.
+
+    Raises `DataError` where images or labels don't fit the network, and what `get_backend` raises.
+    """
+    net.check()
+    split.check_fits(net.sizes)
+    backend = get_backend(device)
+    with backend.activate():
+        on_device = Parameters([backend.asarray(W) for W in net.weights], [backend.asarray(b) for b in net.biases])
+        return evaluate_on_device(backend, on_device, backend.asarray(split.images), backend.asarray(split.labels))
+
+
+def evaluate_on_device(backend: Backend, parameters: Parameters, images: Array, labels: Array) -> Evaluation:
+    """Do what `evaluate` does with everything already on the device of `backend`, which is active.
+
+    `images` (n, n_0) and `labels` (n,) are uint8 and fit the parameters.
+    """
+    xp = backend.xp
+    n_classes = len(parameters.biases[-1])
+    one_hot = xp.eye(n_classes, dtype=parameters.biases[-1].dtype)
+    total = xp.zeros((), np.float64)
+    counts = xp.zeros(n_classes * n_classes, np.int64)
+    for first in range(0, len(labels), CHUNK):
+        rows = slice(first, first + CHUNK)
+        X = scale(images[rows], one_hot.dtype)
+        output = forward(xp, parameters.weights, parameters.biases, X)[-1]
+        total += len(X) * loss(xp, output, one_hot[labels[rows]])
+        cell = labels[rows].astype(np.int64) * n_classes + output.argmax(axis=1)
+        counts += xp.bincount(cell, minlength=n_classes * n_classes)
+    confusion = backend.to_host(counts).reshape(n_classes, n_classes)
+    return Evaluation(float(total) / len(labels), confusion)

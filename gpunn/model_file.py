@@ -1,0 +1,130 @@
+"""Model files: safetensors, with what the arrays mean in the metadata.
+
+A file holds `weights.0`, `biases.0`, `weights.1`, ... (counted from the input, shapes and dtype as in `MLP`) and
+
+    format       "gpunn"
+    version      the version of this layout, now "1"
+    sizes        the layer sizes as JSON, "[784, 16, 10]"
+    activation   "sigmoid"
+"""
+
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.errors import ModelFileError
+from gpunn.files import write_whole
+
+if TYPE_CHECKING:
+    from safetensors import safe_open
+
+VERSION = 1
+ACTIVATIONS = ("sigmoid",)
+DTYPES = {"F32": np.float32, "F64": np.float64}
+
+
+class Model(NamedTuple):
+    """What a model file holds."""
+
+    weights: list[NDArray[Any]]
+    biases: list[NDArray[Any]]
+    activation: str
+
+
+def write_model(path: str | os.PathLike[str], model: Model) -> None:
+    """Write `model` to `path`, whole or not at all; raises `ModelFileError`."""
+    from safetensors.numpy import save
+
+    tensors = {}
+    for layer, (W, b) in enumerate(zip(model.weights, model.biases, strict=True)):
+        # safetensors writes wrong data for arrays that aren't C-contiguous.
+        tensors[f"weights.{layer}"] = np.ascontiguousarray(W)
+        tensors[f"biases.{layer}"] = np.ascontiguousarray(b)
+    sizes = [model.weights[0].shape[1], *(len(b) for b in model.biases)]
+    metadata = {
+        "format": "gpunn",
+        "version": str(VERSION),
+        "sizes": json.dumps(sizes),
+        "activation": model.activation,
+    }
+    write_whole(path, save(tensors, metadata))
+
+
+def read_model(path: str | os.PathLike[str]) -> Model:
+    """Read the model file at `path`; raises `ModelFileError` that names what is wrong with it."""
+    from safetensors import SafetensorError, safe_open
+
+    name = os.fspath(path)
+    if not Path(path).exists():
+        raise ModelFileError(f"there is no model file {name}: train one with `gpunn train --output {name}`")
+    if not Path(path).is_file():
+        raise ModelFileError(f"{name} is not a file: expected a model file written by `gpunn train`")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return _checked(name, file)
+    except SafetensorError as error:
+        raise ModelFileError(f"{name} is not a whole safetensors file ({error}): train or copy it again") from error
+    except OSError as error:
+        raise ModelFileError(f"cannot read {name}: {error.strerror or error}") from error
+
+
+def _checked(name: str, file: "safe_open") -> Model:
+    metadata = file.metadata() or {}
+    if metadata.get("format") != "gpunn":
+        raise ModelFileError(f"{name} is a safetensors file, but not one of gpunn's: expected one by `gpunn train`")
+    version = metadata.get("version", "")
+    if not version.isdecimal():
+        raise ModelFileError(f"{name} has the version {version!r}: expected a number up to {VERSION}")
+    if int(version) > VERSION:
+        raise ModelFileError(
+            f"{name} has version {version}, this gpunn reads versions up to {VERSION}: install a newer gpunn"
+        )
+    activation = metadata.get("activation", "")
+    if activation not in ACTIVATIONS:
+        raise ModelFileError(f"{name} has the activation {activation!r}: expected {' or '.join(ACTIVATIONS)}")
+
+    sizes = _sizes(name, metadata.get("sizes", ""))
+    expected: dict[str, tuple[int, ...]] = {}
+    for layer, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
+        expected[f"weights.{layer}"] = (n_out, n_in)
+        expected[f"biases.{layer}"] = (n_out,)
+    if set(file.keys()) != set(expected):
+        raise ModelFileError(
+            f"{name} holds {', '.join(sorted(file.keys()))}: its sizes {sizes} expect {', '.join(sorted(expected))}"
+        )
+    first_dtype = file.get_slice("weights.0").get_dtype()
+    tensors = {}
+    for key, shape in expected.items():
+        found = file.get_slice(key)
+        if tuple(found.get_shape()) != shape:
+            raise ModelFileError(
+                f"{name}: {key} has the shape {tuple(found.get_shape())}, its sizes {sizes} expect {shape}"
+            )
+        if found.get_dtype() not in DTYPES or found.get_dtype() != first_dtype:
+            raise ModelFileError(
+                f"{name}: {key} has the dtype {found.get_dtype()}, expected one of {', '.join(DTYPES)} throughout"
+            )
+        tensors[key] = file.get_tensor(key)
+        if not np.isfinite(tensors[key]).all():
+            raise ModelFileError(f"{name}: {key} holds values that aren't finite; train it again")
+    layers = range(len(sizes) - 1)
+    return Model(
+        weights=[tensors[f"weights.{layer}"] for layer in layers],
+        biases=[tensors[f"biases.{layer}"] for layer in layers],
+        activation=activation,
+    )
+
+
+def _sizes(name: str, text: str) -> list[int]:
+    try:
+        sizes = json.loads(text)
+    except ValueError:
+        sizes = None
+    if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(size) is int and size > 0 for size in sizes):
+        raise ModelFileError(f"{name} has the sizes {text!r}: expected two or more positive numbers")
+    return sizes

@@ -1,0 +1,149 @@
+"""The network: its layer sizes, its parameters, and what it answers. Host arrays only; training is elsewhere."""
+
+import itertools
+import math
+import os
+from collections.abc import Sequence
+from typing import Any, Self, final
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpunn.checks import check_whole
+from gpunn.equations import forward, scale
+from gpunn.errors import ConfigurationError, DataError
+from gpunn.model_file import Model, read_model, write_model
+
+
+@final
+class MLP:
+    """A multi-layer perceptron with sigmoid neurons in every layer.
+
+    `sizes` are the layer sizes n_0 (inputs) to n_L (outputs). Weights are drawn from a normal distribution of
+    standard deviation 1 / sqrt(inputs of the layer), so that a neuron starts in the steep part of its sigmoid
+    however many inputs it has (LeCun et al., "Efficient BackProp", 1998, section 4.6); biases start at zero. The
+    same `seed` draws the same network on every machine.
+
+    Attributes, changed in place by training:
+
+    - `weights[l]` (n_out, n_in): row j holds the weights into neuron j of layer l + 1;
+    - `biases[l]` (n_out,);
+
+    both of `dtype`, float32 or (to check gradients) float64.
+
+    Raises `ConfigurationError` for sizes, seeds and dtypes that no network can have.
+    """
+
+    activation = "sigmoid"
+
+    def __init__(self, sizes: Sequence[int], *, seed: int = 0, dtype: DTypeLike = np.float32) -> None:
+        sizes = tuple(sizes)
+        if len(sizes) < 2:
+            raise ConfigurationError(f"found layer sizes {list(sizes)}, expected inputs and outputs at least")
+        for size in sizes:
+            check_whole("the layer size", size, 1)
+        check_whole("the seed", seed, 0)
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise ConfigurationError(f"found the dtype {np.dtype(dtype)}, expected float32 or float64")
+
+        rng = np.random.default_rng(seed)
+        layers = list(itertools.pairwise(sizes))
+        try:
+            # Drawn in float64 and rounded, so that the float32 network is the float64 one, rounded.
+            self.weights: list[NDArray[Any]] = [
+                (rng.standard_normal((n_out, n_in)) / math.sqrt(n_in)).astype(dtype) for n_in, n_out in layers
+            ]
+            self.biases: list[NDArray[Any]] = [np.zeros(n_out, dtype) for _, n_out in layers]
+        except (MemoryError, ValueError, OverflowError) as error:
+            needed = sum(n_in * n_out for n_in, n_out in layers) * 8 / 2**30
+            raise ConfigurationError(
+                f"layer sizes {list(sizes)} need {needed:,.0f} GiB of memory for the weights alone; choose smaller ones"
+            ) from error
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The layer sizes, (n_0, ..., n_L)."""
+        return (self.weights[0].shape[1], *(len(b) for b in self.biases))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of all parameters."""
+        return self.weights[0].dtype
+
+    @property
+    def n_parameters(self) -> int:
+        """How many weights and biases there are; 12,730 for 784-16-10."""
+        return sum(array.size for array in (*self.weights, *self.biases))
+
+    def activations(self, images: NDArray[Any]) -> list[NDArray[Any]]:
+        """Return the activations of every layer, a^0 (the scaled images) to a^L: layer l has the shape (n, n_l).
+
+        `images` (n, n_0) are grey levels, uint8 from 0 to 255, or floats that are taken as they are (MNIST's grey
+        levels divided by 255). Raises `DataError` for another shape or dtype.
+        """
+        return forward(np, self.weights, self.biases, self._inputs(images))
+
+    def feedforward(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return the output layer's activations a^L, (n, n_L); `images` as in `activations`."""
+        return self.activations(images)[-1]
+
+    def predict(self, images: NDArray[Any]) -> NDArray[np.intp]:
+        """Return the class of each image, (n,): the output neuron that is most active."""
+        return self.feedforward(images).argmax(axis=1)
+
+    def predict_proba(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return each image's output activations divided by their sum, (n, n_L): rows of shares that add up to 1.
+
+        Sigmoid outputs are trained one by one, so the shares rank the classes; they are not calibrated. Where all
+        outputs have underflowed to zero, every class gets the same share.
+        """
+        output = self.feedforward(images)
+        total = output.sum(axis=1, keepdims=True)
+        shares = np.full_like(output, 1 / output.shape[1])
+        return np.divide(output, total, out=shares, where=total > 0)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to `path` as safetensors (see `gpunn.model_file`), whole or not at all."""
+        write_model(path, Model(self.weights, self.biases, self.activation))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the network in the model file at `path`; raises `ModelFileError` where it is damaged."""
+        model = read_model(path)
+        net = cls.__new__(cls)
+        net.weights, net.biases = model.weights, model.biases
+        return net
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` where weights and biases that were set by hand don't fit together."""
+        if len(self.weights) != len(self.biases) or not self.weights:
+            raise ConfigurationError(
+                f"found {len(self.weights)} weight matrices and {len(self.biases)} bias vectors, "
+                "expected one of each a layer"
+            )
+        n_in = self.weights[0].shape[-1]
+        for layer, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            if W.shape != (len(b), n_in) or b.ndim != 1:
+                raise ConfigurationError(
+                    f"weights[{layer}] has the shape {W.shape} and biases[{layer}] {b.shape}: "
+                    f"expected ({b.shape[0]}, {n_in}) and ({b.shape[0]},)"
+                )
+            if W.dtype != self.dtype or b.dtype != self.dtype or self.dtype not in (np.float32, np.float64):
+                raise ConfigurationError(
+                    f"weights[{layer}] is {W.dtype} and biases[{layer}] {b.dtype}: expected float32, or float64, in all"
+                )
+            n_in = len(b)
+
+    def __repr__(self) -> str:
+        return f"MLP({list(self.sizes)}), {self.n_parameters:,} parameters, {self.dtype}"
+
+    def _inputs(self, images: NDArray[Any]) -> NDArray[Any]:
+        n_in = self.sizes[0]
+        if not isinstance(images, np.ndarray) or images.ndim != 2 or images.shape[1] != n_in:
+            found = f"shape {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+            raise DataError(f"found images of {found}, the network expects an array of shape (n, {n_in})")
+        if images.dtype == np.uint8:
+            return scale(images, self.dtype)
+        if images.dtype.kind != "f":
+            raise DataError(f"found images of dtype {images.dtype}, expected uint8 grey levels or floats from 0 to 1")
+        return images.astype(self.dtype, copy=False)

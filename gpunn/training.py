@@ -1,0 +1,106 @@
+"""Training a network: epochs, the order of the examples, evaluation and history."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.backends import Backend, get_backend
+from gpunn.checks import check_whole
+from gpunn.datasets.split import Split
+from gpunn.engines import Parameters, Recipe, choose_engine
+from gpunn.errors import ConfigurationError, DivergenceError
+from gpunn.evaluation import evaluate_on_device
+from gpunn.history import Epoch, History
+from gpunn.network import MLP
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    net: MLP,
+    split: Split,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    test: Split | None = None,
+    device: str | Backend = "auto",
+    engine: str = "auto",
+    seed: int = 0,
+    on_epoch: Callable[[History], None] | None = None,
+) -> History:
+    """Train `net` in place by mini-batch gradient descent with back-propagation.
+
+    `batch_size=len(split)` is batch gradient descent, 1 is online learning; the last batch of an epoch is smaller
+    where the size doesn't divide. Each epoch sees the examples in a new order, drawn from `seed` on the host, so
+    that every device and engine sees the same batches. `test` images are evaluated after every epoch. `on_epoch`
+    is called after each with the history so far, when `net` is already up to date.
+
+    After Ctrl-C (`KeyboardInterrupt` passes through) or an error, `net` is as it was after the last finished epoch.
+
+    Raises `ConfigurationError` for arguments out of range, `DataError` for data that doesn't fit the network,
+    `DeviceError` where the device can't be used, and `DivergenceError` where the loss or a parameter is no longer
+    finite.
+    """
+    net.check()
+    split.check_fits(net.sizes)
+    if test is not None:
+        test.check_fits(net.sizes)
+    recipe = _checked_recipe(epochs, batch_size, learning_rate, seed, len(split))
+    backend = get_backend(device)
+    engine_type = choose_engine(engine)
+    logger.info("training %r on %s with the engine %s", net, backend.name, engine_type.name)
+
+    history = History(backend.name, engine_type.name, recipe.batch_size, recipe.learning_rate, int(seed))
+    rng = np.random.default_rng(seed)
+    with backend.activate():
+        images, labels = backend.asarray(split.images), backend.asarray(split.labels)
+        if test is not None:
+            test_images, test_labels = backend.asarray(test.images), backend.asarray(test.labels)
+        start = Parameters(net.weights, net.biases)
+        runner = engine_type(backend, start, images, labels, recipe)
+        for number in range(1, epochs + 1):
+            order = rng.permutation(len(split))
+            started = time.perf_counter()
+            loss = runner.run_epoch(order)
+            seconds = time.perf_counter() - started
+
+            on_device = runner.parameters()
+            weights = [backend.to_host(W).copy() for W in on_device.weights]
+            biases = [backend.to_host(b).copy() for b in on_device.biases]
+            _check_finite(number, loss, [*weights, *biases], recipe.learning_rate)
+            evaluation = None
+            if test is not None:
+                evaluation = evaluate_on_device(backend, on_device, test_images, test_labels)
+            net.weights, net.biases = weights, biases
+            history.epochs.append(Epoch(number, loss, seconds, len(split) / seconds, evaluation))
+            if on_epoch is not None:
+                on_epoch(history)
+    return history
+
+
+def _checked_recipe(epochs: int, batch_size: int, learning_rate: float, seed: int, n_images: int) -> Recipe:
+    for name, value, lowest in (("epochs", epochs, 1), ("batch size", batch_size, 1), ("seed", seed, 0)):
+        check_whole(name, value, lowest)
+    if batch_size > n_images:
+        raise ConfigurationError(f"found batch size {batch_size}, expected at most {n_images}, the number of images")
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise ConfigurationError(f"found learning rate {learning_rate}, expected a finite number above 0")
+    # A NumPy scalar would promote float32 arrays to float64.
+    return Recipe(int(batch_size), float(learning_rate))
+
+
+def _check_finite(epoch: int, loss: float, parameters: list[NDArray[Any]], learning_rate: float) -> None:
+    if math.isfinite(loss) and all(np.isfinite(array).all() for array in parameters):
+        return
+    # Sigmoid networks rarely bear a rate above 3; one below that is lowered by a factor that matters.
+    suggestion = min(1.0, learning_rate / 10)
+    raise DivergenceError(
+        f"training diverged in epoch {epoch} (the loss is {loss:g}, or parameters aren't finite): "
+        f"found learning rate {learning_rate:g}, try {suggestion:g}"
+    )

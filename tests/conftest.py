@@ -1,0 +1,52 @@
+"""What tests share: small data sets with the shape of MNIST's, and writers of its files."""
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gpunn import Dataset, Split, load_mnist
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Dataset:
+    return load_mnist()
+
+
+@pytest.fixture
+def small() -> Split:
+    """200 random sparse images of 12 pixels in 3 classes: small enough for float64 comparisons."""
+    return random_split(200, 12, 3)
+
+
+def random_split(n: int, n_pixels: int, n_classes: int, seed: int = 0) -> Split:
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (n, n_pixels), dtype=np.uint8) * (rng.random((n, n_pixels)) < 0.5)
+    return Split(images.astype(np.uint8), rng.integers(0, n_classes, n, dtype=np.uint8))
+
+
+def idx_bytes(array: NDArray[Any], code: int = 0x08) -> bytes:
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+def write_data_set(
+    folder: Path, *, n: int = 60, side: int = 4, n_classes: int = 10, compress: bool = False
+) -> dict[str, NDArray[np.uint8]]:
+    """Write a random data set in MNIST's four-file form; return its arrays by file name."""
+    rng = np.random.default_rng(1)
+    arrays: dict[str, NDArray[np.uint8]] = {}
+    for prefix, count in (("train", n), ("t10k", max(1, n // 6))):
+        arrays[f"{prefix}-images-idx3-ubyte"] = rng.integers(0, 256, (count, side, side), dtype=np.uint8)
+        arrays[f"{prefix}-labels-idx1-ubyte"] = (np.arange(count) % n_classes).astype(np.uint8)
+    for name, array in arrays.items():
+        content = idx_bytes(array)
+        if compress:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (folder / name).write_bytes(content)
+    return arrays

@@ -1,0 +1,129 @@
+"""A stand-in for CuPy that computes on the host and is as strict as a GPU.
+
+Its arrays refuse to meet NumPy arrays and to turn into one implicitly, as CuPy's do. So code that passes with it
+moves data between host and device only where it says so. What it can't show is what a GPU computes.
+"""
+
+from typing import Any
+
+import numpy as np
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array "on the device": every operation takes device arrays and Python scalars alone."""
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.data = data
+
+    def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed")
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if "out" in kwargs:
+            kwargs["out"] = tuple(unwrap(array) for array in kwargs["out"])
+        result = getattr(ufunc, method)(*(unwrap(array) for array in inputs), **kwargs)
+        return self if "out" in kwargs else wrap(result)
+
+    def __getitem__(self, index: Any) -> "DeviceArray":
+        return wrap(self.data[index if isinstance(index, slice | int) else unwrap(index)])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.data[index if isinstance(index, slice | int) else unwrap(index)] = unwrap(value)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __float__(self) -> float:
+        return float(self.data)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        found = getattr(self.data, name)
+        if isinstance(found, np.ndarray):
+            return wrap(found)
+        return checked(found) if callable(found) else found
+
+
+def unwrap(value: Any) -> Any:
+    if isinstance(value, DeviceArray):
+        return value.data
+    if isinstance(value, np.ndarray | np.generic):
+        raise TypeError(f"Unsupported type {type(value)}")
+    return value
+
+
+def wrap(value: Any) -> Any:
+    # CuPy has no scalars: reductions give arrays without dimensions.
+    return DeviceArray(np.asarray(value)) if isinstance(value, np.ndarray | np.generic) else value
+
+
+def checked(function: Any) -> Any:
+    def on_device(*args: Any, **kwargs: Any) -> Any:
+        return wrap(function(*map(unwrap, args), **{name: unwrap(value) for name, value in kwargs.items()}))
+
+    return on_device
+
+
+class Runtime:
+    CUDARuntimeError = CUDARuntimeError
+
+    def __init__(self, n_devices: int, driver: int) -> None:
+        self.n_devices = n_devices
+        self.driver = driver
+
+    def getDeviceCount(self) -> int:  # noqa: N802
+        return self.n_devices
+
+    def driverGetVersion(self) -> int:  # noqa: N802
+        return self.driver
+
+    def runtimeGetVersion(self) -> int:  # noqa: N802
+        return 13000
+
+    def getDeviceProperties(self, index: int) -> dict[str, Any]:  # noqa: N802
+        return {"name": b"Stand-in", "major": 9, "minor": 0, "totalGlobalMem": 8 * 2**30}
+
+
+class Device:
+    def __init__(self, index: int) -> None:
+        self.id = index
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+
+class StrictCupy:
+    """The module: `StrictCupy(n_devices=2)` behaves as `cupy` does on a machine with two GPUs."""
+
+    __version__ = "0"
+
+    def __init__(self, n_devices: int = 1, driver: int = 13000) -> None:
+        memory = type("memory", (), {"OutOfMemoryError": OutOfMemoryError})
+        runtime = Runtime(n_devices, driver)
+        self.cuda = type("cuda", (), {"Device": Device, "runtime": runtime, "memory": memory})
+
+    def asarray(self, array: Any) -> DeviceArray:
+        return array if isinstance(array, DeviceArray) else DeviceArray(np.array(array))
+
+    array = asarray
+
+    def asnumpy(self, array: DeviceArray) -> np.ndarray:
+        return array.data.copy()
+
+    def __getattr__(self, name: str) -> Any:
+        return checked(getattr(np, name))

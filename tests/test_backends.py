@@ -1,0 +1,173 @@
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpunn import ConfigurationError, DeviceError, backends, devices, get_backend
+from gpunn.backends import cuda
+from gpunn.backends.base import Backend, self_test
+from gpunn.backends.cpu import CpuBackend
+from gpunn.backends.cuda import CudaBackend
+
+from .strict_cupy import CUDARuntimeError, OutOfMemoryError, StrictCupy
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Make `import cupy` give what the test passes (None: CuPy is absent), and forget what was found out before."""
+
+    def pretend(cupy: Any) -> None:
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+
+    for cached in (cuda._tried, cuda._import_cupy):
+        cached.cache_clear()
+    yield pretend
+    for cached in (cuda._tried, cuda._import_cupy):
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize("backend", [CpuBackend, CudaBackend])
+def test_every_backend_has_the_signatures_of_the_contract(backend: type[Backend]) -> None:
+    for name, member in vars(Backend).items():
+        if getattr(member, "__isabstractmethod__", False) and not isinstance(member, property):
+            ours = inspect.signature(getattr(backend, name))
+            contract = inspect.signature(member)
+            assert list(ours.parameters) == list(contract.parameters), name
+    public = {name for name in vars(backend) if not name.startswith("_")}
+    assert public <= {name for name in dir(Backend) if not name.startswith("_")} | {"name"}
+
+
+@pytest.mark.parametrize("backend", [CpuBackend(), CudaBackend(StrictCupy(), 0)], ids=repr)
+def test_arrays_go_to_the_device_and_back_unchanged(backend: Backend) -> None:
+    for dtype in (np.uint8, np.float32, np.int64):
+        host = np.arange(12, dtype=dtype).reshape(3, 4)
+        back = backend.to_host(backend.asarray(host))
+        assert type(back) is np.ndarray
+        assert back.dtype == dtype
+        np.testing.assert_array_equal(back, host)
+    backend.synchronize()
+    assert backend.describe()["name"]
+    with backend.activate():
+        assert self_test(backend) is None
+
+
+def test_cpu_is_always_there() -> None:
+    assert get_backend("cpu").xp is np
+    (cpu, *_) = devices()
+    assert cpu.usable
+    assert cpu.name == "cpu"
+    assert cpu.description["numpy"] == np.__version__
+
+
+def test_a_backend_is_passed_through() -> None:
+    backend = CpuBackend()
+    assert get_backend(backend) is backend
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CPU", "", 0, None])
+def test_an_unknown_device_is_refused(device: Any) -> None:
+    with pytest.raises(ConfigurationError, match="expected auto, cpu, cuda or cuda:N"):
+        get_backend(device)
+
+
+def no_gpu() -> StrictCupy:
+    return StrictCupy(n_devices=0)
+
+
+def broken_runtime() -> StrictCupy:
+    cupy = StrictCupy()
+
+    def fail() -> int:
+        raise CUDARuntimeError("cudaErrorInsufficientDriver:\n  too old")
+
+    cupy.cuda.runtime.getDeviceCount = fail
+    return cupy
+
+
+def broken_library() -> StrictCupy:
+    cupy = StrictCupy()
+
+    def fail(array: Any) -> None:
+        raise ImportError("libnvrtc.so.13: cannot open shared object file")
+
+    cupy.exp = fail
+    return cupy
+
+
+def wrong_results() -> StrictCupy:
+    cupy = StrictCupy()
+    cupy.exp = lambda array: array
+    return cupy
+
+
+@pytest.mark.parametrize(
+    ("cupy", "cause"),
+    [
+        (None, "CuPy is not installed"),
+        (StrictCupy(driver=0), "no NVIDIA driver"),
+        (no_gpu(), "no GPU is visible"),
+        (broken_runtime(), "CUDARuntimeError: cudaErrorInsufficientDriver: too old"),
+        (broken_library(), "ImportError: libnvrtc.so.13"),
+        (wrong_results(), "came out wrong"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_without_a_usable_gpu_cuda_fails_with_the_cause_and_auto_takes_the_cpu(
+    install: Any, caplog: pytest.LogCaptureFixture, cupy: Any, cause: str
+) -> None:
+    install(cupy)
+    for device in ("cuda", "cuda:0"):
+        with pytest.raises(DeviceError, match=cause) as caught:
+            get_backend(device)
+        assert "\n" not in str(caught.value)
+        assert "use --device cpu" in str(caught.value)
+    with caplog.at_level("INFO", logger="gpunn"):
+        assert get_backend("auto").name == "cpu"
+    assert cause in caplog.text
+    status = devices()[-1]
+    assert not status.usable
+    assert status.reason is not None
+    assert cause in status.reason
+
+
+def test_a_usable_gpu_is_taken_and_named(install: Any, caplog: pytest.LogCaptureFixture) -> None:
+    install(StrictCupy(n_devices=2))
+    with caplog.at_level("INFO", logger="gpunn"):
+        assert get_backend("auto").name == "cuda:0"
+    assert "cuda:0, Stand-in" in caplog.text
+    assert get_backend("cuda").name == "cuda:0"
+    assert get_backend("cuda:1").name == "cuda:1"
+    assert [status.name for status in devices()] == ["cpu", "cuda:0", "cuda:1"]
+    assert devices()[1].description["compute capability"] == "9.0"
+    assert devices()[1].description["driver"] == "13.0"
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_number(install: Any) -> None:
+    install(StrictCupy(n_devices=2))
+    with pytest.raises(DeviceError, match="there is no cuda:2: only cuda:0 to cuda:1 are there"):
+        get_backend("cuda:2")
+
+
+def test_usability_is_found_out_once(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(StrictCupy())
+    calls: list[Backend] = []
+    monkeypatch.setattr(cuda, "self_test", calls.append)
+    for _ in range(3):
+        get_backend("auto")
+    assert len(calls) == 1
+
+
+def test_running_out_of_memory_is_one_line() -> None:
+    backend = CudaBackend(StrictCupy(), 0)
+    with pytest.raises(DeviceError, match=r"cuda:0 is out of memory .*choose a smaller batch"), backend.activate():
+        raise OutOfMemoryError("Out of memory allocating 1,024 bytes")
+    with pytest.raises(DeviceError, match="the CPU is out of memory"), get_backend("cpu").activate():
+        raise MemoryError
+
+
+def test_importing_the_backends_leaves_cupy_alone() -> None:
+    assert "cupy" not in vars(backends)
+    assert "cupy" not in vars(cuda)

@@ -1,0 +1,249 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpunn import MLP, ConfigurationError, DataError, Dataset, DivergenceError, History, Split, engines, evaluate, train
+from gpunn.backends.base import Backend
+from gpunn.backends.cpu import CpuBackend
+from gpunn.backends.cuda import CudaBackend
+from gpunn.engines.plain import PlainEngine
+from gpunn.equations import Array, backpropagate
+
+from .conftest import random_split
+from .strict_cupy import StrictCupy
+
+RECIPE: dict[str, Any] = {"epochs": 3, "batch_size": 32, "learning_rate": 0.5}
+
+
+def parameters(net: MLP) -> list[np.ndarray]:
+    return [*net.weights, *net.biases]
+
+
+def assert_same_bits(ours: MLP, theirs: MLP) -> None:
+    for mine, other in zip(parameters(ours), parameters(theirs), strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 199, 200])
+def test_training_is_the_loop_a_textbook_would_write(small: Split, batch_size: int) -> None:
+    net = MLP([12, 5, 3], seed=4, dtype=np.float64)
+    history = train(net, small, epochs=2, batch_size=batch_size, learning_rate=0.3, seed=9)
+
+    expected = MLP([12, 5, 3], seed=4, dtype=np.float64)
+    rng = np.random.default_rng(9)
+    losses = []
+    for _ in range(2):
+        order = rng.permutation(200)
+        costs = []
+        for first in range(0, 200, batch_size):
+            batch = order[first : first + batch_size]
+            X, Y = small.images[batch] / 255, np.eye(3)[small.labels[batch]]
+            cost, dW, db = backpropagate(np, expected.weights, expected.biases, X, Y)
+            costs += [cost] * len(batch)
+            expected.weights = [W - 0.3 * d for W, d in zip(expected.weights, dW, strict=True)]
+            expected.biases = [b - 0.3 * d for b, d in zip(expected.biases, db, strict=True)]
+        losses.append(np.mean(costs))
+    for ours, theirs in zip(parameters(net), parameters(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
+    assert history.losses == pytest.approx(losses, rel=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(12, 3), (12, 5, 3), (12, 8, 4, 3)])
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 200])
+def test_float32_follows_float64_to_rounding(small: Split, sizes: tuple[int, ...], batch_size: int) -> None:
+    single, double = MLP(sizes), MLP(sizes, dtype=np.float64)
+    for net in (single, double):
+        train(net, small, epochs=1, batch_size=batch_size, learning_rate=0.5)
+    steps = math.ceil(200 / batch_size)
+    tolerance = float(np.finfo(np.float32).eps) * (steps + 20) * 2
+    for ours, exact in zip(parameters(single), parameters(double), strict=True):
+        assert ours.dtype == np.float32
+        assert np.abs(ours - exact).max() <= tolerance * max(1, np.abs(exact).max())
+
+
+def test_the_same_seed_gives_the_same_bits_twice(mnist: Dataset) -> None:
+    first, second = MLP([784, 16, 10]), MLP([784, 16, 10])
+    histories = [train(net, mnist.train[:5000], **RECIPE, seed=3) for net in (first, second)]
+    assert_same_bits(first, second)
+    assert histories[0].losses == histories[1].losses
+    other = MLP([784, 16, 10])
+    train(other, mnist.train[:5000], **RECIPE, seed=4)
+    assert not np.array_equal(first.weights[0], other.weights[0])
+
+
+def test_every_engine_and_backend_starts_alike_and_sees_the_same_batches(
+    small: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[list[np.ndarray], list[np.ndarray]]] = []
+
+    class Spy(PlainEngine):  # type: ignore[misc]
+        name = "spy"
+
+        def __init__(self, backend: Backend, start: Any, *args: Any) -> None:
+            super().__init__(backend, start, *args)
+            seen.append(([W.copy() for W in start.weights], []))
+
+        def run_epoch(self, order: np.ndarray) -> float:
+            seen[-1][1].append(order.copy())
+            return super().run_epoch(order)
+
+    monkeypatch.setitem(engines.ENGINES, "spy", Spy)
+    for backend in (CpuBackend(), CudaBackend(StrictCupy(), 0)):
+        train(MLP([12, 4, 3]), small, **RECIPE, device=backend, engine="spy")
+    (weights, orders), (other_weights, other_orders) = seen
+    np.testing.assert_array_equal(orders, other_orders)
+    assert all(sorted(order) == list(range(200)) for order in orders)
+    for ours, theirs in zip(weights, other_weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 200])
+def test_the_cuda_backends_code_path_keeps_to_the_device_and_gives_the_same_network(
+    small: Split, batch_size: int
+) -> None:
+    on_cpu, on_gpu = MLP([12, 5, 3]), MLP([12, 5, 3])
+    recipe: dict[str, Any] = {"epochs": 2, "batch_size": batch_size, "learning_rate": 0.5, "test": small[:50]}
+    cpu = train(on_cpu, small, **recipe, device="cpu")
+    gpu = train(on_gpu, small, **recipe, device=CudaBackend(StrictCupy(), 0))
+    assert_same_bits(on_cpu, on_gpu)
+    assert gpu.device == "cuda:0"
+    assert gpu.losses == cpu.losses
+    assert gpu.accuracies == cpu.accuracies
+    assert type(on_gpu.weights[0]) is np.ndarray
+
+
+def test_batch_sizes_at_both_ends_count_their_steps(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def counting(xp: Any, weights: Any, biases: Any, X: Array, Y: Array) -> Any:
+        sizes.append(len(X))
+        return backpropagate(xp, weights, biases, X, Y)
+
+    monkeypatch.setattr("gpunn.engines.plain.backpropagate", counting)
+    for batch_size, expected in ((200, [200]), (1, [1] * 200), (150, [150, 50])):
+        sizes.clear()
+        train(MLP([12, 3]), small, epochs=1, batch_size=batch_size, learning_rate=0.5)
+        assert sizes == expected
+
+
+def test_history_tells_the_course_of_the_run(small: Split) -> None:
+    seen: list[tuple[int, np.ndarray]] = []
+    net = MLP([12, 5, 3])
+
+    def on_epoch(so_far: History) -> None:
+        seen.append((so_far.epochs[-1].number, net.weights[0].copy()))
+
+    history = train(net, small, **RECIPE, test=small[:40], device="cpu", on_epoch=on_epoch)
+    assert [number for number, _ in seen] == [1, 2, 3]
+    assert not np.array_equal(seen[0][1], seen[1][1])
+    np.testing.assert_array_equal(seen[2][1], net.weights[0])
+    assert (history.device, history.engine, history.batch_size, history.seed) == ("cpu", "plain", 32, 0)
+    assert history.losses[2] < history.losses[0]
+    assert history.accuracies[-1] == evaluate(net, small[:40]).accuracy
+    for epoch in history.epochs:
+        assert epoch.images_per_second == pytest.approx(200 / epoch.seconds)
+    assert history.to_dict()["epochs"][2]["test_accuracy"] == history.accuracies[-1]
+    assert train(MLP([12, 3]), small, **RECIPE).accuracies == []
+
+
+def test_numpy_scalars_do_not_widen_the_network(small: Split) -> None:
+    net = MLP([12, 5, 3])
+    train(net, small, epochs=1, batch_size=int(np.int64(32)), learning_rate=np.float64(0.5))
+    same = MLP([12, 5, 3])
+    train(same, small, epochs=1, batch_size=32, learning_rate=0.5)
+    assert_same_bits(net, same)
+
+
+@pytest.mark.parametrize("when", ["in an epoch", "in the callback"])
+def test_an_interrupted_run_leaves_the_network_of_the_last_finished_epoch(
+    small: Split, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    finished = MLP([12, 5, 3])
+    train(finished, small, epochs=2, batch_size=32, learning_rate=0.5)
+
+    calls = 0
+
+    def interrupting(xp: Any, weights: Any, biases: Any, X: Array, Y: Array) -> Any:
+        nonlocal calls
+        calls += 1
+        if when == "in an epoch" and calls == 2 * 7 + 4:
+            raise KeyboardInterrupt
+        return backpropagate(xp, weights, biases, X, Y)
+
+    def on_epoch(so_far: History) -> None:
+        if when == "in the callback" and len(so_far.epochs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("gpunn.engines.plain.backpropagate", interrupting)
+    net = MLP([12, 5, 3])
+    with pytest.raises(KeyboardInterrupt):
+        train(net, small, epochs=9, batch_size=32, learning_rate=0.5, on_epoch=on_epoch)
+    assert_same_bits(net, finished)
+
+
+def test_training_that_diverges_stops_and_suggests_a_rate(small: Split) -> None:
+    net, untouched = MLP([12, 5, 3]), MLP([12, 5, 3])
+    with pytest.raises(DivergenceError, match=r"diverged in epoch 1 .*found learning rate 1e\+300, try 1$"):
+        train(net, small, epochs=5, batch_size=10, learning_rate=1e300)
+    assert_same_bits(net, untouched)
+
+
+def test_divergence_in_the_very_last_step_is_found_too(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflowing(xp: Any, weights: Any, biases: Any, X: Array, Y: Array) -> Any:
+        loss, dW, db = backpropagate(xp, weights, biases, X, Y)
+        return loss, [np.full_like(d, np.inf) for d in dW], db
+
+    monkeypatch.setattr("gpunn.engines.plain.backpropagate", overflowing)
+    with pytest.raises(DivergenceError, match=r"epoch 1 \(the loss is 0\.\d+, or parameters aren't finite"):
+        train(MLP([12, 3]), small, epochs=1, batch_size=200, learning_rate=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"epochs": 0}, ConfigurationError, "found epochs 0, expected a whole number of 1 or more"),
+        ({"epochs": 1.5}, ConfigurationError, "found epochs 1.5"),
+        ({"batch_size": 0}, ConfigurationError, "found batch size 0"),
+        ({"batch_size": 201}, ConfigurationError, "found batch size 201, expected at most 200, the number of images"),
+        ({"learning_rate": 0}, ConfigurationError, "found learning rate 0, expected a finite number above 0"),
+        ({"learning_rate": -1.0}, ConfigurationError, "found learning rate -1.0"),
+        ({"learning_rate": math.nan}, ConfigurationError, "found learning rate nan"),
+        ({"learning_rate": math.inf}, ConfigurationError, "found learning rate inf"),
+        ({"seed": -1}, ConfigurationError, "found seed -1"),
+        ({"engine": "warp"}, ConfigurationError, "found the engine 'warp', expected auto or plain"),
+        ({"device": "tpu"}, ConfigurationError, "found the device 'tpu'"),
+        ({"test": random_split(5, 13, 3)}, DataError, "found images of 13 pixels, the network expects 12"),
+        ({"test": random_split(50, 12, 4)}, DataError, "found the label 3, expected 0 to 2 for 3 classes"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_changes(
+    small: Split, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    net, untouched = MLP([12, 5, 3]), MLP([12, 5, 3])
+    with pytest.raises(error, match=message):
+        train(net, small, **(RECIPE | change))
+    assert_same_bits(net, untouched)
+
+
+def test_images_and_labels_must_fit_the_network(small: Split) -> None:
+    with pytest.raises(DataError, match="found images of 12 pixels, the network expects 784"):
+        train(MLP([784, 3]), small, **RECIPE)
+    with pytest.raises(DataError, match="found the label 2, expected 0 to 1 for 2 classes"):
+        train(MLP([12, 2]), small, **RECIPE)
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        random_split(1, 12, 3),
+        Split(np.zeros((50, 12), np.uint8), np.arange(50, dtype=np.uint8) % 3),
+        Split(random_split(50, 12, 3).images, np.ones(50, np.uint8)),
+    ],
+    ids=["one image", "dark images", "one class"],
+)
+def test_odd_data_trains(split: Split) -> None:
+    net = MLP([12, 5, 3])
+    history = train(net, split, epochs=20, batch_size=1, learning_rate=0.5, test=split)
+    assert history.losses[-1] < history.losses[0]
