@@ -23,10 +23,10 @@ Array = Any
 def sigmoid(xp: Any, z: Array) -> Array:
     """sigma(z) = 1 / (1 + exp(-z)), elementwise, in the dtype of `z`; NaN stays NaN.
 
-    Far below zero exp(-z) overflows to infinity and the result is 0, as it should be, without a warning.
+    Far below zero exp(-z) overflows to infinity and the result is 0, as it should be. NumPy warns of that unless it is
+    told otherwise, `np.errstate(over="ignore")`; saying so at every call would cost as much as the function itself.
     """
-    with np.errstate(over="ignore"):
-        return 1 / (1 + xp.exp(-z))
+    return 1 / (1 + xp.exp(-z))
 
 
 def scale(images: Array, dtype: np.typing.DTypeLike) -> Array:
@@ -44,10 +44,9 @@ def forward(xp: Any, weights: Sequence[Array], biases: Sequence[Array], X: Array
     return A
 
 
-def loss(xp: Any, output: Array, Y: Array) -> Array:
-    """C, the squared error of `output` (m, n_L) against one-hot `Y` (m, n_L): a zero-dimensional array."""
-    error = output - Y
-    return xp.vdot(error, error) / len(output)
+def loss(xp: Any, error: Array) -> Array:
+    """C of `error` = a^L - y, (m, n_L): the mean over the batch of the sum of squares, without dimensions."""
+    return xp.vdot(error, error) / len(error)
 
 
 def backpropagate(
@@ -58,12 +57,13 @@ def backpropagate(
     `X` (m, n_0) are inputs, `Y` (m, n_L) one-hot targets, all of one floating dtype. Nothing is changed in place.
     """
     A = forward(xp, weights, biases, X)
+    error = A[-1] - Y
     # The average over the batch enters here, once, instead of into every gradient.
-    delta = 2 / len(X) * (A[-1] - Y) * A[-1] * (1 - A[-1])
+    delta = 2 / len(X) * error * A[-1] * (1 - A[-1])
     dW, db = [], []
     for layer in reversed(range(len(weights))):
         dW.append(delta.T @ A[layer])
         db.append(delta.sum(axis=0))
         if layer > 0:
             delta = (delta @ weights[layer]) * A[layer] * (1 - A[layer])
-    return loss(xp, A[-1], Y), dW[::-1], db[::-1]
+    return loss(xp, error), dW[::-1], db[::-1]

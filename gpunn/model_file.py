@@ -1,11 +1,13 @@
 """Model files: safetensors, with what the arrays mean in the metadata.
 
-A file holds `weights.0`, `biases.0`, `weights.1`, ... (counted from the input, shapes and dtype as in `MLP`) and
+A file holds `weights.0`, `biases.0`, `weights.1`, ... (counted from the input, shapes and dtype as in `MLP`), and in
+its metadata, under "gpunn", a JSON object:
 
-    format       "gpunn"
-    version      the version of this layout, now "1"
-    sizes        the layer sizes as JSON, "[784, 16, 10]"
+    version      the version of this layout, now 1
+    sizes        the layer sizes, [784, 16, 10]
     activation   "sigmoid"
+
+One entry, because safetensors writes several in random order, and the same network should give the same file.
 """
 
 import itertools
@@ -46,13 +48,8 @@ def write_model(path: str | os.PathLike[str], model: Model) -> None:
         tensors[f"weights.{layer}"] = np.ascontiguousarray(W)
         tensors[f"biases.{layer}"] = np.ascontiguousarray(b)
     sizes = [model.weights[0].shape[1], *(len(b) for b in model.biases)]
-    metadata = {
-        "format": "gpunn",
-        "version": str(VERSION),
-        "sizes": json.dumps(sizes),
-        "activation": model.activation,
-    }
-    write_whole(path, save(tensors, metadata))
+    about = {"version": VERSION, "sizes": sizes, "activation": model.activation}
+    write_whole(path, save(tensors, {"gpunn": json.dumps(about)}))
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
@@ -74,21 +71,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
 
 
 def _checked(name: str, file: "safe_open") -> Model:
-    metadata = file.metadata() or {}
-    if metadata.get("format") != "gpunn":
-        raise ModelFileError(f"{name} is a safetensors file, but not one of gpunn's: expected one by `gpunn train`")
-    version = metadata.get("version", "")
-    if not version.isdecimal():
-        raise ModelFileError(f"{name} has the version {version!r}: expected a number up to {VERSION}")
-    if int(version) > VERSION:
-        raise ModelFileError(
-            f"{name} has version {version}, this gpunn reads versions up to {VERSION}: install a newer gpunn"
-        )
-    activation = metadata.get("activation", "")
-    if activation not in ACTIVATIONS:
-        raise ModelFileError(f"{name} has the activation {activation!r}: expected {' or '.join(ACTIVATIONS)}")
-
-    sizes = _sizes(name, metadata.get("sizes", ""))
+    sizes, activation = _about(name, file.metadata() or {})
     expected: dict[str, tuple[int, ...]] = {}
     for layer, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         expected[f"weights.{layer}"] = (n_out, n_in)
@@ -120,11 +103,22 @@ def _checked(name: str, file: "safe_open") -> Model:
     )
 
 
-def _sizes(name: str, text: str) -> list[int]:
+def _about(name: str, metadata: dict[str, str]) -> tuple[list[int], str]:
+    if "gpunn" not in metadata:
+        raise ModelFileError(f"{name} is a safetensors file, but not one of gpunn's: expected one by `gpunn train`")
     try:
-        sizes = json.loads(text)
+        about = json.loads(metadata["gpunn"])
     except ValueError:
-        sizes = None
+        about = None
+    if not isinstance(about, dict) or type(version := about.get("version")) is not int:
+        raise ModelFileError(f"{name} describes itself as {metadata['gpunn']!r}: expected a JSON object with a version")
+    if version > VERSION:
+        raise ModelFileError(
+            f"{name} has version {version}, this gpunn reads versions up to {VERSION}: install a newer gpunn"
+        )
+    sizes, activation = about.get("sizes"), about.get("activation")
+    if activation not in ACTIVATIONS:
+        raise ModelFileError(f"{name} has the activation {activation!r}: expected {' or '.join(ACTIVATIONS)}")
     if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(size) is int and size > 0 for size in sizes):
-        raise ModelFileError(f"{name} has the sizes {text!r}: expected two or more positive numbers")
-    return sizes
+        raise ModelFileError(f"{name} has the sizes {sizes!r}: expected two or more positive numbers")
+    return sizes, activation

@@ -81,7 +81,8 @@ class MLP:
         `images` (n, n_0) are grey levels, uint8 from 0 to 255, or floats that are taken as they are (MNIST's grey
         levels divided by 255). Raises `DataError` for another shape or dtype.
         """
-        return forward(np, self.weights, self.biases, self._inputs(images))
+        with np.errstate(over="ignore"):
+            return forward(np, self.weights, self.biases, self._inputs(images))
 
     def feedforward(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return the output layer's activations a^L, (n, n_L); `images` as in `activations`."""
@@ -89,7 +90,8 @@ class MLP:
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.intp]:
         """Return the class of each image, (n,): the output neuron that is most active."""
-        return self.feedforward(images).argmax(axis=1)
+        classes: NDArray[np.intp] = self.feedforward(images).argmax(axis=1)
+        return classes
 
     def predict_proba(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return each image's output activations divided by their sum, (n, n_L): rows of shares that add up to 1.
@@ -100,7 +102,8 @@ class MLP:
         output = self.feedforward(images)
         total = output.sum(axis=1, keepdims=True)
         shares = np.full_like(output, 1 / output.shape[1])
-        return np.divide(output, total, out=shares, where=total > 0)
+        np.divide(output, total, out=shares, where=total > 0)
+        return shares
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to `path` as safetensors (see `gpunn.model_file`), whole or not at all."""
@@ -143,7 +146,9 @@ class MLP:
             found = f"shape {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
             raise DataError(f"found images of {found}, the network expects an array of shape (n, {n_in})")
         if images.dtype == np.uint8:
-            return scale(images, self.dtype)
+            scaled: NDArray[Any] = scale(images, self.dtype)
+            return scaled
         if images.dtype.kind != "f":
             raise DataError(f"found images of dtype {images.dtype}, expected uint8 grey levels or floats from 0 to 1")
-        return images.astype(self.dtype, copy=False)
+        floats: NDArray[Any] = images.astype(self.dtype, copy=False)
+        return floats

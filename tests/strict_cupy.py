@@ -32,7 +32,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         result = getattr(ufunc, method)(*(unwrap(array) for array in inputs), **kwargs)
         return self if "out" in kwargs else wrap(result)
 
-    def __getitem__(self, index: Any) -> "DeviceArray":
+    def __getitem__(self, index: Any) -> Any:
         return wrap(self.data[index if isinstance(index, slice | int) else unwrap(index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -115,7 +115,7 @@ class StrictCupy:
     def __init__(self, n_devices: int = 1, driver: int = 13000) -> None:
         memory = type("memory", (), {"OutOfMemoryError": OutOfMemoryError})
         runtime = Runtime(n_devices, driver)
-        self.cuda = type("cuda", (), {"Device": Device, "runtime": runtime, "memory": memory})
+        self.cuda: Any = type("cuda", (), {"Device": Device, "runtime": runtime, "memory": memory})
 
     def asarray(self, array: Any) -> DeviceArray:
         return array if isinstance(array, DeviceArray) else DeviceArray(np.array(array))

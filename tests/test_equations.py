@@ -18,8 +18,8 @@ def example(sizes: tuple[int, ...], m: int, dtype: type) -> tuple[MLP, Any, Any]
     net = MLP(sizes, seed=1, dtype=dtype)
     for b in net.biases:
         b[:] = rng.normal(size=b.shape)
-    X = rng.random((m, sizes[0])).astype(dtype)
-    Y = np.eye(sizes[-1], dtype=dtype)[rng.integers(0, sizes[-1], m)]
+    X: Any = rng.random((m, sizes[0])).astype(dtype)
+    Y: Any = np.eye(sizes[-1], dtype=dtype)[rng.integers(0, sizes[-1], m)]
     return net, X, Y
 
 
@@ -40,9 +40,9 @@ def test_gradient_agrees_with_central_differences(sizes: tuple[int, ...], m: int
             for i, k in enumerate(picked):
                 value = flat[k]
                 flat[k] = value + h
-                above = loss(np, forward(np, net.weights, net.biases, X)[-1], Y)
+                above = loss(np, forward(np, net.weights, net.biases, X)[-1] - Y)
                 flat[k] = value - h
-                below = loss(np, forward(np, net.weights, net.biases, X)[-1], Y)
+                below = loss(np, forward(np, net.weights, net.biases, X)[-1] - Y)
                 flat[k] = value
                 numeric[i] = (above - below) / (2 * h)
             analytic = gradient.reshape(-1)[picked]
@@ -101,7 +101,10 @@ def test_one_neuron_a_layer_by_hand() -> None:
 
 def test_a_chain_of_single_neurons_by_hand() -> None:
     """Three neurons in a row: the cost's dependence on the first weight is the product along the chain."""
-    sigma = lambda z: 1 / (1 + math.exp(-z))  # noqa: E731
+
+    def sigma(z: float) -> float:
+        return 1 / (1 + math.exp(-z))
+
     x, w1, b1, w2, b2, y = 0.8, 1.5, -0.3, -2.0, 0.7, 1.0
     a1 = sigma(w1 * x + b1)
     a2 = sigma(w2 * a1 + b2)

@@ -1,5 +1,6 @@
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def write(folder: Path, content: bytes, name: str = "images") -> Path:
 def test_every_type_and_shape_of_the_format_is_read(
     tmp_path: Path, code: int, dtype: type, shape: tuple[int, ...]
 ) -> None:
-    expected = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    expected: Any = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
     found = read_idx(write(tmp_path, idx_bytes(expected, code)))
     assert found.dtype == expected.dtype
     np.testing.assert_array_equal(found, expected)

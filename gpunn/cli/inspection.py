@@ -67,8 +67,9 @@ def predict(model: Path, images: tuple[Path, ...], as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     for image, row in zip(images, shares, strict=True):
-        best, second = (int(label) for label in np.argsort(-row, kind="stable")[:2])
-        click.echo(f"{image}: {best} ({row[best]:.0%}; next {second}, {row[second]:.0%})")
+        best, *others = np.argsort(-row, kind="stable")[:2]
+        runner_up = "".join(f"; next {label}, {row[label]:.0%}" for label in others)
+        click.echo(f"{image}: {best} ({row[best]:.0%}{runner_up})")
 
 
 @click.command()

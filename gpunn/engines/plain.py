@@ -26,23 +26,25 @@ class PlainEngine(Engine):
         self._one_hot = backend.xp.eye(len(self._biases[-1]), dtype=self._biases[-1].dtype)
 
     def run_epoch(self, order: NDArray[Any]) -> float:
-        xp, eta = self._backend.xp, self._recipe.learning_rate
+        xp, eta, m = self._backend.xp, self._recipe.learning_rate, self._recipe.batch_size
         dtype = self._one_hot.dtype
+        batches = range(0, len(order), m)
         order = self._backend.asarray(order)
         # Kept on the device, so that no batch waits for the one before to be read back.
-        total = xp.zeros((), np.float64)
+        losses = xp.empty(len(batches), dtype)
         # Whether the numbers stay finite is checked where the epoch ends, not at every operation.
         with np.errstate(over="ignore", invalid="ignore"):
-            for first in range(0, len(order), self._recipe.batch_size):
-                batch = order[first : first + self._recipe.batch_size]
+            for step, first in enumerate(batches):
+                batch = order[first : first + m]
                 X = scale(xp.take(self._images, batch, axis=0), dtype)
                 Y = self._one_hot[self._labels[batch]]
-                loss, dW, db = backpropagate(xp, self._weights, self._biases, X, Y)
+                losses[step], dW, db = backpropagate(xp, self._weights, self._biases, X, Y)
                 for layer in range(len(dW)):
                     self._weights[layer] -= eta * dW[layer]
                     self._biases[layer] -= eta * db[layer]
-                total += len(batch) * loss
-        return float(total) / len(order)
+        # The last batch may be smaller than the others, and counts by its size.
+        sizes = np.minimum(m, len(order) - np.array(batches))
+        return float(np.average(self._backend.to_host(losses).astype(np.float64), weights=sizes))
 
     def parameters(self) -> Parameters:
         return Parameters(self._weights, self._biases)

@@ -1,0 +1,1 @@
+"""Measurements. Run them on a machine that does nothing else."""

@@ -1,0 +1,384 @@
+"""The command line as its users meet it: what it prints, what it writes, how it fails."""
+
+import gzip
+import io
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save
+
+from gpunn import MLP, Dataset, evaluate
+from gpunn.cli import main
+
+from .conftest import idx_bytes, write_data_set
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command line inside this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as done:
+            main([str(argument) for argument in arguments])
+        return Outcome(int(done.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_data_set(folder)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    MLP([784, 16, 10]).save(tmp_path / "net.safetensors")
+    return tmp_path / "net.safetensors"
+
+
+def assert_one_line(outcome: Outcome, *parts: str) -> None:
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("gpunn: ")
+    assert outcome.err.count("\n") == 1
+    for part in parts:
+        assert part in outcome.err
+
+
+@pytest.mark.parametrize(("seed", "least"), [(0, 0.94), (1, 0.935), (2, 0.935), (3, 0.935), (4, 0.935)])
+def test_the_defaults_reach_their_accuracy(run: Run, mnist: Dataset, seed: int, least: float) -> None:
+    outcome = run("train", "--device", "cpu", "--json", *(("--seed", seed) if seed else ()))
+    assert outcome.code == 0
+    assert json.loads(outcome.out)["test_accuracy"] >= least
+    net = MLP.load("model.safetensors")
+    assert net.sizes == (784, 16, 10)
+    assert evaluate(net, mnist.test, device="cpu").accuracy >= least
+
+
+def test_train_prints_a_line_an_epoch_and_writes_the_model(run: Run, data_dir: Path) -> None:
+    outcome = run("train", "--data-dir", data_dir, "--epochs", 12, "--batch-size", 7, "--hidden", "5,4")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    lines = outcome.out.splitlines()
+    form = re.compile(r"epoch +\d+/12   loss \d\.\d{5}   test accuracy .*%  .* images/s")
+    epochs = [line for line in lines if form.fullmatch(line)]
+    assert len(epochs) == 12
+    assert re.search(r"^16-5-4-10 on cpu, engine plain: 12 epochs in .*; written to model.safetensors$", lines[-1])
+    assert "\x1b" not in outcome.out
+    assert MLP.load("model.safetensors").sizes == (16, 5, 4, 10)
+    assert sorted(path.name for path in Path().iterdir()) == ["data", "model.safetensors"]
+
+
+def test_train_is_reproducible(run: Run, data_dir: Path) -> None:
+    for name in ("a", "b"):
+        assert run("train", "--data-dir", data_dir, "--batch-size", 10, "--epochs", 2, "--output", name).code == 0
+    assert Path("a").read_bytes() == Path("b").read_bytes()
+
+
+def test_json_is_one_document_on_the_standard_output(run: Run, data_dir: Path) -> None:
+    outcome = run("train", "--data-dir", data_dir, "--epochs", 2, "--json", "--output", "net")
+    document = json.loads(outcome.out)
+    assert document["model"] == "net"
+    assert document["sizes"] == [16, 16, 10]
+    assert document["interrupted"] is False
+    assert [epoch["epoch"] for epoch in document["epochs"]] == [1, 2]
+    assert document["test_accuracy"] == document["epochs"][1]["test_accuracy"]
+    assert "epoch 2/2" in outcome.err
+
+    result = json.loads(run("evaluate", "net", "--data-dir", data_dir, "--json").out)
+    assert result["accuracy"] == document["test_accuracy"]
+    assert np.array(result["confusion"]).sum() == 10
+
+
+def test_evaluate_shows_loss_accuracy_and_confusion(run: Run, model: Path, mnist: Dataset) -> None:
+    outcome = run("evaluate", model, "--device", "cpu")
+    result = evaluate(MLP.load(model), mnist.test, device="cpu")
+    assert outcome.code == 0
+    assert (
+        f"784-16-10 on 10,000 test images\nloss {result.loss:.5f}   test accuracy {result.accuracy:.2%}" in outcome.out
+    )
+    table = [re.findall(r"[\d.]+", line) for line in outcome.out.splitlines()[-10:]]
+    np.testing.assert_array_equal([[int(count) for count in row[1:11]] for row in table], result.confusion)
+
+
+def test_evaluate_leaves_a_wide_confusion_matrix_to_json(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    write_data_set(folder, n=300, n_classes=47)
+    assert run("train", "--data-dir", folder, "--classes", 47, "--epochs", 1, "--output", "letters.st").code == 0
+    assert (
+        "(the confusion matrix of 47 classes is in --json)" in run("evaluate", "letters.st", "--data-dir", folder).out
+    )
+
+
+def test_predict_names_the_digit_of_each_picture(run: Run, model: Path, mnist: Dataset) -> None:
+    Image.fromarray(255 - mnist.test.images[0].reshape(28, 28)).resize((140, 140)).save("big.png")
+    np.save("small.npy", mnist.test.images[1].reshape(28, 28))
+    outcome = run("predict", model, "big.png", "small.npy")
+    assert outcome.code == 0
+    assert re.fullmatch(r"big\.png: \d \(\d+%; next \d, \d+%\)\nsmall\.npy: \d \(\d+%; next \d, \d+%\)\n", outcome.out)
+    rows = json.loads(run("predict", model, "big.png", "small.npy", "--json").out)
+    assert [row["image"] for row in rows] == ["big.png", "small.npy"]
+    for row in rows:
+        assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
+        assert row["class"] == np.argmax(row["probabilities"])
+
+
+def test_predict_works_with_a_single_class(run: Run) -> None:
+    MLP([784, 1]).save("one")
+    np.save("digit.npy", np.eye(28))
+    assert run("predict", "one", "digit.npy").out == "digit.npy: 0 (100%)\n"
+
+
+def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
+    outcome = run("devices")
+    assert outcome.code == 0
+    assert re.search(r"^cpu     usable: .*cores \d+, numpy \d", outcome.out, re.MULTILINE)
+    assert re.search(r"^auto    takes (cpu|cuda:0)$", outcome.out, re.MULTILINE)
+    document = json.loads(run("devices", "--json").out)
+    assert document["devices"][0]["device"] == "cpu"
+    assert document["auto"] in {row["device"] for row in document["devices"] if row["usable"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ("--hidden 0", ["found '0', expected sizes of 1 or more"]),
+        ("--hidden -3", ["found '-3', expected sizes of 1 or more"]),
+        ("--hidden x", ["found 'x', expected sizes", "such as 16 or 100,50"]),
+        ("--hidden 5,,4", ["found '5,,4'"]),
+        ("--hidden 999999999,999999999", ["GiB of memory"]),
+        ("--learning-rate 0", ["found learning rate 0.0, expected a finite number above 0"]),
+        ("--learning-rate -1", ["found learning rate -1.0"]),
+        ("--learning-rate nan", ["found learning rate nan"]),
+        ("--learning-rate x", ["--learning-rate", "'x' is not a valid float"]),
+        ("--batch-size 0", ["found batch size 0, expected a whole number of 1 or more"]),
+        ("--batch-size 61", ["found batch size 61, expected at most 60"]),
+        ("--epochs 0", ["found epochs 0"]),
+        ("--epochs 1.5", ["--epochs", "'1.5' is not a valid integer"]),
+        ("--seed -1", ["found the seed -1"]),
+        ("--device tpu", ["found the device 'tpu', expected auto, cpu, cuda or cuda:N"]),
+        ("--engine warp", ["found the engine 'warp', expected auto or plain"]),
+        ("--classes 9", ["found the label 9, expected 0 to 8 for 9 classes"]),
+        ("--data-dir absent", ["there is no folder absent"]),
+        ("--output absent/net", ["cannot write absent/net: there is no folder", "create it first"]),
+        ("--output data", ["cannot write data: it is a folder"]),
+        ("--output /proc/net", ["cannot write /proc/net"]),
+        ("--no-such-option", ["No such option"]),
+        ("surplus", ["unexpected extra argument"]),
+    ],
+)
+def test_bad_options_get_one_line_and_write_nothing(
+    run: Run, data_dir: Path, tmp_path: Path, options: str, parts: list[str]
+) -> None:
+    # What comes last counts: the options under test override these.
+    outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--device", "cpu", *options.split())
+    assert_one_line(outcome, *parts)
+    assert list(tmp_path.iterdir()) == [data_dir]
+
+
+def test_training_that_diverges_gets_one_line(run: Run, data_dir: Path, tmp_path: Path) -> None:
+    outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--device", "cpu", "--learning-rate", "1e300")
+    assert outcome.code == 2
+    assert re.fullmatch(r"gpunn: training diverged in epoch 1 .*: found learning rate 1e\+300, try 1\n", outcome.err)
+    assert list(tmp_path.iterdir()) == [data_dir]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("t10k-labels-idx1-ubyte", None, ["there is no t10k-labels-idx1-ubyte in"]),
+        ("train-images-idx3-ubyte", b"", ["is truncated: found 0 bytes"]),
+        ("train-images-idx3-ubyte", b"\x89PNG\r\n", ["is no IDX file: found the magic number 0x89504e47"]),
+        ("train-labels-idx1-ubyte", idx_bytes(np.zeros(61, np.uint8)), ["found 61 labels for 60 images"]),
+        ("train-labels-idx1-ubyte", idx_bytes(np.full(60, 10, np.uint8)), ["found the label 10, expected 0 to 9"]),
+        ("train-labels-idx1-ubyte", idx_bytes(np.zeros(60, np.uint8)) + b"x", ["has trailing bytes: found 69 bytes"]),
+        ("train-labels-idx1-ubyte", gzip.compress(idx_bytes(np.zeros(60, np.uint8)))[:-9], ["is truncated: its gzip"]),
+    ],
+)
+def test_bad_data_gets_one_line(run: Run, data_dir: Path, name: str, content: bytes | None, parts: list[str]) -> None:
+    (data_dir / name).unlink()
+    if content is not None:
+        (data_dir / name).write_bytes(content)
+    assert_one_line(run("train", "--data-dir", data_dir, "--batch-size", 10), *parts)
+
+
+def test_a_file_named_gz_that_is_not_gzip_gets_one_line(run: Run, data_dir: Path) -> None:
+    (data_dir / "train-images-idx3-ubyte").rename(data_dir / "train-images-idx3-ubyte.gz")
+    assert_one_line(run("train", "--data-dir", data_dir), "is not gzip though it is named so")
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"no model", "is not a whole safetensors file"),
+        (save({"x": np.zeros(1)}), "but not one of gpunn's"),
+        (save({"x": np.zeros(1)}, {"gpunn": '{"version": 9}'}), "install a newer gpunn"),
+        (None, "there is no model file bad"),
+    ],
+)
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_bad_model_files_get_one_line(run: Run, command: str, content: bytes | None, part: str) -> None:
+    if content is not None:
+        Path("bad").write_bytes(content)
+    np.save("digit.npy", np.eye(28))
+    assert_one_line(run(command, "bad", *(["digit.npy"] if command == "predict" else [])), part)
+
+
+def test_networks_and_data_that_do_not_fit_get_one_line(run: Run, model: Path, data_dir: Path) -> None:
+    outcome = run("evaluate", model, "--data-dir", data_dir)
+    assert_one_line(outcome, "found images of 16 pixels, the network expects 784")
+    MLP([16, 10]).save("tiny")
+    np.save("digit.npy", np.eye(28))
+    assert_one_line(run("predict", "tiny", "digit.npy"), "tiny takes 16 pixels, pictures are prepared as 28 x 28 = 784")
+
+
+def test_pictures_that_cannot_be_read_get_one_line(run: Run, model: Path) -> None:
+    np.save("good.npy", np.eye(28))
+    Path("bad.png").write_text("not a picture")
+    assert_one_line(run("predict", model, "good.npy", "bad.png"), "bad.png is no picture that can be read")
+    assert_one_line(run("predict", model, "absent.jpg"), "cannot read absent.jpg: No such file or directory")
+    assert_one_line(run("predict", model), "Missing argument 'IMAGE...'")
+
+
+def test_cuda_without_a_gpu_gets_one_line_with_the_cause(
+    run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpunn.backends import cuda
+
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for cached in (cuda._tried, cuda._import_cupy):
+        cached.cache_clear()
+    assert_one_line(
+        run("train", "--data-dir", data_dir, "--batch-size", 10, "--device", "cuda"),
+        "CuPy is not installed",
+        "use --device cpu",
+    )
+    for cached in (cuda._tried, cuda._import_cupy):
+        cached.cache_clear()
+
+
+def test_no_command_prints_the_help(run: Run) -> None:
+    outcome = run()
+    assert "Usage: gpunn" in outcome.out
+    for command in ("train", "evaluate", "predict", "devices"):
+        assert command in outcome.out
+        assert "Usage: gpunn " + command in run(command, "--help").out
+    assert re.fullmatch(r"gpunn, version \d+\.\d+\.\d+\n", run("--version").out)
+
+
+def start(*arguments: object, **options: object) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "gpunn", *map(str, arguments)]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    return subprocess.Popen(command, text=True, env=environment, **options)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_ctrl_c_keeps_the_network_of_the_last_finished_epoch(tmp_path: Path, as_json: bool) -> None:
+    recipe = ["train", "--device", "cpu", "--hidden", 4]
+    flags = ["--json"] if as_json else []
+    process = start(
+        *recipe,
+        "--epochs",
+        1000,
+        "--output",
+        "net",
+        *flags,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    progress = process.stderr if as_json else process.stdout
+    assert progress is not None
+    for line in progress:
+        if line.startswith("epoch    2"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    if as_json:
+        document = json.loads(out)
+        assert document["interrupted"] is True
+        count = len(document["epochs"])
+    else:
+        assert err == ""
+        found = re.search(
+            r"interrupted: 784-4-10 on cpu, engine plain: (\d+) epochs .* written to net$", out, re.MULTILINE
+        )
+        assert found
+        count = int(found[1])
+
+    assert start(*recipe, "--epochs", count, "--output", "same", cwd=tmp_path, stdout=subprocess.DEVNULL).wait() == 0
+    assert (tmp_path / "net").read_bytes() == (tmp_path / "same").read_bytes()
+
+
+def test_ctrl_c_before_the_first_epoch_leaves_an_older_model_alone(tmp_path: Path) -> None:
+    (tmp_path / "net").write_bytes(b"precious")
+    process = start(
+        "train", "--device", "cpu", "--batch-size", 1, "--hidden", "800", "--output", "net",
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("training"):
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "gpunn: interrupted before the first epoch was finished: net is not written\n"
+    assert (tmp_path / "net").read_bytes() == b"precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+def test_a_terminal_sees_a_live_bar_and_then_the_summary(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = start("train", "--device", "cpu", "--epochs", 3, cwd=tmp_path, stdout=theirs, stderr=theirs, stdin=theirs)
+    os.close(theirs)
+    seen = io.BytesIO()
+    try:
+        while chunk := os.read(ours, 4096):
+            seen.write(chunk)
+    except OSError:  # how a pseudo-terminal says that nobody writes to it any more
+        pass
+    assert process.wait() == 0
+    text = seen.getvalue().decode()
+    assert "━" in text
+    assert re.search(r"epoch [123]/3   loss 0\.\d+   test accuracy .*images/s", text)
+    assert "784-16-10 on cpu, engine plain: 3 epochs" in text.splitlines()[-1]
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    process = start("train", "--help", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+    process.wait()
+    process.stderr.close()
