@@ -1,0 +1,76 @@
+"""What an import costs, and the forms in which gpunn can lie on a disk."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ["PIL", "click", "cupy", "llvmlite", "numba", "rich", "safetensors", "scipy", "torch"]
+
+
+def python(code: str, folder: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_gpunn_imports_nothing_heavy() -> None:
+    assert python(f"import sys, gpunn; print([name for name in {HEAVY} if name in sys.modules])", ROOT) == "[]"
+
+
+def test_training_on_the_cpu_needs_numpy_alone() -> None:
+    code = f"""
+import sys
+for name in {HEAVY}:
+    sys.modules[name] = None
+import numpy, gpunn
+split = gpunn.Split(numpy.eye(8, dtype=numpy.uint8), numpy.arange(8, dtype=numpy.uint8))
+print(gpunn.train(gpunn.MLP([8, 8]), split, epochs=1, batch_size=2, learning_rate=1.0).engine)
+"""
+    assert python(code, ROOT) == "plain"
+
+
+def test_a_bare_checkout_finds_its_kernels(tmp_path: Path) -> None:
+    for package in ("gpunn", "kernels"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("*.gz", "__pycache__"))
+    code = "import gpunn.kernels.reference as r, gpunn; print(gpunn.__file__, r.__file__)"
+    expected = f"{tmp_path / 'gpunn' / '__init__.py'} {tmp_path / 'kernels' / 'reference.py'}"
+    assert python(code, tmp_path) == expected
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert python(code, elsewhere, PYTHONPATH=str(tmp_path)) == expected
+
+
+def test_an_installed_package_does_not_look_beside_itself(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "gpunn", tmp_path / "gpunn", ignore=shutil.ignore_patterns("*.gz", "__pycache__"))
+    shutil.copytree(ROOT / "kernels", tmp_path / "gpunn" / "kernels")
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "__init__.py").touch()
+    code = "import gpunn, gpunn.kernels.reference as r; print(len(gpunn.__path__), r.__file__)"
+    assert python(code, tmp_path) == f"1 {tmp_path / 'gpunn' / 'kernels' / 'reference.py'}"
+
+
+def test_every_name_is_exported_and_documented() -> None:
+    import gpunn
+
+    for name in gpunn.__all__:
+        assert getattr(gpunn, name).__doc__, name
+
+
+@pytest.mark.parametrize("name", ["gpunn", "kernels", "benchmarks"])
+def test_every_module_says_what_it_is(name: str) -> None:
+    modules = sorted((ROOT / name).rglob("*.py"))
+    assert modules
+    for module in modules:
+        assert module.read_text().startswith(('"""', 'r"""')), module
