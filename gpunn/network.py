@@ -138,7 +138,10 @@ class MLP:
             n_in = len(b)
 
     def __repr__(self) -> str:
-        return f"MLP({list(self.sizes)}), {self.n_parameters:,} parameters, {self.dtype}"
+        return f"MLP({list(self.sizes)}, dtype={self.dtype})"
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self.sizes))
 
     def _inputs(self, images: NDArray[Any]) -> NDArray[Any]:
         n_in = self.sizes[0]

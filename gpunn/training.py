@@ -54,7 +54,7 @@ def train(
     recipe = _checked_recipe(epochs, batch_size, learning_rate, seed, len(split))
     backend = get_backend(device)
     engine_type = choose_engine(engine)
-    logger.info("training %r on %s with the engine %s", net, backend.name, engine_type.name)
+    logger.info("training %s, %s parameters, on %s", net, f"{net.n_parameters:,}", backend.name)
 
     history = History(backend.name, engine_type.name, recipe.batch_size, recipe.learning_rate, int(seed))
     rng = np.random.default_rng(seed)

@@ -35,7 +35,7 @@ def evaluate(model: Path, device: str, data_dir: Path | None, as_json: bool) -> 
     if as_json:
         click.echo(json.dumps({"model": str(model), "sizes": net.sizes, "n_images": len(test), **result.to_dict()}))
         return
-    click.echo(f"{model}: {'-'.join(map(str, net.sizes))} on {len(test):,} test images")
+    click.echo(f"{model}: {net} on {len(test):,} test images")
     click.echo(f"loss {result.loss:.5f}   test accuracy {result.accuracy:.2%}")
     for line in _confusion_table(result):
         click.echo(line)

@@ -2,26 +2,18 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 
 
-class LayerSizes(click.ParamType[Any]):
-    """The sizes of the hidden layers: "16", or "100,50"."""
-
-    name = "sizes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
-        if isinstance(value, list):
-            return value
-        if not re.fullmatch(r"\s*[0-9]{1,9}\s*(,\s*[0-9]{1,9}\s*)*", value) or 0 in map(int, value.split(",")):
-            self.fail(
-                f"found {value!r}, expected sizes of 1 or more with commas between them, such as 16 or 100,50",
-                param,
-                ctx,
-            )
-        return [int(size) for size in value.split(",")]
+def layer_sizes(ctx: click.Context, param: click.Parameter, value: str) -> list[int]:
+    """Turn "100,50", the value of an option, into [100, 50]; raises `click.BadParameter` for anything else."""
+    sizes = value.split(",")
+    if not all(re.fullmatch(r" *0*[1-9][0-9]{0,8} *", size, re.ASCII) for size in sizes):
+        raise click.BadParameter(
+            f"found {value!r}, expected sizes of 1 or more with commas between them, such as 16 or 100,50", ctx, param
+        )
+    return [int(size) for size in sizes]
 
 
 device = click.option(

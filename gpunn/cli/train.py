@@ -22,7 +22,8 @@ INTERRUPTED = 130
 @click.command()
 @click.option(
     "--hidden",
-    type=options.LayerSizes(),
+    metavar="SIZES",
+    callback=options.layer_sizes,
     default="16",
     show_default=True,
     help="Sizes of the hidden layers, such as 16 or 100,50.",
@@ -105,7 +106,7 @@ def _summary(net: MLP, history: History, output: Path, interrupted: bool) -> str
     count = len(history.epochs)
     seconds = sum(epoch.seconds for epoch in history.epochs)
     return (
-        f"{'interrupted: ' if interrupted else ''}{'-'.join(map(str, net.sizes))} on {history.device}, "
+        f"{'interrupted: ' if interrupted else ''}{net} on {history.device}, "
         f"engine {history.engine}: {count} epoch{'s' * (count != 1)} in {seconds:.1f} s, "
         f"test accuracy {history.accuracies[-1]:.2%}; written to {output}"
     )
