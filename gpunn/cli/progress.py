@@ -36,7 +36,6 @@ class TrainingProgress(logging.Handler):
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(f"epoch 1/{epochs}", total=epochs)
 
@@ -45,13 +44,15 @@ class TrainingProgress(logging.Handler):
         logger.addHandler(self)
         self._level = logger.level
         logger.setLevel(logging.INFO)
-        self._bar.start()
+        if self._console.is_terminal:
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
         logger = logging.getLogger("gpunn")
         logger.removeHandler(self)
         logger.setLevel(self._level)
