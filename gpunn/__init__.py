@@ -4,7 +4,7 @@ from pathlib import Path as _Path
 
 # A bare checkout keeps the kernels in a folder beside this one; an installation puts them inside it.
 _checkout = _Path(__file__).resolve().parent.parent
-if not (_checkout / "gpunn" / "kernels").exists() and (_checkout / "kernels" / "__init__.py").exists():
+if not (_checkout / "gpunn" / "kernels" / "__init__.py").exists() and (_checkout / "kernels" / "__init__.py").exists():
     __path__.append(str(_checkout))
 
 from gpunn.backends import Backend, DeviceStatus, devices, get_backend

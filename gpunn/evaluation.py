@@ -1,5 +1,6 @@
 """How good a network is on images it is shown."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from gpunn.backends import Backend, get_backend
 from gpunn.datasets.split import Split
 from gpunn.engines.base import Parameters
 from gpunn.equations import Array, forward, loss, scale
+from gpunn.errors import DivergenceError
 from gpunn.network import MLP
 
 CHUNK = 8192
@@ -36,14 +38,18 @@ class Evaluation:
 def evaluate(net: MLP, split: Split, *, device: str | Backend = "auto") -> Evaluation:
     """Return loss, accuracy and confusion matrix of `net` on `split`, computed on `device`.
 
-    Raises `DataError` where images or labels don't fit the network, and what `get_backend` raises.
+    Raises `DataError` where images or labels don't fit the network, `DivergenceError` where its weights are so large
+    that its outputs aren't numbers, and what `get_backend` raises.
     """
     net.check()
     split.check_fits(net.sizes)
     backend = get_backend(device)
     with backend.activate():
         on_device = Parameters([backend.asarray(W) for W in net.weights], [backend.asarray(b) for b in net.biases])
-        return evaluate_on_device(backend, on_device, backend.asarray(split.images), backend.asarray(split.labels))
+        result = evaluate_on_device(backend, on_device, backend.asarray(split.images), backend.asarray(split.labels))
+    if not math.isfinite(result.loss):
+        raise DivergenceError(f"found the loss {result.loss}, expected a number: the network's weights are too large")
+    return result
 
 
 def evaluate_on_device(backend: Backend, parameters: Parameters, images: Array, labels: Array) -> Evaluation:
@@ -59,7 +65,7 @@ def evaluate_on_device(backend: Backend, parameters: Parameters, images: Array, 
     for first in range(0, len(labels), CHUNK):
         rows = slice(first, first + CHUNK)
         X = scale(images[rows], one_hot.dtype)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             output = forward(xp, parameters.weights, parameters.biases, X)[-1]
         total += len(X) * loss(xp, output - one_hot[labels[rows]])
         cell = labels[rows].astype(np.int64) * n_classes + output.argmax(axis=1)

@@ -33,15 +33,18 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def _stage(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Create an empty file in the folder of `path`, behind its links: the target and the new file."""
     target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise OutputError(f"cannot write {os.fspath(path)}: it is a folder; name a file in it")
-    if target.exists() and not target.is_file():
-        raise OutputError(f"cannot write {os.fspath(path)}: it is a device, not a file; name a file")
-    if not target.parent.is_dir():
-        raise OutputError(f"cannot write {os.fspath(path)}: there is no folder {target.parent}; create it first")
     staged = target.with_name(f".{target.name}.{os.getpid()}.part")
+    # os.path answers False where a folder on the way can't be entered or a name is too long; touch then says why.
+    if os.path.isdir(target):  # noqa: PTH112
+        raise OutputError(f"cannot write {os.fspath(path)}: it is a folder; name a file in it")
+    if os.path.exists(target) and not os.path.isfile(target):  # noqa: PTH110, PTH113
+        raise OutputError(f"cannot write {os.fspath(path)}: it is a device, not a file; name a file")
     try:
         staged.touch()
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"cannot write {os.fspath(path)}: there is no folder {target.parent}; create it first"
+        ) from error
     except OSError as error:
         raise _cannot_write(path, error) from error
     return target, staged
@@ -49,4 +52,4 @@ def _stage(path: str | os.PathLike[str]) -> tuple[Path, Path]:
 
 def _cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
     reason = error.strerror or type(error).__name__
-    return OutputError(f"cannot write {os.fspath(path)}: {reason}; choose another place with --output")
+    return OutputError(f"cannot write {os.fspath(path)}: {reason}; choose another place")

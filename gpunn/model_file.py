@@ -13,6 +13,8 @@ One entry, because safetensors writes several in random order, and the same netw
 import itertools
 import json
 import os
+import reprlib
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,7 +41,7 @@ class Model(NamedTuple):
 
 
 def write_model(path: str | os.PathLike[str], model: Model) -> None:
-    """Write `model` to `path`, whole or not at all; raises `ModelFileError`."""
+    """Write `model` to `path`, whole or not at all; raises `OutputError`."""
     from safetensors.numpy import save
 
     tensors = {}
@@ -57,15 +59,15 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     from safetensors import SafetensorError, safe_open
 
     name = os.fspath(path)
-    if not Path(path).exists():
-        raise ModelFileError(f"there is no model file {name}: train one with `gpunn train --output {name}`")
-    if not Path(path).is_file():
-        raise ModelFileError(f"{name} is not a file: expected a model file written by `gpunn train`")
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise ModelFileError(f"{name} is not a file: expected a model file written by `gpunn train`")
         with safe_open(path, framework="numpy") as file:
             return _checked(name, file)
     except SafetensorError as error:
         raise ModelFileError(f"{name} is not a whole safetensors file ({error}): train or copy it again") from error
+    except FileNotFoundError as error:
+        raise ModelFileError(f"there is no model file {name}: `gpunn train` makes one") from error
     except OSError as error:
         raise ModelFileError(f"cannot read {name}: {error.strerror or error}") from error
 
@@ -108,17 +110,20 @@ def _about(name: str, metadata: dict[str, str]) -> tuple[list[int], str]:
         raise ModelFileError(f"{name} is a safetensors file, but not one of gpunn's: expected one by `gpunn train`")
     try:
         about = json.loads(metadata["gpunn"])
-    except ValueError:
+    except (ValueError, RecursionError):
         about = None
-    if not isinstance(about, dict) or type(version := about.get("version")) is not int:
-        raise ModelFileError(f"{name} describes itself as {metadata['gpunn']!r}: expected a JSON object with a version")
+    if not isinstance(about, dict) or type(version := about.get("version")) is not int or version < 1:
+        described = reprlib.repr(metadata["gpunn"])
+        raise ModelFileError(f"{name} describes itself as {described}: expected a JSON object with a version")
     if version > VERSION:
         raise ModelFileError(
             f"{name} has version {version}, this gpunn reads versions up to {VERSION}: install a newer gpunn"
         )
     sizes, activation = about.get("sizes"), about.get("activation")
     if activation not in ACTIVATIONS:
-        raise ModelFileError(f"{name} has the activation {activation!r}: expected {' or '.join(ACTIVATIONS)}")
+        raise ModelFileError(
+            f"{name} has the activation {reprlib.repr(activation)}: expected {' or '.join(ACTIVATIONS)}"
+        )
     if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(size) is int and size > 0 for size in sizes):
-        raise ModelFileError(f"{name} has the sizes {sizes!r}: expected two or more positive numbers")
+        raise ModelFileError(f"{name} has the sizes {reprlib.repr(sizes)}: expected two or more positive numbers")
     return sizes, activation

@@ -24,7 +24,7 @@ class MLP:
     however many inputs it has (LeCun et al., "Efficient BackProp", 1998, section 4.6); biases start at zero. The
     same `seed` draws the same network on every machine.
 
-    Attributes, changed in place by training:
+    Attributes, which training replaces with new arrays:
 
     - `weights[l]` (n_out, n_in): row j holds the weights into neuron j of layer l + 1;
     - `biases[l]` (n_out,);
@@ -78,10 +78,11 @@ class MLP:
     def activations(self, images: NDArray[Any]) -> list[NDArray[Any]]:
         """Return the activations of every layer, a^0 (the scaled images) to a^L: layer l has the shape (n, n_l).
 
-        `images` (n, n_0) are grey levels, uint8 from 0 to 255, or floats that are taken as they are (MNIST's grey
-        levels divided by 255). Raises `DataError` for another shape or dtype.
+        `images` (n, n_0) are grey levels, uint8 from 0 to 255, or floats (MNIST's grey levels divided by 255) that
+        are rounded to the network's dtype and otherwise taken as they are. Raises `DataError` for another shape or
+        dtype.
         """
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             return forward(np, self.weights, self.biases, self._inputs(images))
 
     def feedforward(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -106,7 +107,11 @@ class MLP:
         return shares
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to `path` as safetensors (see `gpunn.model_file`), whole or not at all."""
+        """Write the network to `path` as safetensors (see `gpunn.model_file`), whole or not at all.
+
+        Raises `OutputError` where it can't be written, and what `check` raises.
+        """
+        self.check()
         write_model(path, Model(self.weights, self.biases, self.activation))
 
     @classmethod
@@ -118,7 +123,7 @@ class MLP:
         return net
 
     def check(self) -> None:
-        """Raise `ConfigurationError` where weights and biases that were set by hand don't fit together."""
+        """Raise `ConfigurationError` where weights and biases don't fit together, or aren't finite."""
         if len(self.weights) != len(self.biases) or not self.weights:
             raise ConfigurationError(
                 f"found {len(self.weights)} weight matrices and {len(self.biases)} bias vectors, "
@@ -135,6 +140,8 @@ class MLP:
                 raise ConfigurationError(
                     f"weights[{layer}] is {W.dtype} and biases[{layer}] {b.dtype}: expected float32, or float64, in all"
                 )
+            if not (np.isfinite(W).all() and np.isfinite(b).all()):
+                raise ConfigurationError(f"weights[{layer}] or biases[{layer}] hold values that aren't finite")
             n_in = len(b)
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ light on dark, 0 to 255.
 """
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ def read_digit(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
 def prepare_digit(levels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return grey `levels` (rows, columns), of any real dtype and range, as an MNIST image, (784,) uint8."""
-    ink = _ink(_shrunk(levels.astype(np.float64)))
+    # Any range, into one that float32 holds.
+    levels = levels.astype(np.float64)
+    ink = _ink(_shrunk(levels / (np.abs(levels).max() or 1)))
     seen = ink > FAINT
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -96,7 +99,7 @@ def _read_npy(name: str) -> NDArray[Any]:
             levels: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise DataError(f"cannot read {name}: {error.strerror or error}") from error
-    except (ValueError, EOFError, MemoryError) as error:
+    except (ValueError, EOFError, MemoryError, OverflowError) as error:
         raise DataError(f"{name} is no NumPy file of numbers: expected one written by numpy.save") from error
     if levels.dtype.kind not in "buif":
         raise DataError(f"{name} holds {levels.dtype}: expected an array of grey levels")
@@ -121,7 +124,7 @@ def _read_picture(name: str) -> NDArray[Any]:
             return levels
     except UnidentifiedImageError as error:
         raise DataError(f"{name} is no picture that can be read: expected a PNG, a JPEG or a .npy file") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"cannot read {name}: {reason}; expected a PNG, a JPEG or a .npy file") from error
 

@@ -13,6 +13,7 @@ from gpunn.backends import Backend, get_backend
 from gpunn.checks import check_whole
 from gpunn.datasets.split import Split
 from gpunn.engines import Parameters, Recipe, choose_engine
+from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import evaluate_on_device
 from gpunn.history import Epoch, History
@@ -34,12 +35,13 @@ def train(
     seed: int = 0,
     on_epoch: Callable[[History], None] | None = None,
 ) -> History:
-    """Train `net` in place by mini-batch gradient descent with back-propagation.
+    """Train `net` by mini-batch gradient descent with back-propagation; each epoch replaces its weights and biases.
 
     `batch_size=len(split)` is batch gradient descent, 1 is online learning; the last batch of an epoch is smaller
     where the size doesn't divide. Each epoch sees the examples in a new order, drawn from `seed` on the host, so
-    that every device and engine sees the same batches. `test` images are evaluated after every epoch. `on_epoch`
-    is called after each with the history so far, when `net` is already up to date.
+    that every device and engine sees the same batches; to go on with a trained network, take another seed. `test`
+    images are evaluated after every epoch. `on_epoch` is called after each with the history so far, when `net` is
+    already up to date.
 
     After Ctrl-C (`KeyboardInterrupt` passes through) or an error, `net` is as it was after the last finished epoch.
 
@@ -71,14 +73,17 @@ def train(
             seconds = time.perf_counter() - started
 
             on_device = runner.parameters()
-            weights = [backend.to_host(W).copy() for W in on_device.weights]
-            biases = [backend.to_host(b).copy() for b in on_device.biases]
-            _check_finite(number, loss, [*weights, *biases], recipe.learning_rate)
+            weights = [_host_copy(backend, W) for W in on_device.weights]
+            biases = [_host_copy(backend, b) for b in on_device.biases]
             evaluation = None
             if test is not None:
                 evaluation = evaluate_on_device(backend, on_device, test_images, test_labels)
+            losses = [loss] if evaluation is None else [loss, evaluation.loss]
+            _check_finite(number, losses, [*weights, *biases], recipe.learning_rate)
+            epoch = Epoch(number, loss, seconds, len(split) / seconds, evaluation)
+            # Nothing is called between the two, so that Ctrl-C finds the network and the history of one epoch.
             net.weights, net.biases = weights, biases
-            history.epochs.append(Epoch(number, loss, seconds, len(split) / seconds, evaluation))
+            history.epochs.append(epoch)
             if on_epoch is not None:
                 on_epoch(history)
     return history
@@ -89,18 +94,23 @@ def _checked_recipe(epochs: int, batch_size: int, learning_rate: float, seed: in
         check_whole(name, value, lowest)
     if batch_size > n_images:
         raise ConfigurationError(f"found batch size {batch_size}, expected at most {n_images}, the number of images")
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise ConfigurationError(f"found learning rate {learning_rate}, expected a finite number above 0")
+    if not isinstance(learning_rate, int | float | np.number) or not 0 < learning_rate < math.inf:
+        raise ConfigurationError(f"found learning rate {learning_rate!r}, expected a finite number above 0")
     # A NumPy scalar would promote float32 arrays to float64.
     return Recipe(int(batch_size), float(learning_rate))
 
 
-def _check_finite(epoch: int, loss: float, parameters: list[NDArray[Any]], learning_rate: float) -> None:
-    if math.isfinite(loss) and all(np.isfinite(array).all() for array in parameters):
+def _host_copy(backend: Backend, array: Array) -> NDArray[Any]:
+    host = backend.to_host(array)
+    return host.copy() if host is array else host
+
+
+def _check_finite(epoch: int, losses: list[float], parameters: list[NDArray[Any]], learning_rate: float) -> None:
+    if np.isfinite(losses).all() and all(np.isfinite(array).all() for array in parameters):
         return
     # Sigmoid networks rarely bear a rate above 3; one below that is lowered by a factor that matters.
     suggestion = min(1.0, learning_rate / 10)
     raise DivergenceError(
-        f"training diverged in epoch {epoch} (the loss is {loss:g}, or parameters aren't finite): "
+        f"training diverged in epoch {epoch} (the loss is {losses[-1]:g}, or parameters aren't finite): "
         f"found learning rate {learning_rate:g}, try {suggestion:g}"
     )

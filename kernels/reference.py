@@ -8,8 +8,9 @@ Nothing is cast or copied silently.
 from typing import Any
 
 import numpy as np
-from gpunn.kernels.contract import check_array, check_output
 from numpy.typing import NDArray
+
+from .contract import check_array, check_output
 
 
 def gather_scale(images: NDArray[np.uint8], rows: NDArray[np.int64], *, out: NDArray[Any]) -> None:

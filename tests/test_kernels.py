@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpunn.kernels import reference
 
 from gpunn import MLP
 from gpunn.equations import backpropagate
+from gpunn.kernels import reference
 
 from .conftest import random_split
 

@@ -48,7 +48,7 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     try:
         return _cuda(int(match[1] or 0))
     except DeviceError as error:
-        raise DeviceError(f"{error}; use --device cpu, or auto, to train without") from error.__cause__
+        raise DeviceError(f"{error}; choose the device cpu, or auto") from error.__cause__
 
 
 def devices() -> list[DeviceStatus]:

@@ -37,7 +37,7 @@ class Backend(ABC):
     def activate(self) -> AbstractContextManager[None]:
         """Compute inside `with backend.activate():`; it selects the device and turns its failures into errors.
 
-        The block raises `DeviceError` where the device runs out of memory.
+        The block raises `DeviceError` where the device fails or runs out of memory.
         """
 
     @abstractmethod
@@ -54,10 +54,14 @@ def self_test(backend: Backend) -> str | None:
     Returns what went wrong, or None. `backend` must be active.
     """
     xp = backend.xp
-    host = np.linspace(-1, 1, 64 * 48, dtype=np.float32).reshape(64, 48)
-    expected = np.exp(host @ host.T)
+    host = np.linspace(-0.2, 0.2, 64 * 48, dtype=np.float32).reshape(64, 48)
     on_device = backend.asarray(host)
-    found = backend.to_host(xp.exp(on_device @ on_device.T))
-    if not np.allclose(found, expected, rtol=1e-4):
-        return "a matrix product and an exponential came out wrong"
+    product = on_device @ on_device.T
+    # Loose, so that a GPU that was told to multiply in TF32 passes; what is broken is wrong by more.
+    for what, found, expected in (
+        ("a matrix product", product, host @ host.T),
+        ("an exponential", xp.exp(product), np.exp(host @ host.T)),
+    ):
+        if not np.allclose(backend.to_host(found), expected, rtol=1e-2, atol=1e-2):
+            return f"{what} came out wrong"
     return None

@@ -46,7 +46,7 @@ class CpuBackend(Backend):
             "name": _processor(),
             "cores": str(_usable_cores()),
             "numpy": np.__version__,
-            "blas": f"{blas['name']} {blas['version']}",
+            "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
         }
 
 

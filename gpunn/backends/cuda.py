@@ -42,8 +42,13 @@ class CudaBackend(Backend):
                 yield
         except self._cupy.cuda.memory.OutOfMemoryError as error:
             raise DeviceError(
-                f"{self.name} is out of memory ({_one_line(error)}): choose a smaller batch, or --device cpu"
+                f"{self.name} is out of memory ({_one_line(error)}): choose a smaller batch, or the CPU"
             ) from error
+        except RuntimeError as error:
+            # Each of CUDA's libraries has an error of its own, and to import one just to name it can fail.
+            if type(error).__module__.partition(".")[0] not in ("cupy", "cupy_backends"):
+                raise
+            raise DeviceError(f"{self.name} failed ({_one_line(error)}): try again, or choose the CPU") from error
 
     def describe(self) -> dict[str, str]:
         runtime = self._cupy.cuda.runtime
@@ -97,7 +102,7 @@ def _tried(index: int) -> CudaBackend | DeviceError:
 def _import_cupy() -> Any:
     try:
         import cupy
-    except ImportError as error:
+    except Exception as error:  # a broken installation raises more than ImportError
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
             raise DeviceError(
                 'CuPy is not installed (pip install "gpunn[cuda13]", or gpunn[cuda12] for older drivers)'
@@ -112,7 +117,9 @@ def _count(cupy: Any) -> int:
         if runtime.driverGetVersion() == 0:
             raise DeviceError("CuPy is installed, but no NVIDIA driver")
         count: int = runtime.getDeviceCount()
-    except runtime.CUDARuntimeError as error:
+    except DeviceError:
+        raise
+    except Exception as error:
         raise _unusable("CUDA", error) from error
     if count == 0:
         raise DeviceError("CuPy and an NVIDIA driver are installed, but no GPU is visible")

@@ -53,7 +53,10 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
         raise DataError(
             f"{name} {what}: found {len(content)} bytes, expected {expected} for the shape {shape} in its header"
         )
-    array = np.frombuffer(content, dtype, offset=n_header).reshape(shape)
+    try:
+        array = np.frombuffer(content, dtype, offset=n_header).reshape(shape)
+    except ValueError as error:  # no values at all, in dimensions that NumPy can't count
+        raise DataError(f"{name} is no IDX file: found the shape {shape} in its header ({error})") from error
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
