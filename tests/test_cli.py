@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -119,9 +120,8 @@ def test_evaluate_shows_loss_accuracy_and_confusion(run: Run, model: Path, mnist
     outcome = run("evaluate", model, "--device", "cpu")
     result = evaluate(MLP.load(model), mnist.test, device="cpu")
     assert outcome.code == 0
-    assert (
-        f"784-16-10 on 10,000 test images\nloss {result.loss:.5f}   test accuracy {result.accuracy:.2%}" in outcome.out
-    )
+    assert "784-16-10 on 10,000 test images, computed on cpu\n" in outcome.out
+    assert f"loss {result.loss:.5f}   test accuracy {result.accuracy:.2%}\n" in outcome.out
     table = [re.findall(r"[\d.]+", line) for line in outcome.out.splitlines()[-10:]]
     np.testing.assert_array_equal([[int(count) for count in row[1:11]] for row in table], result.confusion)
 
@@ -292,9 +292,10 @@ def test_no_command_prints_the_help(run: Run) -> None:
     assert re.fullmatch(r"gpunn, version \d+\.\d+\.\d+\n", run("--version").out)
 
 
-def start(*arguments: object, **options: object) -> "subprocess.Popen[str]":
+def start(*arguments: object, TERM: str = "xterm", **options: object) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "gpunn", *map(str, arguments)]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "TERM": TERM}
+    environment |= {"PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(command, text=True, env=environment, **options)  # type: ignore[call-overload, no-any-return]
 
 
@@ -318,7 +319,10 @@ def test_ctrl_c_keeps_the_network_of_the_last_finished_epoch(tmp_path: Path, as_
     for line in progress:
         if line.startswith("epoch    2"):
             break
-    process.send_signal(signal.SIGINT)
+    # Impatient users press it more than once; what is to be saved is saved all the same.
+    for _ in range(5):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.002)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
@@ -357,9 +361,11 @@ def test_ctrl_c_before_the_first_epoch_leaves_an_older_model_alone(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
 
 
-def test_a_terminal_sees_a_live_bar_and_then_the_summary(tmp_path: Path) -> None:
+def on_terminal(folder: Path, *arguments: object, columns: int = 80, **environment: str) -> str:
+    """Return what a terminal of some width is sent by the command line."""
     ours, theirs = pty.openpty()
-    process = start("train", "--device", "cpu", "--epochs", 3, cwd=tmp_path, stdout=theirs, stderr=theirs, stdin=theirs)
+    termios.tcsetwinsize(theirs, (24, columns))
+    process = start(*arguments, cwd=folder, stdout=theirs, stderr=theirs, stdin=theirs, **environment)
     os.close(theirs)
     seen = io.BytesIO()
     try:
@@ -367,11 +373,22 @@ def test_a_terminal_sees_a_live_bar_and_then_the_summary(tmp_path: Path) -> None
             seen.write(chunk)
     except OSError:  # how a pseudo-terminal says that nobody writes to it any more
         pass
+    os.close(ours)
     assert process.wait() == 0
-    text = seen.getvalue().decode()
-    assert "━" in text
-    assert re.search(r"epoch [123]/3   loss 0\.\d+   test accuracy .*images/s", text)
-    assert "784-16-10 on cpu, engine plain: 3 epochs" in text.splitlines()[-1]
+    return seen.getvalue().decode()
+
+
+def test_a_terminal_sees_a_live_bar_with_all_figures_and_then_the_summary(tmp_path: Path) -> None:
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", on_terminal(tmp_path, "train", "--device", "cpu", "--epochs", 10))
+    figures = r"epoch +\d+/10 loss 0\.\d{4} test \d\d\.\d\d% +[\d,]+ images/s "
+    assert re.search(figures + r"[━╸╺]{12} \d\d:\d\d", text)
+    assert "784-16-10 on cpu, engine plain: 10 epochs" in text.splitlines()[-1]
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(tmp_path: Path) -> None:
+    text = on_terminal(tmp_path, "train", "--device", "cpu", "--epochs", 2, TERM="dumb")
+    assert "epoch 2/2   loss 0." in text
+    assert "\x1b" not in text
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import click
 
 import gpunn
 from gpunn.cli.inspection import devices, evaluate, predict
-from gpunn.cli.train import INTERRUPTED, train
+from gpunn.cli.interruption import INTERRUPTED
+from gpunn.cli.train import train
 from gpunn.errors import GpunnError
 
 
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error.format_message())
     except GpunnError as error:
         _fail(str(error))
+    except MemoryError as error:
+        _fail(f"out of memory ({error}): choose a smaller network, batch or picture")
     except (click.Abort, KeyboardInterrupt):
         click.echo("gpunn: interrupted", err=True)
         sys.exit(INTERRUPTED)

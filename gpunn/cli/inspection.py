@@ -31,11 +31,22 @@ def evaluate(model: Path, device: str, data_dir: Path | None, as_json: bool) -> 
     """Measure the network in the file MODEL on the test images: loss, accuracy, confusion matrix."""
     net = MLP.load(model)
     test = load_mnist(data_dir, n_classes=net.sizes[-1]).test
-    result = evaluation.evaluate(net, test, device=device)
+    backend = get_backend(device)
+    result = evaluation.evaluate(net, test, device=backend)
     if as_json:
-        click.echo(json.dumps({"model": str(model), "sizes": net.sizes, "n_images": len(test), **result.to_dict()}))
+        click.echo(
+            json.dumps(
+                {
+                    "model": str(model),
+                    "sizes": net.sizes,
+                    "n_images": len(test),
+                    "device": backend.name,
+                    **result.to_dict(),
+                }
+            )
+        )
         return
-    click.echo(f"{model}: {net} on {len(test):,} test images")
+    click.echo(f"{model}: {net} on {len(test):,} test images, computed on {backend.name}")
     click.echo(f"loss {result.loss:.5f}   test accuracy {result.accuracy:.2%}")
     for line in _confusion_table(result):
         click.echo(line)

@@ -1,23 +1,18 @@
 """What `gpunn train` shows while it runs: a live bar on a terminal, a line an epoch elsewhere."""
 
 import logging
+import math
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from gpunn.history import Epoch
 
-
-def epoch_line(epoch: Epoch, epochs: int) -> str:
-    """Return what there is to say of a finished epoch, in one line."""
-    accuracy = f"   test accuracy {epoch.test.accuracy:7.2%}" if epoch.test is not None else ""
-    width = len(str(epochs))
-    return (
-        f"epoch {epoch.number:{width}}/{epochs}   loss {epoch.loss:.5f}{accuracy}"
-        f"   {epoch.images_per_second:11,.0f} images/s"
-    )
+BAR_WIDTH = 12
+"""Columns; with all figures beside it the bar fits a terminal of 80."""
 
 
 class TrainingProgress(logging.Handler):
@@ -30,28 +25,29 @@ class TrainingProgress(logging.Handler):
         super().__init__(logging.INFO)
         self._console = console
         self._epochs = epochs
+        self._live = console.is_terminal and not console.is_dumb_terminal
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=BAR_WIDTH),
+            TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
         )
-        self._task = self._bar.add_task(f"epoch 1/{epochs}", total=epochs)
+        self._task = self._bar.add_task(f"epoch {1:{len(str(epochs))}}/{epochs}", total=epochs)
 
     def __enter__(self) -> Self:
         logger = logging.getLogger("gpunn")
         logger.addHandler(self)
         self._level = logger.level
         logger.setLevel(logging.INFO)
-        if self._console.is_terminal:
+        if self._live:
             self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._console.is_terminal:
+        if self._live:
             self._bar.stop()
         logger = logging.getLogger("gpunn")
         logger.removeHandler(self)
@@ -63,11 +59,14 @@ class TrainingProgress(logging.Handler):
 
     def show_epoch(self, epoch: Epoch) -> None:
         """Show that `epoch` is finished."""
-        line = epoch_line(epoch, self._epochs)
-        if self._console.is_terminal:
+        count = f"epoch {epoch.number:{len(str(self._epochs))}}/{self._epochs}"
+        rate = f"{epoch.images_per_second:9,.0f} images/s"
+        accuracy = epoch.test.accuracy if epoch.test is not None else math.nan
+        if self._live:
+            line = f"{count} loss {epoch.loss:.4f} test {accuracy:.2%} {rate}"
             self._bar.update(self._task, advance=1, description=line)
         else:
-            self._say(line)
+            self._say(f"{count}   loss {epoch.loss:.5f}   test accuracy {accuracy:7.2%}   {rate}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -9,14 +9,12 @@ from rich.console import Console
 
 from gpunn import training
 from gpunn.cli import options
+from gpunn.cli.interruption import INTERRUPTED, CtrlC
 from gpunn.cli.progress import TrainingProgress
 from gpunn.datasets import load_mnist
 from gpunn.files import check_writable
 from gpunn.history import History
 from gpunn.network import MLP
-
-INTERRUPTED = 130
-"""The exit code of a program that Ctrl-C ended, by the shells' convention."""
 
 
 @click.command()
@@ -69,32 +67,35 @@ def train(
     console = Console(stderr=as_json)
     history: History | None = None
     interrupted = False
-    with TrainingProgress(console, epochs) as progress:
+    with CtrlC() as ctrl_c:
+        with TrainingProgress(console, epochs) as progress:
 
-        def on_epoch(so_far: History) -> None:
-            nonlocal history
-            history = so_far
-            progress.show_epoch(so_far.epochs[-1])
+            def on_epoch(so_far: History) -> None:
+                nonlocal history
+                history = so_far
+                progress.show_epoch(so_far.epochs[-1])
 
-        try:
-            training.train(
-                net,
-                dataset.train,
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                test=dataset.test,
-                device=device,
-                engine=engine,
-                seed=seed,
-                on_epoch=on_epoch,
-            )
-        except KeyboardInterrupt:
-            interrupted = True
-    if history is None:
-        click.echo(f"gpunn: interrupted before the first epoch was finished: {output} is not written", err=True)
-        return INTERRUPTED
-    net.save(output)
+            try:
+                training.train(
+                    net,
+                    dataset.train,
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    learning_rate=learning_rate,
+                    test=dataset.test,
+                    device=device,
+                    engine=engine,
+                    seed=seed,
+                    on_epoch=on_epoch,
+                )
+                ctrl_c.heeded = False
+            except KeyboardInterrupt:
+                ctrl_c.heeded = False
+                interrupted = True
+        if history is None:
+            click.echo(f"gpunn: interrupted before the first epoch was finished: {output} is not written", err=True)
+            return INTERRUPTED
+        net.save(output)
     if as_json:
         click.echo(json.dumps(_document(net, history, output, interrupted)))
     else:
