@@ -1,8 +1,11 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
-from gpunn import MLP, DataError, Split, evaluate, evaluation
+from gpunn import MLP, DataError, DivergenceError, Split, evaluate, evaluation
 from gpunn.backends.cuda import CudaBackend
+from gpunn.equations import Array
 
 from .conftest import random_split
 from .strict_cupy import StrictCupy
@@ -43,3 +46,13 @@ def test_data_must_fit_the_network() -> None:
         evaluate(MLP([12, 3]), random_split(4, 13, 3))
     with pytest.raises(DataError, match="expected 0 to 1 for 2 classes"):
         evaluate(MLP([12, 2]), random_split(40, 12, 3))
+
+
+def test_a_network_whose_outputs_are_no_numbers_is_named(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whether sums of huge weights end as inf - inf depends on the order in which a BLAS adds.
+    def forward(xp: Any, weights: Any, biases: Any, X: Array) -> list[Array]:
+        return [np.full((len(X), 3), np.nan, np.float32)]
+
+    monkeypatch.setattr(evaluation, "forward", forward)
+    with pytest.raises(DivergenceError, match="found the loss nan, expected a number"):
+        evaluate(MLP([12, 3]), small)

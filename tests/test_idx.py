@@ -62,6 +62,7 @@ def test_a_damaged_byte_of_a_gzip_stream_is_found(tmp_path: Path) -> None:
         (b"\0\0\x07\x01\0\0\0\0", "no IDX file"),
         (b"\0\0\x08\x00", "no IDX file"),
         (b"\0\0\x08\xff" + b"\xff" * 1020, "no IDX file"),
+        (b"\0\0\x08\x03" + b"\0" * 4 + b"\xff" * 8, "no IDX file: found the shape"),
         (b"\0\0\x08\x03" + b"\xff" * 12, "truncated: found 16 bytes, expected 79228"),
     ],
 )

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
-from gpunn import MLP, ModelFileError, OutputError
+from gpunn import MLP, ConfigurationError, DataError, ModelFileError, OutputError, load_mnist
 from gpunn.files import check_writable, write_whole
 from gpunn.model_file import VERSION
 
@@ -82,6 +83,8 @@ def content(*, about: Any = None, **tensors: Any) -> bytes:
         (content(about="[1]"), "describes itself as '[1]'"),
         (content(about={"version": "1"}), "expected a JSON object with a version"),
         (content(about={"version": 2}), f"has version 2, this gpunn reads versions up to {VERSION}: "),
+        (content(about={"version": 0}), "expected a JSON object with a version"),
+        (content(about="[" * 100_000), "describes itself as '[[[[[[[[[[[[...[[[[[[[[[[[[['"),
         (content(about={"activation": "swish"}), "has the activation 'swish': expected sigmoid"),
         (content(about={"activation": None}), "has the activation None"),
         (content(about={"sizes": [4]}), "has the sizes [4]: expected two or more positive numbers"),
@@ -170,3 +173,44 @@ def test_places_that_cannot_be_written_are_refused(tmp_path: Path, write: Any) -
         with pytest.raises(OutputError, match=message):
             write(path)
     assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+
+
+@pytest.fixture
+def locked_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this process may not enter; root gives up its powers for the while."""
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o000)
+    powerful = os.geteuid() == 0
+    if powerful:
+        tmp_path.chmod(0o755)
+        os.seteuid(65534)
+    yield folder
+    if powerful:
+        os.seteuid(0)
+    folder.chmod(0o755)
+
+
+def test_folders_that_may_not_be_entered_are_refused(locked_folder: Path) -> None:
+    for write in (check_writable, lambda path: write_whole(path, b"")):
+        with pytest.raises(OutputError, match=r"cannot write .*net: Permission denied"):
+            write(locked_folder / "net")
+    with pytest.raises(ModelFileError, match=r"cannot read .*net: Permission denied"):
+        MLP.load(locked_folder / "net")
+
+
+def test_names_that_are_too_long_are_refused(tmp_path: Path) -> None:
+    long = tmp_path / ("n" * 300)
+    with pytest.raises(OutputError, match=r"cannot write .*n: File name too long"):
+        check_writable(long)
+    with pytest.raises(ModelFileError, match=r"cannot read .*n: File name too long"):
+        MLP.load(long)
+    with pytest.raises(DataError, match="there is no folder"):
+        load_mnist(long)
+
+
+def test_a_network_that_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    net = MLP([4, 3, 2])
+    net.weights[1][0, 0] = np.nan
+    with pytest.raises(ConfigurationError, match=r"weights\[1\] or biases\[1\] hold values that aren't finite"):
+        net.save(tmp_path / "net")
+    assert list(tmp_path.iterdir()) == []

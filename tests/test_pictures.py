@@ -115,6 +115,22 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
             read_digit(tmp_path / name)
 
 
+def test_levels_of_any_size_are_taken(tmp_path: Path, mnist: Dataset) -> None:
+    digit = mnist.test.images[0].reshape(28, 28)
+    for factor in (1e-300, 1e300):
+        for image in (digit * factor, np.kron(digit, np.ones((20, 20))) * factor):
+            difference = np.abs(prepare_digit(image).astype(int) - digit.ravel())
+            assert difference.mean() < 4
+
+
+def test_an_array_file_that_claims_to_be_enormous_is_refused(tmp_path: Path) -> None:
+    for shape in ("(10, 10)", f"({10**15}, 10)", f"({10**30},)"):
+        header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+        (tmp_path / "digit.npy").write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + header.encode())
+        with pytest.raises(DataError, match="is no NumPy file of numbers"):
+            read_digit(tmp_path / "digit.npy")
+
+
 @pytest.mark.parametrize("ending", ["png", "jpg", "npy"])
 def test_truncated_files_are_refused(tmp_path: Path, mnist: Dataset, ending: str) -> None:
     whole, cut = tmp_path / f"whole.{ending}", tmp_path / f"cut.{ending}"
