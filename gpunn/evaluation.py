@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend, get_backend
-from gpunn.datasets.split import Split
+from gpunn.datasets.split import Split, check_fits
 from gpunn.engines.base import Parameters
 from gpunn.equations import Array, forward, loss, scale
 from gpunn.errors import DivergenceError
@@ -42,7 +42,7 @@ def evaluate(net: MLP, split: Split, *, device: str | Backend = "auto") -> Evalu
     that its outputs aren't numbers, and what `get_backend` raises.
     """
     net.check()
-    split.check_fits(net.sizes)
+    check_fits(split, net.sizes)
     backend = get_backend(device)
     with backend.activate():
         on_device = Parameters([backend.asarray(W) for W in net.weights], [backend.asarray(b) for b in net.biases])

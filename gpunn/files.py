@@ -1,6 +1,8 @@
 """Files that are written whole or not at all: beside their target, then renamed."""
 
 import os
+import shutil
+import stat
 from pathlib import Path
 
 from gpunn.errors import OutputError
@@ -19,7 +21,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(file.fileno())
         staged.replace(target)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise _cannot_write(path, error.strerror) from error
     finally:
         staged.unlink(missing_ok=True)
 
@@ -33,23 +35,29 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def _stage(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Create an empty file in the folder of `path`, behind its links: the target and the new file."""
     target = Path(os.path.realpath(path))
-    staged = target.with_name(f".{target.name}.{os.getpid()}.part")
-    # os.path answers False where a folder on the way can't be entered or a name is too long; touch then says why.
-    if os.path.isdir(target):  # noqa: PTH112
-        raise OutputError(f"cannot write {os.fspath(path)}: it is a folder; name a file in it")
-    if os.path.exists(target) and not os.path.isfile(target):  # noqa: PTH110, PTH113
-        raise OutputError(f"cannot write {os.fspath(path)}: it is a device, not a file; name a file")
+    staged = target.with_name(f".gpunn-{os.getpid()}.part")
+    try:
+        there = target.stat().st_mode
+    except FileNotFoundError:
+        there = None
+    except OSError as error:
+        raise _cannot_write(path, error.strerror) from error
+    if there is not None and stat.S_ISDIR(there):
+        raise _cannot_write(path, "it is a folder")
+    if there is not None and not stat.S_ISREG(there):
+        raise _cannot_write(path, "it is a device, not a file")
+    if there is not None and not os.access(target, os.W_OK):
+        raise _cannot_write(path, "it is read-only")
     try:
         staged.touch()
+        if there is not None:
+            shutil.copymode(target, staged)
     except FileNotFoundError as error:
-        raise OutputError(
-            f"cannot write {os.fspath(path)}: there is no folder {target.parent}; create it first"
-        ) from error
+        raise _cannot_write(path, f"there is no folder {target.parent}") from error
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise _cannot_write(path, error.strerror) from error
     return target, staged
 
 
-def _cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
-    reason = error.strerror or type(error).__name__
+def _cannot_write(path: str | os.PathLike[str], reason: str | None) -> OutputError:
     return OutputError(f"cannot write {os.fspath(path)}: {reason}; choose another place")

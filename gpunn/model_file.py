@@ -80,7 +80,8 @@ def _checked(name: str, file: "safe_open") -> Model:
         expected[f"biases.{layer}"] = (n_out,)
     if set(file.keys()) != set(expected):
         raise ModelFileError(
-            f"{name} holds {', '.join(sorted(file.keys()))}: its sizes {sizes} expect {', '.join(sorted(expected))}"
+            f"{name} holds {reprlib.repr(sorted(file.keys()))}: its sizes {reprlib.repr(sizes)} expect "
+            f"{reprlib.repr(sorted(expected))}"
         )
     first_dtype = file.get_slice("weights.0").get_dtype()
     tensors = {}

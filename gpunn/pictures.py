@@ -7,7 +7,7 @@ light on dark, 0 to 255.
 """
 
 import os
-import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ FIELD = 28
 BOX = 20
 LARGE = 400
 """Pixels along the longer side to which larger pictures are averaged down."""
+MARGIN = 4
+"""Pixels of background kept around a digit that was found in a picture averaged down."""
 FAINT = 0.05
 """Ink below this share of the darkest is taken for a blemish when the digit is cropped."""
 
@@ -32,7 +34,7 @@ def read_digit(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     of any size, dark on light or light on dark. Raises `DataError` where it can't be read or shows nothing.
     """
     name = os.fspath(path)
-    levels = _read_npy(name) if name.endswith(".npy") else _read_picture(name)
+    levels = _read_npy(name) if name.lower().endswith(".npy") else _read_picture(name)
     try:
         return prepare_digit(levels)
     except DataError as error:
@@ -43,11 +45,7 @@ def prepare_digit(levels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return grey `levels` (rows, columns), of any real dtype and range, as an MNIST image, (784,) uint8."""
     # Any range, into one that float32 holds.
     levels = levels.astype(np.float64)
-    ink = _ink(_shrunk(levels / (np.abs(levels).max() or 1)))
-    seen = ink > FAINT
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
+    ink = _crop(levels / (np.abs(levels).max() or 1))
     height, width = (max(1, round(side * BOX / max(ink.shape))) for side in ink.shape)
     crop = Image.fromarray((ink * 255).astype(np.float32))
     digit = np.asarray(crop.resize((width, height), Image.Resampling.BICUBIC)).clip(0, 255)
@@ -58,12 +56,26 @@ def prepare_digit(levels: NDArray[Any]) -> NDArray[np.uint8]:
     return field.round().astype(np.uint8).ravel()
 
 
-def _shrunk(levels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return large pictures averaged down to `LARGE` pixels along their longer side, which takes away noise too."""
+def _crop(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the ink of the digit alone, at most `LARGE` pixels high and wide.
+
+    A large picture is looked through in a smaller form, whose averages have less noise, and then cut down around what
+    was found, so that a small digit on a large sheet keeps its details.
+    """
     factor = -(-max(levels.shape) // LARGE)
-    if factor == 1:
-        return levels
-    return np.asarray(Image.fromarray(levels.astype(np.float32)).reduce(factor), dtype=np.float64)
+    smaller = levels
+    if factor > 1:
+        smaller = np.asarray(Image.fromarray(levels.astype(np.float32)).reduce(factor), dtype=np.float64)
+    ink = _ink(smaller)
+    seen = ink > FAINT
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    around = levels[
+        max(0, rows[0] - MARGIN) * factor : (rows[-1] + 1 + MARGIN) * factor,
+        max(0, columns[0] - MARGIN) * factor : (columns[-1] + 1 + MARGIN) * factor,
+    ]
+    if factor > 1 and max(around.shape) < max(levels.shape):
+        return _crop(around)
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _ink(levels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -99,7 +111,7 @@ def _read_npy(name: str) -> NDArray[Any]:
             levels: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise DataError(f"cannot read {name}: {error.strerror or error}") from error
-    except (ValueError, EOFError, MemoryError, OverflowError) as error:
+    except Exception as error:  # damaged headers fail in more ways than NumPy lists
         raise DataError(f"{name} is no NumPy file of numbers: expected one written by numpy.save") from error
     if levels.dtype.kind not in "buif":
         raise DataError(f"{name} holds {levels.dtype}: expected an array of grey levels")
@@ -114,7 +126,8 @@ def _read_npy(name: str) -> NDArray[Any]:
 
 def _read_picture(name: str) -> NDArray[Any]:
     try:
-        with Image.open(Path(name)) as picture:
+        # A large or oddly made picture is none of the user's concern as long as it can be read.
+        with warnings.catch_warnings(action="ignore"), Image.open(Path(name)) as picture:
             upright = ImageOps.exif_transpose(picture)
             if upright.has_transparency_data:
                 return _flatten(upright.convert("RGBA"))
@@ -124,8 +137,8 @@ def _read_picture(name: str) -> NDArray[Any]:
             return levels
     except UnidentifiedImageError as error:
         raise DataError(f"{name} is no picture that can be read: expected a PNG, a JPEG or a .npy file") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except Exception as error:  # damaged pictures fail in more ways than Pillow lists
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"cannot read {name}: {reason}; expected a PNG, a JPEG or a .npy file") from error
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend, get_backend
 from gpunn.checks import check_whole
-from gpunn.datasets.split import Split
+from gpunn.datasets.split import Split, check_fits
 from gpunn.engines import Parameters, Recipe, choose_engine
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, DivergenceError
@@ -50,13 +50,15 @@ def train(
     finite.
     """
     net.check()
-    split.check_fits(net.sizes)
+    check_fits(split, net.sizes)
     if test is not None:
-        test.check_fits(net.sizes)
+        check_fits(test, net.sizes)
     recipe = _checked_recipe(epochs, batch_size, learning_rate, seed, len(split))
-    backend = get_backend(device)
     engine_type = choose_engine(engine)
-    logger.info("training %s, %s parameters, on %s", net, f"{net.n_parameters:,}", backend.name)
+    backend = get_backend(device)
+    logger.info(
+        "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
+    )
 
     history = History(backend.name, engine_type.name, recipe.batch_size, recipe.learning_rate, int(seed))
     rng = np.random.default_rng(seed)

@@ -9,11 +9,12 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -186,9 +187,11 @@ def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
         ("--engine warp", ["found the engine 'warp', expected auto or plain"]),
         ("--classes 9", ["found the label 9, expected 0 to 8 for 9 classes"]),
         ("--data-dir absent", ["there is no folder absent"]),
-        ("--output absent/net", ["cannot write absent/net: there is no folder", "create it first"]),
+        ("--output absent/net", ["cannot write absent/net: there is no folder", "choose another place"]),
         ("--output data", ["cannot write data: it is a folder"]),
         ("--output /proc/net", ["cannot write /proc/net"]),
+        ("--output=", ["found an empty name, expected a path"]),
+        ("--data-dir=", ["found an empty name, expected a path"]),
         ("--no-such-option", ["No such option"]),
         ("surplus", ["unexpected extra argument"]),
     ],
@@ -292,11 +295,13 @@ def test_no_command_prints_the_help(run: Run) -> None:
     assert re.fullmatch(r"gpunn, version \d+\.\d+\.\d+\n", run("--version").out)
 
 
-def start(*arguments: object, TERM: str = "xterm", **options: object) -> "subprocess.Popen[str]":
+def start(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
+    """Start the command line; options in capitals are environment variables."""
     command = [sys.executable, "-m", "gpunn", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "TERM": TERM}
-    environment |= {"PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, text=True, env=environment, **options)  # type: ignore[call-overload, no-any-return]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "TERM": "xterm"}
+    for name in [name for name in options if name.isupper()]:
+        environment[name] = options.pop(name)
+    return subprocess.Popen(command, text=True, env=environment, **options)
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -391,11 +396,52 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(tmp_path: Path) -> No
     assert "\x1b" not in text
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
-    process = start("train", "--help", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def test_a_pipe_gets_lines_whatever_the_environment_asks_of_terminals(tmp_path: Path) -> None:
+    process = start(
+        "train", "--device", "cpu", "--epochs", 1, cwd=tmp_path, stdout=subprocess.PIPE, FORCE_COLOR="1"
+    )  # fmt: skip
+    out, _ = process.communicate(timeout=60)
+    assert "epoch 1/1   loss" in out
+    assert "\x1b" not in out
+
+
+def test_a_reader_that_goes_away_ends_the_training_and_loses_nothing(tmp_path: Path) -> None:
+    process = start(
+        "train", "--device", "cpu", "--epochs", 1000, "--output", "net",
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     assert process.stdout is not None
-    process.stdout.close()
     assert process.stderr is not None
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() == 1
     process.stderr.close()
+    assert MLP.load(tmp_path / "net").sizes == (784, 16, 10)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the disk without space")
+@pytest.mark.parametrize("command", ["train", "devices", "--help"])
+def test_an_output_that_cannot_be_written_gets_one_line(tmp_path: Path, command: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = start(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err == "gpunn: cannot write the output: No space left on device\n"
+
+
+def test_a_network_that_cannot_be_saved_where_asked_is_rescued(
+    run: Run, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check_writable(path: Path) -> None:
+        """Find nothing wrong: the folder will vanish during the training."""
+
+    monkeypatch.setattr("gpunn.cli.train.check_writable", check_writable)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--epochs", 1, "--output", "vanished/net")
+    assert outcome.code == 2
+    found = re.search(r"^gpunn: cannot write vanished/net: .*; the network is in (.*\.safetensors)$", outcome.err)
+    assert found
+    assert MLP.load(found[1]).sizes == (16, 16, 10)

@@ -90,10 +90,10 @@ def content(*, about: Any = None, **tensors: Any) -> bytes:
         (content(about={"sizes": [4]}), "has the sizes [4]: expected two or more positive numbers"),
         (content(about={"sizes": [4, 0, 2]}), "has the sizes [4, 0, 2]"),
         (content(about={"sizes": {"a": 1}}), "has the sizes"),
-        (content(about={"sizes": [4, 3, 2, 1]}), "its sizes [4, 3, 2, 1] expect biases.0"),
+        (content(about={"sizes": [4, 3, 2, 1]}), "its sizes [4, 3, 2, 1] expect ['biases.0', 'biases.1', 'biases.2'"),
         (content(about={"sizes": [5, 3, 2]}), "weights.0 has the shape (3, 4), its sizes [5, 3, 2] expect (3, 5)"),
-        (content(b1=None), "its sizes [4, 3, 2] expect biases.0, biases.1"),
-        (content(extra=np.zeros(1)), "holds biases.0, biases.1, extra"),
+        (content(b1=None), "its sizes [4, 3, 2] expect ['biases.0', 'biases.1'"),
+        (content(extra=np.zeros(1)), "holds ['biases.0', 'biases.1', 'extra'"),
         (content(b1=np.zeros(3, np.float32)), "biases.1 has the shape (3,)"),
         (content(b1=np.zeros(2)), "biases.1 has the dtype F64, expected one of F32, F64 throughout"),
         (content(b1=np.zeros(2, np.int32)), "biases.1 has the dtype I32"),
@@ -157,6 +157,26 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_bytes() == b"new"
 
 
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
+    (tmp_path / "net").write_bytes(b"old")
+    (tmp_path / "net").chmod(0o640)
+    write_whole(tmp_path / "net", b"new")
+    assert stat.S_IMODE((tmp_path / "net").stat().st_mode) == 0o640
+
+
+def test_a_read_only_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net").write_bytes(b"old")
+    # Root may write everything, and says so.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(OutputError, match="it is read-only"):
+        check_writable(tmp_path / "net")
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    write_whole(tmp_path / ("n" * 255), b"new")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_checking_that_a_file_can_be_written_leaves_nothing(tmp_path: Path) -> None:
     check_writable(tmp_path / "net")
     assert list(tmp_path.iterdir()) == []
@@ -166,7 +186,7 @@ def test_checking_that_a_file_can_be_written_leaves_nothing(tmp_path: Path) -> N
 def test_places_that_cannot_be_written_are_refused(tmp_path: Path, write: Any) -> None:
     for path, message in (
         (tmp_path, "it is a folder"),
-        (tmp_path / "absent" / "net", "there is no folder .*absent; create it first"),
+        (tmp_path / "absent" / "net", "there is no folder .*absent; choose another place"),
         (Path(os.devnull), "it is a device"),
         (Path("/proc/net.safetensors"), "cannot write /proc/net.safetensors: "),
     ):

@@ -1,4 +1,6 @@
 import re
+import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,20 @@ def test_drawn_large_and_stored_a_digit_is_recognised_as_before(
         prepared.append(read_digit(path))
     accuracy = evaluate(net, Split(np.stack(prepared), some.labels), device="cpu").accuracy
     assert accuracy >= evaluate(net, some, device="cpu").accuracy - 0.03
+
+
+@pytest.mark.parametrize("shape", [(801, 801), (3000, 4000), (28, 3000)])
+def test_a_small_digit_on_a_large_sheet_keeps_its_details(mnist: Dataset, net: MLP, shape: tuple[int, int]) -> None:
+    some = mnist.test[:20]
+    prepared = []
+    for image in some.images:
+        sheet = np.zeros(shape, np.uint8)
+        sheet[-28:, 700:728] = image.reshape(28, 28)
+        prepared.append(prepare_digit(sheet))
+    # Up to the few that sit a pixel off, the pictures are MNIST's own.
+    assert np.mean([np.array_equal(ours, theirs) for ours, theirs in zip(prepared, some.images, strict=True)]) > 0.6
+    accuracy = evaluate(net, Split(np.stack(prepared), some.labels), device="cpu").accuracy
+    assert accuracy >= evaluate(net, some, device="cpu").accuracy - 0.05
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "I;16", "I", "F"])
@@ -129,6 +145,23 @@ def test_an_array_file_that_claims_to_be_enormous_is_refused(tmp_path: Path) -> 
         (tmp_path / "digit.npy").write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + header.encode())
         with pytest.raises(DataError, match="is no NumPy file of numbers"):
             read_digit(tmp_path / "digit.npy")
+
+
+def test_whatever_a_decoder_raises_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exif_transpose(picture: Image.Image) -> Image.Image:
+        warnings.warn("Corrupt EXIF data", stacklevel=1)
+        raise struct.error("unpack requires\na buffer of 4 bytes")
+
+    Image.new("L", (5, 5)).save(tmp_path / "digit.png")
+    monkeypatch.setattr("gpunn.pictures.ImageOps.exif_transpose", exif_transpose)
+    with pytest.raises(DataError, match=r"cannot read .*png: unpack requires a buffer of 4 bytes"):
+        read_digit(tmp_path / "digit.png")
+
+
+def test_the_ending_of_an_array_file_may_be_in_capitals(tmp_path: Path) -> None:
+    with (tmp_path / "DIGIT.NPY").open("wb") as file:
+        np.save(file, np.eye(28))
+    assert read_digit(tmp_path / "DIGIT.NPY").max() > 0
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "npy"])

@@ -209,6 +209,7 @@ def test_divergence_in_the_very_last_step_is_found_too(small: Split, monkeypatch
         ({"batch_size": 201}, ConfigurationError, "found batch size 201, expected at most 200, the number of images"),
         ({"learning_rate": 0}, ConfigurationError, "found learning rate 0, expected a finite number above 0"),
         ({"learning_rate": -1.0}, ConfigurationError, "found learning rate -1.0"),
+        ({"learning_rate": "1"}, ConfigurationError, "found learning rate '1'"),
         ({"learning_rate": math.nan}, ConfigurationError, "found learning rate nan"),
         ({"learning_rate": math.inf}, ConfigurationError, "found learning rate inf"),
         ({"seed": -1}, ConfigurationError, "found seed -1"),
@@ -225,6 +226,13 @@ def test_bad_arguments_are_refused_before_anything_changes(
     with pytest.raises(error, match=message):
         train(net, small, **(RECIPE | change))
     assert_same_bits(net, untouched)
+
+
+def test_a_dataset_in_place_of_a_split_is_named(mnist: Dataset) -> None:
+    with pytest.raises(DataError, match="found a Dataset, expected a Split, such as the train of a Dataset"):
+        train(MLP([784, 10]), mnist, **RECIPE)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="found a Dataset, expected a Split"):
+        evaluate(MLP([784, 10]), mnist)  # type: ignore[arg-type]
 
 
 def test_images_and_labels_must_fit_the_network(small: Split) -> None:

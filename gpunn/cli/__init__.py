@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import click
 
 import gpunn
-from gpunn.cli.inspection import devices, evaluate, predict
+from gpunn.cli import inspection
 from gpunn.cli.interruption import INTERRUPTED
-from gpunn.cli.train import train
+from gpunn.cli.train import train as train_command
 from gpunn.errors import GpunnError
 
 
@@ -19,7 +19,7 @@ def gpunn_command() -> None:
     """Train multi-layer perceptrons on MNIST, on the CPU or a CUDA GPU."""
 
 
-for _command in (train, evaluate, predict, devices):
+for _command in (train_command, inspection.evaluate, inspection.predict, inspection.devices):
     gpunn_command.add_command(_command)
 
 
@@ -39,10 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("gpunn: interrupted", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of a pipe has gone; leave nothing for Python to flush into it at exit.
+    except OSError as error:
+        # What is still to be written would fail again when Python ends, and louder.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        if isinstance(error, BrokenPipeError):  # the reader has seen enough
+            sys.exit(1)
+        _fail(f"cannot write the output: {error.strerror or error}")
     sys.exit(code or 0)
 
 

@@ -19,7 +19,7 @@ from gpunn.network import MLP
 WIDEST_TABLE = 20
 """Confusion matrices of more classes than this don't fit a terminal's lines."""
 
-model = click.argument("model", type=click.Path(path_type=Path))
+model = click.argument("model", type=click.Path(), callback=options.as_path)
 
 
 @click.command()

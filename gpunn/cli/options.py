@@ -16,12 +16,20 @@ def layer_sizes(ctx: click.Context, param: click.Parameter, value: str) -> list[
     return [int(size) for size in sizes]
 
 
+def as_path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    """Turn text into a path; raises `click.BadParameter` for "", what an unset shell variable leaves of one."""
+    if value == "":
+        raise click.BadParameter("found an empty name, expected a path", ctx, param)
+    return None if value is None else Path(value)
+
+
 device = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="Where to compute."
 )
 data_dir = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
+    callback=as_path,
     help="A folder with another data set in MNIST's four-file form, gzipped or not.  [default: the embedded MNIST]",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")

@@ -2,11 +2,14 @@
 
 import logging
 import math
+import os
+import sys
 from types import TracebackType
 from typing import Self
 
+import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from gpunn.history import Epoch
@@ -16,38 +19,39 @@ BAR_WIDTH = 12
 
 
 class TrainingProgress(logging.Handler):
-    """Shows finished epochs, and gpunn's log messages, on `console` for as long as it is entered.
+    """Shows finished epochs, and gpunn's log messages, for as long as it is entered.
 
-    On a terminal the bar vanishes at the end, so that what follows it, a summary or an error, stands alone.
+    All goes to the standard output, or to the standard error with `err`. On a terminal the bar appears with the first
+    message, when the training is sure to start, and vanishes at the end, so that what follows it stands alone.
     """
 
-    def __init__(self, console: Console, epochs: int) -> None:
+    def __init__(self, epochs: int, *, err: bool) -> None:
         super().__init__(logging.INFO)
-        self._console = console
         self._epochs = epochs
-        self._live = console.is_terminal and not console.is_dumb_terminal
+        self._err = err
+        stream = sys.stderr if err else sys.stdout
+        self._live = stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
         self._bar = Progress(
+            SpinnerColumn(),
             TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             BarColumn(bar_width=BAR_WIDTH),
             TimeRemainingColumn(compact=True),
-            console=console,
+            console=Console(file=stream),
             transient=True,
         )
-        self._task = self._bar.add_task(f"epoch {1:{len(str(epochs))}}/{epochs}", total=epochs)
+        self._task = self._bar.add_task(self._count(1), total=epochs)
 
     def __enter__(self) -> Self:
         logger = logging.getLogger("gpunn")
         logger.addHandler(self)
         self._level = logger.level
         logger.setLevel(logging.INFO)
-        if self._live:
-            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
+        if self._bar.live.is_started:
             self._bar.stop()
         logger = logging.getLogger("gpunn")
         logger.removeHandler(self)
@@ -55,18 +59,22 @@ class TrainingProgress(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a log message; above the bar, where there is one."""
-        self._say(record.getMessage())
+        if self._live:
+            self._bar.start()
+            self._bar.console.print(record.getMessage(), markup=False, highlight=False)
+        else:
+            click.echo(record.getMessage(), err=self._err)
 
     def show_epoch(self, epoch: Epoch) -> None:
         """Show that `epoch` is finished."""
-        count = f"epoch {epoch.number:{len(str(self._epochs))}}/{self._epochs}"
         rate = f"{epoch.images_per_second:9,.0f} images/s"
         accuracy = epoch.test.accuracy if epoch.test is not None else math.nan
         if self._live:
-            line = f"{count} loss {epoch.loss:.4f} test {accuracy:.2%} {rate}"
+            line = f"{self._count(epoch.number)} loss {epoch.loss:.4f} test {accuracy:.2%} {rate}"
             self._bar.update(self._task, advance=1, description=line)
         else:
-            self._say(f"{count}   loss {epoch.loss:.5f}   test accuracy {accuracy:7.2%}   {rate}")
+            line = f"{self._count(epoch.number)}   loss {epoch.loss:.5f}   test accuracy {accuracy:7.2%}   {rate}"
+            click.echo(line, err=self._err)
 
-    def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def _count(self, number: int) -> str:
+        return f"epoch {number:{len(str(self._epochs))}}/{self._epochs}"

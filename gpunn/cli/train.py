@@ -1,17 +1,20 @@
 """`gpunn train`."""
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from gpunn import training
 from gpunn.cli import options
 from gpunn.cli.interruption import INTERRUPTED, CtrlC
 from gpunn.cli.progress import TrainingProgress
 from gpunn.datasets import load_mnist
+from gpunn.engines import ENGINES
+from gpunn.errors import OutputError
 from gpunn.files import check_writable
 from gpunn.history import History
 from gpunn.network import MLP
@@ -31,12 +34,15 @@ from gpunn.network import MLP
 @click.option("--learning-rate", type=float, default=1.0, show_default=True, help="Step size, eta.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the weights and the order of the images.")
 @options.device
-@click.option("--engine", default="auto", show_default=True, metavar="auto|plain", help="How to run an epoch.")
+@click.option(
+    "--engine", default="auto", show_default=True, metavar="|".join(["auto", *ENGINES]), help="How to run an epoch."
+)
 @options.data_dir
 @click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True, help="Classes in the data set.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
+    callback=options.as_path,
     default="model.safetensors",
     show_default=True,
     help="The model file to write.",
@@ -62,13 +68,11 @@ def train(
     check_writable(output)
     dataset = load_mnist(data_dir, n_classes=classes)
     net = MLP([dataset.train.images.shape[1], *hidden, classes], seed=seed)
-
-    # With --json the standard output belongs to the document.
-    console = Console(stderr=as_json)
     history: History | None = None
-    interrupted = False
+    ended_by: KeyboardInterrupt | OSError | None = None
     with CtrlC() as ctrl_c:
-        with TrainingProgress(console, epochs) as progress:
+        # With --json the standard output belongs to the document.
+        with TrainingProgress(epochs, err=as_json) as progress:
 
             def on_epoch(so_far: History) -> None:
                 nonlocal history
@@ -89,18 +93,36 @@ def train(
                     on_epoch=on_epoch,
                 )
                 ctrl_c.heeded = False
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
                 ctrl_c.heeded = False
-                interrupted = True
-        if history is None:
-            click.echo(f"gpunn: interrupted before the first epoch was finished: {output} is not written", err=True)
-            return INTERRUPTED
-        net.save(output)
+                ended_by = interrupt
+            except OSError as error:  # nobody reads the progress any more, or its disk is full
+                ctrl_c.heeded = False
+                ended_by = error
+        if history is not None:
+            _save(net, output)
+    if isinstance(ended_by, OSError):
+        raise ended_by
+    if history is None:
+        click.echo(f"gpunn: interrupted before the first epoch was finished: {output} is not written", err=True)
+        return INTERRUPTED
+    interrupted = ended_by is not None
     if as_json:
         click.echo(json.dumps(_document(net, history, output, interrupted)))
     else:
         click.echo(_summary(net, history, output, interrupted))
     return INTERRUPTED if interrupted else 0
+
+
+def _save(net: MLP, output: Path) -> None:
+    """Write the model file, and where that fails after all, one in the folder for temporary files."""
+    try:
+        net.save(output)
+    except OutputError as error:
+        descriptor, rescued = tempfile.mkstemp(prefix="gpunn-", suffix=".safetensors")
+        os.close(descriptor)
+        net.save(rescued)
+        raise OutputError(f"{error}; the network is in {rescued}") from error
 
 
 def _summary(net: MLP, history: History, output: Path, interrupted: bool) -> str:

@@ -41,15 +41,6 @@ class Split:
     def __getitem__(self, rows: slice | NDArray[Any]) -> "Split":
         return Split(self.images[rows], self.labels[rows])
 
-    def check_fits(self, sizes: tuple[int, ...]) -> None:
-        """Raise `DataError` where a network of layer `sizes` can't take these images or name these classes."""
-        if self.images.shape[1] != sizes[0]:
-            raise DataError(
-                f"found images of {self.images.shape[1]} pixels, the network expects {sizes[0]}: "
-                "use the data it was made for, or a network with as many inputs as pixels"
-            )
-        self.check_labels(sizes[-1])
-
     def check_labels(self, n_classes: int) -> None:
         """Raise `DataError` where a label is not one of 0 to `n_classes` - 1."""
         highest = int(self.labels.max())
@@ -58,6 +49,18 @@ class Split:
                 f"found the label {highest}, expected 0 to {n_classes - 1} for {n_classes} classes: "
                 "mend the labels, or use a network with more outputs"
             )
+
+
+def check_fits(split: Split, sizes: tuple[int, ...]) -> None:
+    """Raise `DataError` where a network of layer `sizes` can't take these images or name these classes."""
+    if not isinstance(split, Split):
+        raise DataError(f"found a {type(split).__name__}, expected a Split, such as the train of a Dataset")
+    if split.images.shape[1] != sizes[0]:
+        raise DataError(
+            f"found images of {split.images.shape[1]} pixels, the network expects {sizes[0]}: "
+            "use the data it was made for, or a network with as many inputs as pixels"
+        )
+    split.check_labels(sizes[-1])
 
 
 class Dataset(NamedTuple):
