@@ -6,6 +6,7 @@ Both run in turn, from the same weights in the same order of images; their netwo
 how much slower `plain` is.
 """
 
+import platform
 import time
 from collections.abc import Callable
 
@@ -27,7 +28,8 @@ LEARNING_RATE = 1.0
 def main(batch_sizes: str, rounds: int) -> None:
     """Print a row a batch size: milliseconds an epoch, median and quartiles, and the ratio of each round."""
     split = load_mnist().train
-    click.echo("; ".join(f"{key} {value}" for key, value in get_backend("cpu").describe().items()))
+    about = get_backend("cpu").describe() | {"python": platform.python_version()}
+    click.echo("; ".join(f"{key} {value}" for key, value in about.items()))
     click.echo(f"{'batch size':>10}{'plain, ms':>24}{'by hand, ms':>24}{'ratio':>21}")
     for batch_size in map(int, batch_sizes.split(",")):
         # The first round warms up; who goes first changes from round to round.

@@ -27,21 +27,20 @@ class PlainEngine(Engine):
 
     def run_epoch(self, order: NDArray[Any]) -> float:
         xp, eta, m = self._backend.xp, self._recipe.learning_rate, self._recipe.batch_size
-        dtype = self._one_hot.dtype
+        parameters, dtype = (*self._weights, *self._biases), self._one_hot.dtype
         batches = range(0, len(order), m)
         order = self._backend.asarray(order)
+        labels = self._labels[order]
         # Kept on the device, so that no batch waits for the one before to be read back.
         losses = xp.empty(len(batches), dtype)
         # Whether the numbers stay finite is checked where the epoch ends, not at every operation.
         with np.errstate(over="ignore", invalid="ignore"):
             for step, first in enumerate(batches):
-                batch = order[first : first + m]
-                X = scale(xp.take(self._images, batch, axis=0), dtype)
-                Y = self._one_hot[self._labels[batch]]
+                X = scale(self._images.take(order[first : first + m], axis=0), dtype)
+                Y = self._one_hot[labels[first : first + m]]
                 losses[step], dW, db = backpropagate(xp, self._weights, self._biases, X, Y)
-                for layer in range(len(dW)):
-                    self._weights[layer] -= eta * dW[layer]
-                    self._biases[layer] -= eta * db[layer]
+                for parameter, gradient in zip(parameters, (*dW, *db), strict=True):
+                    parameter -= eta * gradient
         # The last batch may be smaller than the others, and counts by its size.
         sizes = np.minimum(m, len(order) - np.array(batches))
         return float(np.average(self._backend.to_host(losses).astype(np.float64), weights=sizes))
