@@ -20,13 +20,17 @@ Array = Any
 """An array of `xp`: `numpy.ndarray` or `cupy.ndarray`."""
 
 
-def sigmoid(xp: Any, z: Array) -> Array:
-    """sigma(z) = 1 / (1 + exp(-z)), elementwise, in the dtype of `z`; NaN stays NaN.
+def sigmoid(xp: Any, z: Array, *, out: Array | None = None) -> Array:
+    """sigma(z) = 1 / (1 + exp(-z)), elementwise, in the dtype of `z`; NaN stays NaN. `out` may be `z`.
 
     Far below zero exp(-z) overflows to infinity and the result is 0, as it should be. NumPy warns of that unless it is
     told otherwise, `np.errstate(over="ignore")`; saying so at every call would cost as much as the function itself.
     """
-    return 1 / (1 + xp.exp(-z))
+    # The formula from the inside out, in one array: for a small batch, making arrays costs more than the arithmetic.
+    a = xp.negative(z, out=out)
+    xp.exp(a, out=a)
+    a += 1
+    return xp.reciprocal(a, out=a)
 
 
 def scale(images: Array, dtype: np.typing.DTypeLike) -> Array:
@@ -40,7 +44,9 @@ def forward(xp: Any, weights: Sequence[Array], biases: Sequence[Array], X: Array
     """Return the activations of every layer, a^0 = `X` (m, n_0) to a^L (m, n_L)."""
     A = [X]
     for W, b in zip(weights, biases, strict=True):
-        A.append(sigmoid(xp, A[-1] @ W.T + b))
+        Z = A[-1] @ W.T
+        Z += b
+        A.append(sigmoid(xp, Z, out=Z))
     return A
 
 

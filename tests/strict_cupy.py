@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-FUNCTIONS = frozenset(["bincount", "empty", "exp", "eye", "take", "vdot", "zeros"])
+FUNCTIONS = frozenset(["bincount", "empty", "exp", "eye", "negative", "reciprocal", "vdot", "zeros"])
 """What gpunn may use; each was looked up in CuPy, and does there what it does in NumPy."""
 
 

@@ -95,7 +95,7 @@ def test_one_neuron_a_layer_by_hand() -> None:
 
     # dC/da = 2 (a - y), da/dz = a (1 - a), dz/dw = the activation before.
     assert slope(lambda a: loss(np, np.array([[a - target]])), output) == pytest.approx(-0.68, rel=1e-8)
-    assert slope(lambda z: sigmoid(np, np.array(z)), z) == pytest.approx(0.2244, rel=1e-8)
+    assert slope(lambda z: sigmoid(np, np.array([z])).item(), z) == pytest.approx(0.2244, rel=1e-8)
     assert slope(lambda w: w * previous + bias[0], 0.5) == pytest.approx(0.4, rel=1e-8)
     assert dW[0].item() == pytest.approx(-0.68 * 0.2244 * 0.4, rel=1e-12)
     assert db[0].item() == pytest.approx(-0.68 * 0.2244, rel=1e-12)

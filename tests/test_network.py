@@ -96,6 +96,9 @@ def test_sigmoid_is_stable_monotone_and_keeps_nan(dtype: type) -> None:
     assert a[0] == 0
     assert a[5] == 0.5
     assert a[10] == 1
+    with np.errstate(over="ignore"):
+        assert sigmoid(np, z, out=z) is z
+    np.testing.assert_array_equal(z, a)
 
 
 @pytest.mark.parametrize(
