@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save
 
-from gpunn import MLP, Dataset, evaluate
+from gpunn import MLP, Dataset, equations, evaluate
 from gpunn.cli import main
 
 from .conftest import idx_bytes, write_data_set
@@ -420,6 +420,28 @@ def test_a_reader_that_goes_away_ends_the_training_and_loses_nothing(tmp_path: P
     assert process.wait() == 1
     process.stderr.close()
     assert MLP.load(tmp_path / "net").sizes == (784, 16, 10)
+
+
+def test_a_device_that_fails_on_the_way_loses_nothing(
+    run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def backpropagate(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2 * 6 + 3:
+            raise MemoryError("unable to allocate")
+        return equations.backpropagate(*arguments)
+
+    monkeypatch.setattr("gpunn.engines.plain.backpropagate", backpropagate)
+    outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--device", "cpu", "--output", "net")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "gpunn: the CPU is out of memory (unable to allocate): choose a smaller batch or network; "
+        "the network after epoch 2 is in net\n"
+    )
+    assert MLP.load("net").sizes == (16, 16, 10)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the disk without space")

@@ -34,17 +34,8 @@ def evaluate(model: Path, device: str, data_dir: Path | None, as_json: bool) -> 
     backend = get_backend(device)
     result = evaluation.evaluate(net, test, device=backend)
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "model": str(model),
-                    "sizes": net.sizes,
-                    "n_images": len(test),
-                    "device": backend.name,
-                    **result.to_dict(),
-                }
-            )
-        )
+        about = {"model": str(model), "sizes": net.sizes, "n_images": len(test), "device": backend.name}
+        click.echo(json.dumps(about | result.to_dict()))
         return
     click.echo(f"{model}: {net} on {len(test):,} test images, computed on {backend.name}")
     click.echo(f"loss {result.loss:.5f}   test accuracy {result.accuracy:.2%}")

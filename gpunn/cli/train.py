@@ -14,7 +14,7 @@ from gpunn.cli.interruption import INTERRUPTED, CtrlC
 from gpunn.cli.progress import TrainingProgress
 from gpunn.datasets import load_mnist
 from gpunn.engines import ENGINES
-from gpunn.errors import OutputError
+from gpunn.errors import DeviceError, OutputError
 from gpunn.files import check_writable
 from gpunn.history import History
 from gpunn.network import MLP
@@ -69,7 +69,7 @@ def train(
     dataset = load_mnist(data_dir, n_classes=classes)
     net = MLP([dataset.train.images.shape[1], *hidden, classes], seed=seed)
     history: History | None = None
-    ended_by: KeyboardInterrupt | OSError | None = None
+    ended_by: KeyboardInterrupt | DeviceError | OSError | None = None
     with CtrlC() as ctrl_c:
         # With --json the standard output belongs to the document.
         with TrainingProgress(epochs, err=as_json) as progress:
@@ -96,12 +96,14 @@ def train(
             except KeyboardInterrupt as interrupt:
                 ctrl_c.heeded = False
                 ended_by = interrupt
-            except OSError as error:  # nobody reads the progress any more, or its disk is full
+            except (DeviceError, OSError) as error:  # a GPU that failed; progress that can't be shown any more
                 ctrl_c.heeded = False
                 ended_by = error
         if history is not None:
             _save(net, output)
-    if isinstance(ended_by, OSError):
+    if isinstance(ended_by, DeviceError) and history is not None:
+        raise DeviceError(f"{ended_by}; the network after epoch {len(history.epochs)} is in {output}") from ended_by
+    if isinstance(ended_by, DeviceError | OSError):
         raise ended_by
     if history is None:
         click.echo(f"gpunn: interrupted before the first epoch was finished: {output} is not written", err=True)
