@@ -22,11 +22,12 @@ def test_an_epoch_on_the_gpu_follows_float64_on_the_cpu(
 ) -> None:
     split = mnist.train[:3000]
     on_gpu, exact = MLP(sizes), MLP(sizes, dtype=np.float64)
-    recipe: dict[str, Any] = {"epochs": 1, "batch_size": batch_size, "learning_rate": 0.5}
+    # Online learning in large steps is chaotic: it magnifies every rounding.
+    recipe: dict[str, Any] = {"epochs": 1, "batch_size": batch_size, "learning_rate": 0.02 if batch_size == 1 else 0.5}
     history = train(on_gpu, split, **recipe, device=gpu)
     expected = train(exact, split, **recipe, device="cpu")
-    # Each step adds a few roundings of sums over the pixels that are lit.
-    tolerance = float(np.finfo(np.float32).eps) * (math.ceil(3000 / batch_size) + 100)
+    # Roundings of sums over a few hundred lit pixels, walking at random from step to step.
+    tolerance = float(np.finfo(np.float32).eps) * (30 + math.sqrt(3000 / batch_size))
     for ours, theirs in zip(parameters(on_gpu), parameters(exact), strict=True):
         assert ours.dtype == np.float32
         assert np.abs(ours - theirs).max() <= tolerance * max(1, np.abs(theirs).max())
