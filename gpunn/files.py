@@ -1,7 +1,8 @@
 """Files that are written whole or not at all: beside their target, then renamed."""
 
+import contextlib
 import os
-import shutil
+import secrets
 import stat
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def _stage(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Create an empty file in the folder of `path`, behind its links: the target and the new file."""
     target = Path(os.path.realpath(path))
-    staged = target.with_name(f".gpunn-{os.getpid()}.part")
+    # A name of its own for each write, so that two in one folder don't meet.
+    staged = target.with_name(f".gpunn-{secrets.token_hex(8)}.part")
     try:
         there = target.stat().st_mode
     except FileNotFoundError:
@@ -49,13 +51,14 @@ def _stage(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     if there is not None and not os.access(target, os.W_OK):
         raise _cannot_write(path, "it is read-only")
     try:
-        staged.touch()
-        if there is not None:
-            shutil.copymode(target, staged)
+        staged.touch(exist_ok=False)
     except FileNotFoundError as error:
         raise _cannot_write(path, f"there is no folder {target.parent}") from error
     except OSError as error:
         raise _cannot_write(path, error.strerror) from error
+    if there is not None:
+        with contextlib.suppress(OSError):  # file systems without permissions
+            staged.chmod(stat.S_IMODE(there))
     return target, staged
 
 

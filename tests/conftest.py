@@ -1,15 +1,19 @@
-"""What tests share: small data sets with the shape of MNIST's, and writers of its files."""
+"""What tests share: small data sets, writers of MNIST's files, the command line, and machines without a GPU."""
 
 import gzip
 import struct
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from gpunn import Dataset, Split, load_mnist
+from gpunn.backends import cuda
+from gpunn.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +54,47 @@ def write_data_set(
         else:
             (folder / name).write_bytes(content)
     return arrays
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command line inside this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as done:
+            main([str(argument) for argument in arguments])
+        return Outcome(int(done.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_data_set(folder)
+    return folder
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Make `import cupy` give what the test passes (None: CuPy is absent), and forget what was found out before."""
+
+    def pretend(cupy: Any) -> None:
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+
+    for cached in (cuda._tried, cuda._import_cupy):
+        cached.cache_clear()
+    yield pretend
+    for cached in (cuda._tried, cuda._import_cupy):
+        cached.cache_clear()

@@ -1,6 +1,5 @@
 import inspect
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,20 +12,6 @@ from gpunn.backends.cpu import CpuBackend
 from gpunn.backends.cuda import CudaBackend
 
 from .strict_cupy import CUDARuntimeError, OutOfMemoryError, StrictCupy
-
-
-@pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Make `import cupy` give what the test passes (None: CuPy is absent), and forget what was found out before."""
-
-    def pretend(cupy: Any) -> None:
-        monkeypatch.setitem(sys.modules, "cupy", cupy)
-
-    for cached in (cuda._tried, cuda._import_cupy):
-        cached.cache_clear()
-    yield pretend
-    for cached in (cuda._tried, cuda._import_cupy):
-        cached.cache_clear()
 
 
 @pytest.mark.parametrize("backend", [CpuBackend, CudaBackend])
@@ -180,6 +165,9 @@ def test_a_failing_gpu_is_one_line_and_other_errors_pass_through() -> None:
     backend = CudaBackend(StrictCupy(), 0)
     with pytest.raises(DeviceError, match=r"cuda:0 failed \(cudaErrorIllegalAddress: oh dear\)"), backend.activate():
         raise CUDARuntimeError("cudaErrorIllegalAddress:\n oh dear")
+    compile_error = type("CompileException", (Exception,), {"__module__": "cupy.cuda.compiler"})
+    with pytest.raises(DeviceError, match=r"cuda:0 failed \(error: expected a ;\)"), backend.activate():
+        raise compile_error("error: expected a ;")
     with pytest.raises(RuntimeError, match="not the GPU's"), backend.activate():
         raise RuntimeError("not the GPU's")
 

@@ -1,20 +1,11 @@
 """The command line as its users meet it: what it prints, what it writes, how it fails."""
 
 import gzip
-import io
 import json
-import os
-import pty
 import re
-import signal
-import subprocess
-import sys
 import tempfile
-import termios
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,39 +13,8 @@ from PIL import Image
 from safetensors.numpy import save
 
 from gpunn import MLP, Dataset, equations, evaluate
-from gpunn.cli import main
 
-from .conftest import idx_bytes, write_data_set
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the command line inside this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as done:
-            main([str(argument) for argument in arguments])
-        return Outcome(int(done.value.code or 0), *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    write_data_set(folder)
-    return folder
+from .conftest import Outcome, Run, idx_bytes, write_data_set
 
 
 @pytest.fixture
@@ -83,7 +43,9 @@ def test_the_defaults_reach_their_accuracy(run: Run, mnist: Dataset, seed: int, 
 
 
 def test_train_prints_a_line_an_epoch_and_writes_the_model(run: Run, data_dir: Path) -> None:
-    outcome = run("train", "--data-dir", data_dir, "--epochs", 12, "--batch-size", 7, "--hidden", "5,4")
+    outcome = run(
+        "train", "--data-dir", data_dir, "--epochs", 12, "--batch-size", 7, "--hidden", "5,4", "--device", "cpu"
+    )
     assert outcome.code == 0
     assert outcome.err == ""
     lines = outcome.out.splitlines()
@@ -269,21 +231,10 @@ def test_pictures_that_cannot_be_read_get_one_line(run: Run, model: Path) -> Non
     assert_one_line(run("predict", model), "Missing argument 'IMAGE...'")
 
 
-def test_cuda_without_a_gpu_gets_one_line_with_the_cause(
-    run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from gpunn.backends import cuda
-
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    for cached in (cuda._tried, cuda._import_cupy):
-        cached.cache_clear()
-    assert_one_line(
-        run("train", "--data-dir", data_dir, "--batch-size", 10, "--device", "cuda"),
-        "CuPy is not installed",
-        "choose the device cpu, or auto",
-    )
-    for cached in (cuda._tried, cuda._import_cupy):
-        cached.cache_clear()
+def test_cuda_without_a_gpu_gets_one_line_with_the_cause(run: Run, data_dir: Path, install: Any) -> None:
+    install(None)
+    outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--device", "cuda")
+    assert_one_line(outcome, "CuPy is not installed", "choose the device cpu, or auto")
 
 
 def test_no_command_prints_the_help(run: Run) -> None:
@@ -293,133 +244,6 @@ def test_no_command_prints_the_help(run: Run) -> None:
         assert command in outcome.out
         assert "Usage: gpunn " + command in run(command, "--help").out
     assert re.fullmatch(r"gpunn, version \d+\.\d+\.\d+\n", run("--version").out)
-
-
-def start(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
-    """Start the command line; options in capitals are environment variables."""
-    command = [sys.executable, "-m", "gpunn", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "TERM": "xterm"}
-    for name in [name for name in options if name.isupper()]:
-        environment[name] = options.pop(name)
-    return subprocess.Popen(command, text=True, env=environment, **options)
-
-
-@pytest.mark.parametrize("as_json", [False, True])
-def test_ctrl_c_keeps_the_network_of_the_last_finished_epoch(tmp_path: Path, as_json: bool) -> None:
-    recipe = ["train", "--device", "cpu", "--hidden", 4]
-    flags = ["--json"] if as_json else []
-    process = start(
-        *recipe,
-        "--epochs",
-        1000,
-        "--output",
-        "net",
-        *flags,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    progress = process.stderr if as_json else process.stdout
-    assert progress is not None
-    for line in progress:
-        if line.startswith("epoch    2"):
-            break
-    # Impatient users press it more than once; what is to be saved is saved all the same.
-    for _ in range(5):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.002)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in err
-    if as_json:
-        document = json.loads(out)
-        assert document["interrupted"] is True
-        count = len(document["epochs"])
-    else:
-        assert err == ""
-        found = re.search(
-            r"interrupted: 784-4-10 on cpu, engine plain: (\d+) epochs .* written to net$", out, re.MULTILINE
-        )
-        assert found
-        count = int(found[1])
-
-    assert start(*recipe, "--epochs", count, "--output", "same", cwd=tmp_path, stdout=subprocess.DEVNULL).wait() == 0
-    assert (tmp_path / "net").read_bytes() == (tmp_path / "same").read_bytes()
-
-
-def test_ctrl_c_before_the_first_epoch_leaves_an_older_model_alone(tmp_path: Path) -> None:
-    (tmp_path / "net").write_bytes(b"precious")
-    process = start(
-        "train", "--device", "cpu", "--batch-size", 1, "--hidden", "800", "--output", "net",
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("training"):
-            break
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == "gpunn: interrupted before the first epoch was finished: net is not written\n"
-    assert (tmp_path / "net").read_bytes() == b"precious"
-    assert [path.name for path in tmp_path.iterdir()] == ["net"]
-
-
-def on_terminal(folder: Path, *arguments: object, columns: int = 80, **environment: str) -> str:
-    """Return what a terminal of some width is sent by the command line."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, columns))
-    process = start(*arguments, cwd=folder, stdout=theirs, stderr=theirs, stdin=theirs, **environment)
-    os.close(theirs)
-    seen = io.BytesIO()
-    try:
-        while chunk := os.read(ours, 4096):
-            seen.write(chunk)
-    except OSError:  # how a pseudo-terminal says that nobody writes to it any more
-        pass
-    os.close(ours)
-    assert process.wait() == 0
-    return seen.getvalue().decode()
-
-
-def test_a_terminal_sees_a_live_bar_with_all_figures_and_then_the_summary(tmp_path: Path) -> None:
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", on_terminal(tmp_path, "train", "--device", "cpu", "--epochs", 10))
-    figures = r"epoch +\d+/10 loss 0\.\d{4} test \d\d\.\d\d% +[\d,]+ images/s "
-    assert re.search(figures + r"[━╸╺]{12} \d\d:\d\d", text)
-    assert "784-16-10 on cpu, engine plain: 10 epochs" in text.splitlines()[-1]
-
-
-def test_a_terminal_that_cannot_move_its_cursor_gets_lines(tmp_path: Path) -> None:
-    text = on_terminal(tmp_path, "train", "--device", "cpu", "--epochs", 2, TERM="dumb")
-    assert "epoch 2/2   loss 0." in text
-    assert "\x1b" not in text
-
-
-def test_a_pipe_gets_lines_whatever_the_environment_asks_of_terminals(tmp_path: Path) -> None:
-    process = start(
-        "train", "--device", "cpu", "--epochs", 1, cwd=tmp_path, stdout=subprocess.PIPE, FORCE_COLOR="1"
-    )  # fmt: skip
-    out, _ = process.communicate(timeout=60)
-    assert "epoch 1/1   loss" in out
-    assert "\x1b" not in out
-
-
-def test_a_reader_that_goes_away_ends_the_training_and_loses_nothing(tmp_path: Path) -> None:
-    process = start(
-        "train", "--device", "cpu", "--epochs", 1000, "--output", "net",
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stderr is not None
-    for line in process.stdout:
-        if line.startswith("epoch"):
-            break
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait() == 1
-    process.stderr.close()
-    assert MLP.load(tmp_path / "net").sizes == (784, 16, 10)
 
 
 def test_a_device_that_fails_on_the_way_loses_nothing(
@@ -442,16 +266,6 @@ def test_a_device_that_fails_on_the_way_loses_nothing(
         "the network after epoch 2 is in net\n"
     )
     assert MLP.load("net").sizes == (16, 16, 10)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the disk without space")
-@pytest.mark.parametrize("command", ["train", "devices", "--help"])
-def test_an_output_that_cannot_be_written_gets_one_line(tmp_path: Path, command: str) -> None:
-    with Path("/dev/full").open("w") as full:
-        process = start(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert err == "gpunn: cannot write the output: No space left on device\n"
 
 
 def test_a_network_that_cannot_be_saved_where_asked_is_rescued(

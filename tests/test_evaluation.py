@@ -55,4 +55,4 @@ def test_a_network_whose_outputs_are_no_numbers_is_named(small: Split, monkeypat
 
     monkeypatch.setattr(evaluation, "forward", forward)
     with pytest.raises(DivergenceError, match="found the loss nan, expected a number"):
-        evaluate(MLP([12, 3]), small)
+        evaluate(MLP([12, 3]), small, device="cpu")

@@ -3,6 +3,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,17 @@ def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
     (tmp_path / "net").chmod(0o640)
     write_whole(tmp_path / "net", b"new")
     assert stat.S_IMODE((tmp_path / "net").stat().st_mode) == 0o640
+
+
+def test_writes_in_one_folder_do_not_meet(tmp_path: Path) -> None:
+    def write(name: str) -> None:
+        for _ in range(50):
+            write_whole(tmp_path / name, name.encode() * 1000)
+            assert (tmp_path / name).read_bytes() == name.encode() * 1000
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(write, ["a", "b", "c"]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
 def test_a_read_only_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

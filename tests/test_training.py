@@ -197,7 +197,7 @@ def test_divergence_in_the_very_last_step_is_found_too(small: Split, monkeypatch
 
     monkeypatch.setattr("gpunn.engines.plain.backpropagate", overflowing)
     with pytest.raises(DivergenceError, match=r"epoch 1 \(the loss is 0\.\d+, or parameters aren't finite"):
-        train(MLP([12, 3]), small, epochs=1, batch_size=200, learning_rate=0.05)
+        train(MLP([12, 3]), small, epochs=1, batch_size=200, learning_rate=0.05, device="cpu")
 
 
 @pytest.mark.parametrize(

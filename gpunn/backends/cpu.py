@@ -38,7 +38,8 @@ class CpuBackend(Backend):
         try:
             yield
         except MemoryError as error:
-            raise DeviceError(f"the CPU is out of memory ({error}): choose a smaller batch or network") from error
+            reason = f" ({error})" if str(error) else ""
+            raise DeviceError(f"the CPU is out of memory{reason}: choose a smaller batch or network") from error
 
     def describe(self) -> dict[str, str]:
         blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload,unused-ignore]

@@ -44,8 +44,8 @@ class CudaBackend(Backend):
             raise DeviceError(
                 f"{self.name} is out of memory ({_one_line(error)}): choose a smaller batch, or the CPU"
             ) from error
-        except RuntimeError as error:
-            # Each of CUDA's libraries has an error of its own, and to import one just to name it can fail.
+        except Exception as error:
+            # Each of CUDA's libraries and compilers has an error of its own, and to import one to name it can fail.
             if type(error).__module__.partition(".")[0] not in ("cupy", "cupy_backends"):
                 raise
             raise DeviceError(f"{self.name} failed ({_one_line(error)}): try again, or choose the CPU") from error

@@ -1,5 +1,6 @@
 """The command line: gpunn train | evaluate | predict | devices."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -13,10 +14,13 @@ from gpunn.cli.train import train as train_command
 from gpunn.errors import GpunnError
 
 
-@click.group()
+@click.group(invoke_without_command=True)
 @click.version_option(gpunn.__version__, prog_name="gpunn")
-def gpunn_command() -> None:
+@click.pass_context
+def gpunn_command(context: click.Context) -> None:
     """Train multi-layer perceptrons on MNIST, on the CPU or a CUDA GPU."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for _command in (train_command, inspection.evaluate, inspection.predict, inspection.devices):
@@ -25,29 +29,34 @@ for _command in (train_command, inspection.evaluate, inspection.predict, inspect
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 when done, 2 with one line on stderr for bad input, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # File names may hold what the terminal's encoding doesn't; to show them matters more than how.
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = gpunn_command.main(arguments, prog_name="gpunn", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as request:
-        click.echo(request.ctx.get_help())
-        sys.exit(0)
     except click.ClickException as error:
-        _fail(error.format_message())
+        _fail(error, error.format_message())
     except GpunnError as error:
-        _fail(str(error))
+        _fail(error, str(error))
     except MemoryError as error:
-        _fail(f"out of memory ({error}): choose a smaller network, batch or picture")
+        reason = f" ({error})" if str(error) else ""
+        _fail(error, f"out of memory{reason}: choose a smaller network, batch or picture")
     except (click.Abort, KeyboardInterrupt):
         click.echo("gpunn: interrupted", err=True)
         sys.exit(INTERRUPTED)
     except OSError as error:
         # What is still to be written would fail again when Python ends, and louder.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # the reader has seen enough
             sys.exit(1)
-        _fail(f"cannot write the output: {error.strerror or error}")
+        _fail(error, f"cannot write the output: {error.strerror or error}")
     sys.exit(code or 0)
 
 
-def _fail(message: str) -> None:
-    click.echo(f"gpunn: {' '.join(message.split())}", err=True)
+def _fail(error: Exception, message: str) -> None:
+    """Say in one line what is wrong, with the notes that were added to `error` on its way, and exit."""
+    parts = [message, *getattr(error, "__notes__", [])]
+    click.echo(f"gpunn: {' '.join('; '.join(parts).split())}", err=True)
     sys.exit(2)

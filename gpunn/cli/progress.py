@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import sys
 from types import TracebackType
 from typing import Self
@@ -30,13 +29,15 @@ class TrainingProgress(logging.Handler):
         self._epochs = epochs
         self._err = err
         stream = sys.stderr if err else sys.stdout
-        self._live = stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+        console = Console(file=stream)
+        # rich alone would take a pipe for a terminal where the environment asks for colours; a closed stream is None.
+        self._live = stream is not None and stream.isatty() and console.is_interactive
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             BarColumn(bar_width=BAR_WIDTH),
             TimeRemainingColumn(compact=True),
-            console=Console(file=stream),
+            console=console,
             transient=True,
         )
         self._task = self._bar.add_task(self._count(1), total=epochs)

@@ -101,9 +101,9 @@ def train(
                 ended_by = error
         if history is not None:
             _save(net, output)
-    if isinstance(ended_by, DeviceError) and history is not None:
-        raise DeviceError(f"{ended_by}; the network after epoch {len(history.epochs)} is in {output}") from ended_by
     if isinstance(ended_by, DeviceError | OSError):
+        if history is not None and not isinstance(ended_by, BrokenPipeError):
+            ended_by.add_note(f"the network after epoch {len(history.epochs)} is in {output}")
         raise ended_by
     if history is None:
         click.echo(f"gpunn: interrupted before the first epoch was finished: {output} is not written", err=True)
@@ -121,10 +121,14 @@ def _save(net: MLP, output: Path) -> None:
     try:
         net.save(output)
     except OutputError as error:
-        descriptor, rescued = tempfile.mkstemp(prefix="gpunn-", suffix=".safetensors")
-        os.close(descriptor)
-        net.save(rescued)
-        raise OutputError(f"{error}; the network is in {rescued}") from error
+        try:
+            descriptor, rescued = tempfile.mkstemp(prefix="gpunn-", suffix=".safetensors")
+            os.close(descriptor)
+            net.save(rescued)
+        except OSError:
+            raise error from None
+        error.add_note(f"the network is in {rescued}")
+        raise
 
 
 def _summary(net: MLP, history: History, output: Path, interrupted: bool) -> str:
