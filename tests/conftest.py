@@ -1,6 +1,7 @@
 """What tests share: small data sets, writers of MNIST's files, the command line, and machines without a GPU."""
 
 import gzip
+import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gpunn import Dataset, Split, load_mnist
+from gpunn import MLP, Dataset, Split, load_mnist
 from gpunn.backends import cuda
 from gpunn.cli import main
 
@@ -31,6 +32,10 @@ def random_split(n: int, n_pixels: int, n_classes: int, seed: int = 0) -> Split:
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (n, n_pixels), dtype=np.uint8) * (rng.random((n, n_pixels)) < 0.5)
     return Split(images.astype(np.uint8), rng.integers(0, n_classes, n, dtype=np.uint8))
+
+
+def parameters(net: MLP) -> list[np.ndarray]:
+    return [*net.weights, *net.biases]
 
 
 def idx_bytes(array: NDArray[Any], code: int = 0x08) -> bytes:
@@ -98,3 +103,18 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield pretend
     for cached in (cuda._tried, cuda._import_cupy):
         cached.cache_clear()
+
+
+@pytest.fixture
+def locked_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this process may not enter; root gives up its powers for the while."""
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o000)
+    powerful = os.geteuid() == 0
+    if powerful:
+        tmp_path.chmod(0o755)
+        os.seteuid(65534)
+    yield folder
+    if powerful:
+        os.seteuid(0)
+    folder.chmod(0o755)

@@ -77,8 +77,6 @@ def checked(function: Any) -> Any:
 
 
 class Runtime:
-    CUDARuntimeError = CUDARuntimeError
-
     def __init__(self, n_devices: int, driver: int) -> None:
         self.n_devices = n_devices
         self.driver = driver

@@ -51,6 +51,11 @@ def test_a_missing_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
         load_mnist(tmp_path)
 
 
+def test_a_folder_that_may_not_be_entered_is_named(locked_folder: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*locked: Permission denied"):
+        load_mnist(locked_folder)
+
+
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [

@@ -11,14 +11,10 @@ from gpunn.backends.cuda import CudaBackend
 from gpunn.engines.plain import PlainEngine
 from gpunn.equations import Array, backpropagate
 
-from .conftest import random_split
+from .conftest import parameters, random_split
 from .strict_cupy import StrictCupy
 
 RECIPE: dict[str, Any] = {"epochs": 3, "batch_size": 32, "learning_rate": 0.5}
-
-
-def parameters(net: MLP) -> list[np.ndarray]:
-    return [*net.weights, *net.biases]
 
 
 def assert_same_bits(ours: MLP, theirs: MLP) -> None:

@@ -114,13 +114,12 @@ def _import_cupy() -> Any:
 def _count(cupy: Any) -> int:
     runtime = cupy.cuda.runtime
     try:
-        if runtime.driverGetVersion() == 0:
-            raise DeviceError("CuPy is installed, but no NVIDIA driver")
-        count: int = runtime.getDeviceCount()
-    except DeviceError:
-        raise
+        driver: int = runtime.driverGetVersion()
+        count: int = runtime.getDeviceCount() if driver else 0
     except Exception as error:
         raise _unusable("CUDA", error) from error
+    if driver == 0:
+        raise DeviceError("CuPy is installed, but no NVIDIA driver")
     if count == 0:
         raise DeviceError("CuPy and an NVIDIA driver are installed, but no GPU is visible")
     return count

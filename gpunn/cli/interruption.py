@@ -11,9 +11,9 @@ INTERRUPTED = 130
 class CtrlC:
     """While entered, Ctrl-C raises `KeyboardInterrupt` as long as it is `heeded`, and does nothing after.
 
-    To set an attribute takes no call, so no Ctrl-C can come between an `except KeyboardInterrupt:` and the
-    `heeded = False` behind it, however often the user presses. A program that was told to ignore Ctrl-C, as `nohup`
-    does, goes on ignoring it.
+    To set an attribute takes no call, so no Ctrl-C can come between an `except KeyboardInterrupt:` and a
+    `heeded = False` in its `finally:`, however often the user presses. A program that was told to ignore Ctrl-C, as
+    `nohup` does, goes on ignoring it.
     """
 
     def __init__(self) -> None:

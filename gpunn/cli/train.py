@@ -70,35 +70,32 @@ def train(
     net = MLP([dataset.train.images.shape[1], *hidden, classes], seed=seed)
     history: History | None = None
     ended_by: KeyboardInterrupt | DeviceError | OSError | None = None
-    with CtrlC() as ctrl_c:
-        # With --json the standard output belongs to the document.
-        with TrainingProgress(epochs, err=as_json) as progress:
+    # With --json the standard output belongs to the document.
+    with CtrlC() as ctrl_c, TrainingProgress(epochs, err=as_json) as progress:
 
-            def on_epoch(so_far: History) -> None:
-                nonlocal history
-                history = so_far
-                progress.show_epoch(so_far.epochs[-1])
+        def on_epoch(so_far: History) -> None:
+            nonlocal history
+            history = so_far
+            progress.show_epoch(so_far.epochs[-1])
 
-            try:
-                training.train(
-                    net,
-                    dataset.train,
-                    epochs=epochs,
-                    batch_size=batch_size,
-                    learning_rate=learning_rate,
-                    test=dataset.test,
-                    device=device,
-                    engine=engine,
-                    seed=seed,
-                    on_epoch=on_epoch,
-                )
-                ctrl_c.heeded = False
-            except KeyboardInterrupt as interrupt:
-                ctrl_c.heeded = False
-                ended_by = interrupt
-            except (DeviceError, OSError) as error:  # a GPU that failed; progress that can't be shown any more
-                ctrl_c.heeded = False
-                ended_by = error
+        try:
+            training.train(
+                net,
+                dataset.train,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                test=dataset.test,
+                device=device,
+                engine=engine,
+                seed=seed,
+                on_epoch=on_epoch,
+            )
+        # Ctrl-C, a GPU that failed, or progress that can't be shown any more.
+        except (KeyboardInterrupt, DeviceError, OSError) as error:
+            ended_by = error
+        finally:
+            ctrl_c.heeded = False
         if history is not None:
             _save(net, output)
     if isinstance(ended_by, DeviceError | OSError):

@@ -8,11 +8,9 @@ import pytest
 
 from gpunn import MLP, Backend, Dataset, DeviceError, devices, evaluate, train
 
+from ..conftest import parameters
+
 pytestmark = pytest.mark.gpu
-
-
-def parameters(net: MLP) -> list[np.ndarray]:
-    return [*net.weights, *net.biases]
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 1000, 3000])

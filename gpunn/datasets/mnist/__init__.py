@@ -26,9 +26,15 @@ def load_mnist(data_dir: str | os.PathLike[str] | None = None, *, n_classes: int
     Raises `DataError` for files that are missing, damaged, or don't fit together.
     """
     folder = Path(__file__).parent if data_dir is None else Path(data_dir)
-    if not os.path.isdir(folder):  # noqa: PTH112 - False, not an error, for a name that is too long
-        raise DataError(f"there is no folder {folder}: expected one with the four files of an MNIST-like data set")
-    train, test = (_read_split(folder, prefix, n_classes) for prefix in PREFIXES.values())
+    try:
+        names = set(os.listdir(folder))  # noqa: PTH208 - names are wanted, not paths
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"there is no folder {folder}: expected one with the four files of an MNIST-like data set"
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot read {folder}: {error.strerror or error}") from error
+    train, test = (_read_split(folder, names, prefix, n_classes) for prefix in PREFIXES.values())
     if train.images.shape[1] != test.images.shape[1]:
         raise DataError(
             f"{folder} has training images of {train.images.shape[1]} pixels and test images of "
@@ -37,14 +43,14 @@ def load_mnist(data_dir: str | os.PathLike[str] | None = None, *, n_classes: int
     return Dataset(train, test)
 
 
-def _read_split(folder: Path, prefix: str, n_classes: int) -> Split:
-    images_file = _find(folder, f"{prefix}-images", "idx3-ubyte")
+def _read_split(folder: Path, names: set[str], prefix: str, n_classes: int) -> Split:
+    images_file = _find(folder, names, f"{prefix}-images", "idx3-ubyte")
     images = read_idx(images_file)
     if images.dtype != np.uint8 or images.ndim != 3 or images.size == 0:
         raise DataError(
             f"{images_file} holds {images.dtype} of shape {images.shape}: expected uint8 images (n, rows, columns)"
         )
-    labels_file = _find(folder, f"{prefix}-labels", "idx1-ubyte")
+    labels_file = _find(folder, names, f"{prefix}-labels", "idx1-ubyte")
     labels = read_idx(labels_file)
     if labels.dtype != np.uint8 or labels.ndim != 1:
         raise DataError(f"{labels_file} holds {labels.dtype} of shape {labels.shape}: expected uint8 labels (n,)")
@@ -56,9 +62,9 @@ def _read_split(folder: Path, prefix: str, n_classes: int) -> Split:
     return split
 
 
-def _find(folder: Path, stem: str, kind: str) -> Path:
+def _find(folder: Path, names: set[str], stem: str, kind: str) -> Path:
     # Some distributions write train-images.idx3-ubyte, with a dot.
     for name in (f"{stem}-{kind}", f"{stem}-{kind}.gz", f"{stem}.{kind}", f"{stem}.{kind}.gz"):
-        if (folder / name).is_file():
+        if name in names:
             return folder / name
     raise DataError(f"there is no {stem}-{kind} in {folder}, gzipped or not: expected the four files of MNIST's form")
