@@ -21,11 +21,17 @@ def check_array(name: str, array: NDArray[Any], dtype: np.dtype[Any], shape: tup
         raise ValueError(f"found {name} with strides {array.strides}, expected a C-contiguous array")
 
 
-def check_output(out: NDArray[Any], others: Sequence[NDArray[Any]], *, ndim: int | None = None) -> None:
-    """Raise where `out` isn't a writable floating array of `ndim` dimensions, apart from `others` in memory."""
-    if not isinstance(out, np.ndarray) or out.dtype not in FLOATS:
+def check_output(
+    out: NDArray[Any],
+    others: Sequence[NDArray[Any]],
+    *,
+    ndim: int | None = None,
+    dtypes: Sequence[np.dtype[Any]] = FLOATS,
+) -> None:
+    """Raise where `out` isn't a writable array of `dtypes` and `ndim` dimensions, apart from `others` in memory."""
+    if not isinstance(out, np.ndarray) or out.dtype not in dtypes:
         found = out.dtype if isinstance(out, np.ndarray) else type(out).__name__
-        raise TypeError(f"found out of {found}, expected a float32 or float64 array")
+        raise TypeError(f"found out of {found}, expected a {' or '.join(map(str, dtypes))} array")
     if ndim is not None and out.ndim != ndim:
         raise ValueError(f"found out of shape {out.shape}, expected {ndim} dimensions")
     if not out.flags.c_contiguous or not out.flags.writeable:
@@ -33,3 +39,9 @@ def check_output(out: NDArray[Any], others: Sequence[NDArray[Any]], *, ndim: int
     for other in others:
         if np.may_share_memory(out, other):
             raise ValueError("found out overlapping an input, expected one of its own (or exactly the first input)")
+
+
+def check_below(name: str, numbers: NDArray[Any], limit: int) -> None:
+    """Raise `IndexError` where one of `numbers` isn't in 0 to `limit` - 1."""
+    if len(numbers) and not (numbers.min() >= 0 and numbers.max() < limit):
+        raise IndexError(f"found {name} from {numbers.min()} to {numbers.max()}, expected 0 to {limit - 1}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .contract import check_array, check_output
+from .contract import check_array, check_below, check_output
 
 
 def gather_scale(images: NDArray[np.uint8], rows: NDArray[np.int64], *, out: NDArray[Any]) -> None:
@@ -21,8 +21,7 @@ def gather_scale(images: NDArray[np.uint8], rows: NDArray[np.int64], *, out: NDA
     check_output(out, [images, rows], ndim=2)
     check_array("images", images, np.dtype(np.uint8), (len(images), out.shape[1]))
     check_array("rows", rows, np.dtype(np.int64), (len(out),))
-    if len(rows) and not (rows.min() >= 0 and rows.max() < len(images)):
-        raise IndexError(f"found rows from {rows.min()} to {rows.max()}, expected 0 to {len(images) - 1}")
+    check_below("rows", rows, len(images))
     np.divide(images[rows].astype(out.dtype), 255, out=out)
 
 
@@ -39,21 +38,22 @@ def bias_sigmoid(z: NDArray[Any], bias: NDArray[Any], *, out: NDArray[Any]) -> N
 
 
 def output_delta(
-    activation: NDArray[Any], labels: NDArray[np.uint8], total: NDArray[np.float64], *, out: NDArray[Any]
+    activation: NDArray[Any], labels: NDArray[np.uint8], factor: float, total: NDArray[np.float64], *, out: NDArray[Any]
 ) -> None:
-    """Compute out = 2/m (a - y) a (1 - a), the delta of the last layer, and add sum (a - y)^2 to `total[0]`.
+    """Compute out = factor (a - y) a (1 - a), the delta of the last layer, and add sum (a - y)^2 to `total[0]`.
 
-    `activation` a and `out` (m, n_L); `labels` (m,), each below n_L, stand for one-hot rows y; `total` (1,) float64.
-    A label out of range raises `IndexError`.
+    `activation` a and `out` (m, n_L); `labels` (m,), each below n_L, stand for one-hot rows y; `factor` is 2 over the
+    size of the batch, of which these may be a part; `total` (1,) float64. A label out of range raises `IndexError`.
     """
     check_output(out, [labels, total] if activation is out else [activation, labels, total], ndim=2)
     check_array("activation", activation, out.dtype, out.shape)
     check_array("labels", labels, np.dtype(np.uint8), (len(out),))
     check_array("total", total, np.dtype(np.float64), (1,))
+    check_below("labels", labels, out.shape[1])
     error = activation.copy()
     error[np.arange(len(labels)), labels] -= 1
     total += np.sum(error.astype(np.float64) ** 2)
-    out[...] = 2 / max(1, len(labels)) * error * activation * (1 - activation)
+    out[...] = factor * error * activation * (1 - activation)
 
 
 def hidden_delta(delta: NDArray[Any], activation: NDArray[Any], *, out: NDArray[Any]) -> None:
@@ -73,3 +73,11 @@ def descend(parameter: NDArray[Any], gradient: NDArray[Any], learning_rate: floa
     check_array("parameter", parameter, out.dtype, out.shape)
     check_array("gradient", gradient, out.dtype, out.shape)
     out[...] = parameter - learning_rate * gradient
+
+
+def descend_sums(parameter: NDArray[Any], gradients: NDArray[Any], learning_rate: float, *, out: NDArray[Any]) -> None:
+    """Compute out = parameter - learning_rate * sum of the rows of `gradients`, (m, n); the others are (n,)."""
+    check_output(out, [gradients] if parameter is out else [parameter, gradients], ndim=1)
+    check_array("parameter", parameter, out.dtype, out.shape)
+    check_array("gradients", gradients, out.dtype, (len(gradients), len(out)))
+    out[...] = parameter - learning_rate * gradients.sum(axis=0)

@@ -21,6 +21,14 @@ class Backend(ABC):
     def xp(self) -> Any:
         """The array namespace: `numpy` or `cupy`."""
 
+    @property
+    @abstractmethod
+    def kernels(self) -> Any:
+        """The fused kernels for the arrays of `xp`, a module with the functions of `gpunn.kernels.reference`.
+
+        Raises `ConfigurationError` where there are none.
+        """
+
     @abstractmethod
     def asarray(self, array: NDArray[Any]) -> Array:
         """Return host `array` on the device, same shape and dtype; on the CPU it is not copied."""

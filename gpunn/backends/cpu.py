@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
@@ -16,13 +17,19 @@ from gpunn.errors import DeviceError
 
 @final
 class CpuBackend(Backend):
-    """Computes with NumPy."""
+    """Computes with NumPy, and with kernels compiled by Numba."""
 
     name = "cpu"
 
     @property
     def xp(self) -> Any:
         return np
+
+    @property
+    def kernels(self) -> Any:
+        from gpunn.kernels import cpu
+
+        return cpu
 
     def asarray(self, array: NDArray[Any]) -> NDArray[Any]:
         return array
@@ -45,9 +52,10 @@ class CpuBackend(Backend):
         blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload,unused-ignore]
         return {
             "name": _processor(),
-            "cores": str(_usable_cores()),
+            "cores": str(usable_cores()),
             "numpy": np.__version__,
             "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+            "numba": _version("numba"),
         }
 
 
@@ -62,8 +70,15 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _usable_cores() -> int:
-    """Return how many cores this process may use, which a container or `taskset` can make fewer than there are."""
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, which `taskset` and the like can make fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gpunn.backends.base import Backend, self_test
 from gpunn.equations import Array
-from gpunn.errors import DeviceError
+from gpunn.errors import ConfigurationError, DeviceError
 
 
 @final
@@ -24,6 +24,10 @@ class CudaBackend(Backend):
     @property
     def xp(self) -> Any:
         return self._cupy
+
+    @property
+    def kernels(self) -> Any:
+        raise ConfigurationError("found the device cuda, expected cpu: there are no fused kernels for CUDA yet")
 
     def asarray(self, array: NDArray[Any]) -> Array:
         return self._cupy.asarray(array)

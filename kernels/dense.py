@@ -1,0 +1,219 @@
+"""Products of small matrices inside other compiled code, where calling BLAS would cost more than the work."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .compilation import compiled
+from .memory import CACHE_LINE, add_outer, at, load, load_bytes, load_rows, prefetch, put, store, store_rows
+from .simd import LANES, Static, add_scaled, fused, n_lanes, zeros
+
+ONE, TWO, THREE, FOUR, EIGHT = Static(1), Static(2), Static(3), Static(4), Static(8)
+AHEAD = 8
+"""How many images ahead of its use one is asked for."""
+
+FAR_APART = 256
+"""Columns of Y from which copying parts of large matrices pays."""
+
+DEPTH = 256
+"""How much of the inner dimension of large matrices is worked on at a time."""
+
+OVERWRITE, ADD = np.bool_(False), np.bool_(True)
+"""For `multiply`; Numba compiles it once more for a plain False or True, which it takes into the type."""
+
+BLOCK = 4 * LANES
+"""The most columns that are worked on together."""
+
+F = np.float32
+
+TILE = 8
+"""Rows that are computed together; where threads share rows, at multiples of it, so that each comes out the same."""
+
+
+class Chunk(NamedTuple):
+    """The examples order[first : first + rows], of whose activations the first lie in row `row` of the work space.
+
+    `order` has `n` numbers of examples.
+    """
+
+    order: Any
+    n: int
+    first: int
+    row: int
+    rows: int
+
+
+class Matrix(NamedTuple):
+    """Where a matrix lies: element (i, j) is `data[start + i * row + j * column]`, `data` float32 and one-dimensional.
+
+    Its number of rows and columns is given where it is used; with `row` and `column` exchanged it is the transpose.
+    """
+
+    data: Any
+    start: int
+    row: int
+    column: int
+
+
+def room_for(rows: int, sizes: Sequence[int]) -> int:
+    """Return the length of the work space for products of `rows` examples and layers of `sizes`; 0 for none."""
+    return DEPTH * (max(rows, *sizes) + 2 * LANES) if max(sizes[1:]) > FAR_APART - LANES else 0
+
+
+@compiled
+def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accumulate: bool, room: Any) -> None:
+    """Compute out = X Y, or out += X Y with `accumulate`; X is (rows, inner), Y (inner, columns).
+
+    `columns` is a multiple of 16, the rows of Y and `out` are contiguous. `room` is work space, see `room_for`, or None
+    where no matrix has `FAR_APART` columns. How a number is rounded depends on its row being in a full tile or left
+    over, and not on what else is computed with it.
+    """
+    tiled = rows - rows % TILE
+    if inner == 1 and accumulate:
+        whole = columns - columns % BLOCK
+        for first in range(0, whole, BLOCK):
+            _add_outer_product(x, y, out, rows, first, FOUR)
+        for first in range(whole, columns, LANES):
+            _add_outer_product(x, y, out, rows, first, ONE)
+        return
+    # Numba leaves this branch out where `room` is None.
+    if room is not None:  # noqa: SIM102
+        if rows >= 4 * TILE and inner >= 4 * TILE and y.row >= FAR_APART:
+            _multiply_packed(x, y, out, tiled, inner, columns, accumulate, room)
+            tiled = 0
+    for first in range(0, columns, 2 * LANES):
+        # From the last row to the first: an update begins with the rows that forward, which goes along them, used last.
+        if columns - first == LANES:
+            _multiply_rows(x, y, out, rows - rows % TILE, rows, inner, first, accumulate, ONE)
+            _multiply_tiles(x, y, out, tiled, inner, first, accumulate, ONE)
+        else:
+            _multiply_rows(x, y, out, rows - rows % TILE, rows, inner, first, accumulate, TWO)
+            _multiply_tiles(x, y, out, tiled, inner, first, accumulate, TWO)
+
+
+@compiled
+def _add_outer_product(x: Any, y: Any, out: Any, rows: int, first: int, width: Any) -> None:
+    row = load(y.data, y.start + first, width)
+    for r in range(rows - 1, -1, -1):
+        place = out.start + r * out.row + first
+        store(out.data, place, add_scaled(load(out.data, place, width), at(x.data, x.start + r * x.row), row))
+
+
+@compiled
+def _multiply_rows(
+    x: Any, y: Any, out: Any, begin: int, end: int, inner: int, first: int, accumulate: bool, width: Any
+) -> None:
+    """Compute rows one by one, `width` vectors of columns from `first` on."""
+    y0 = y.start + first
+    for r in range(end - 1, begin - 1, -1):
+        place = out.start + r * out.row + first
+        x0 = x.start + r * x.row
+        if accumulate:
+            # One sum, as in a tile, so that an updated matrix and its transpose stay equal to the bit.
+            z = load(out.data, place, width)
+            for k in range(inner):
+                z = add_scaled(z, at(x.data, x0 + k * x.column), load(y.data, y0 + k * y.row, width))
+            store(out.data, place, z)
+            continue
+        # Four sums, since each addition to one has to wait for the one before.
+        z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
+        for k in range(0, inner - 3, 4):
+            z0 = add_scaled(z0, at(x.data, x0 + k * x.column), load(y.data, y0 + k * y.row, width))
+            z1 = add_scaled(z1, at(x.data, x0 + (k + 1) * x.column), load(y.data, y0 + (k + 1) * y.row, width))
+            z2 = add_scaled(z2, at(x.data, x0 + (k + 2) * x.column), load(y.data, y0 + (k + 2) * y.row, width))
+            z3 = add_scaled(z3, at(x.data, x0 + (k + 3) * x.column), load(y.data, y0 + (k + 3) * y.row, width))
+        for k in range(inner - inner % 4, inner):
+            z0 = add_scaled(z0, at(x.data, x0 + k * x.column), load(y.data, y0 + k * y.row, width))
+        store(out.data, place, (z0 + z1) + (z2 + z3))
+
+
+@compiled
+def _multiply_tiles(x: Any, y: Any, out: Any, rows: int, inner: int, first: int, accumulate: bool, width: Any) -> None:
+    """Compute eight rows at a time in registers; `rows` is a multiple of it."""
+    for r in range(rows - TILE, -1, -TILE):
+        place = out.start + r * out.row + first
+        tile = load_rows(out.data, place, out.row, EIGHT, width) if accumulate else zeros(EIGHT, width)
+        for k in range(inner):
+            row = load(y.data, y.start + first + k * y.row, width)
+            tile = add_outer(tile, x.data, x.start + r * x.row + k * x.column, x.row, row)
+        store_rows(out.data, place, out.row, EIGHT, tile)
+
+
+@compiled
+def _multiply_packed(
+    x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accumulate: bool, room: Any
+) -> None:
+    """Compute the tiles of large matrices, `DEPTH` of the inner dimension at a time.
+
+    That part of X and one block of columns of Y are copied to `room`, in the order in which they are used: rows far
+    apart would drive each other out of the cache.
+    """
+    packed = DEPTH * 2 * LANES
+    for k0 in range(0, inner, DEPTH):
+        depth = min(DEPTH, inner - k0)
+        # Eight rows next to each other, k by k.
+        for r in range(0, rows, TILE):
+            for k in range(depth):
+                for i in range(TILE):
+                    number = at(x.data, x.start + (r + i) * x.row + (k0 + k) * x.column)
+                    put(room, packed + r * DEPTH + k * TILE + i, number)
+        add = accumulate or k0 > 0
+        for first in range(0, columns, 2 * LANES):
+            part = Matrix(y.data, y.start + k0 * y.row + first, y.row, 1)
+            if columns - first == LANES:
+                _multiply_panel(room, packed, part, depth, out, rows, first, add, ONE)
+            else:
+                _multiply_panel(room, packed, part, depth, out, rows, first, add, TWO)
+
+
+@compiled
+def _multiply_panel(
+    room: Any, packed: int, y: Any, depth: int, out: Any, rows: int, first: int, add: bool, width: Any
+) -> None:
+    """Copy a block of columns of Y to the start of `room`, and multiply what lies from `packed` on with it."""
+    columns = n_lanes(width)
+    for k in range(depth):
+        store(room, k * columns, load(y.data, y.start + k * y.row, width))
+    for r in range(0, rows, TILE):
+        place = out.start + r * out.row + first
+        tile = load_rows(out.data, place, out.row, EIGHT, width) if add else zeros(EIGHT, width)
+        for k in range(depth):
+            tile = add_outer(tile, room, packed + r * DEPTH + k * TILE, 1, load(room, k * columns, width))
+        store_rows(out.data, place, out.row, EIGHT, tile)
+
+
+@compiled
+def add_column_sums(x: Any, rows: int, columns: int, out: Any, start: int) -> None:
+    """Add the sum of the rows of X, (rows, columns), to out[start : start + columns]."""
+    for c in range(0, columns, LANES):
+        z = load(out, start + c, ONE)
+        for r in range(rows):
+            z = z + load(x.data, x.start + r * x.row + c, ONE)
+        store(out, start + c, z)
+
+
+@compiled
+def gather(images: Any, n_pixels: int, chunk: Any, out: Any) -> None:
+    """Put the images of `chunk` into `out` as activations, grey level / 255, rounded once.
+
+    `images` is uint8, one image of `n_pixels` after the other.
+    """
+    for r in range(chunk.rows):
+        # In random order an image would be waited for, unless it has been asked for.
+        later = at(chunk.order, min(chunk.first + r + AHEAD, chunk.n - 1)) * n_pixels
+        for p in range(0, n_pixels, CACHE_LINE):
+            prefetch(images, later + p)
+        pixel = at(chunk.order, chunk.first + r) * n_pixels
+        place = out.start + (chunk.row + r) * out.row
+        for p in range(0, n_pixels - LANES + 1, LANES):
+            store(out.data, place + p, _scaled(load_bytes(images, pixel + p)))
+        for p in range(n_pixels - n_pixels % LANES, n_pixels):
+            put(out.data, place + p, F(at(images, pixel + p)) / F(255))
+
+
+@compiled
+def _scaled(grey: Any) -> Any:
+    """Return grey / 255: a product, and one correction by what is left of it, which is cheaper than a division."""
+    product = grey * F(1 / 255)
+    return fused(fused(product, F(-255), grey), F(1 / 255), product)

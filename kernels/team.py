@@ -1,0 +1,24 @@
+"""Threads of this process that each do a part of the same work."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+
+class Team:
+    """Runs a function in `threads` threads at once, of which the calling one is the first.
+
+    What it runs lets go of Python's lock while it computes, as compiled kernels do.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._others = ThreadPoolExecutor(threads - 1, "gpunn") if threads > 1 else None
+
+    def run(self, work: Callable[[int], Any]) -> list[Any]:
+        """Call work(0), work(1), ... at the same time, and return their results when all are done."""
+        if self._others is None:
+            return [work(0)]
+        others = [self._others.submit(work, thread) for thread in range(1, self.threads)]
+        first = work(0)
+        return [first, *(other.result() for other in others)]
