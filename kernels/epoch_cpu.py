@@ -1,0 +1,96 @@
+"""A whole epoch of training in one compiled call: no Python, no allocation and no launch between batches."""
+
+from typing import Any
+
+import numpy as np
+
+from .compilation import compiled
+from .dense import Chunk, Matrix
+from .lit import multiply_lit, pointers
+from .memory import load, pointer, store
+from .network_cpu import (
+    Crew,
+    Data,
+    Network,
+    backward,
+    compute_output_delta,
+    forward,
+    layer_at,
+    meet,
+    mirror,
+    part_of,
+    update,
+)
+from .simd import LANES, Static, zeros
+from .threads import share
+
+ONE = Static(1)
+F = np.float32
+
+MIRRORED = 64
+"""Batch size from which copying a layer's new weights, transposed, is faster than updating both forms."""
+
+
+@compiled
+def run_epoch(
+    crew: Any,
+    data: Any,
+    order: Any,
+    table: Any,
+    parameters: Any,
+    collected: Any,
+    work: Any,
+    batch_size: int,
+    chunk_size: int,
+    by_columns: bool,
+    eta: float,
+) -> float:
+    """Train on the examples `order` in batches; return the sum of losses, each before its batch's step.
+
+    `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
+    worked on chunk by chunk, and its updates are added up in `collected`, which has the length of the parameters then
+    and is zero before and after. Called by several threads with a counter of 0, each does a part and returns that part
+    of the sum; the parameters don't depend on how many there are. They share the examples, or, `by_columns`, the
+    neurons of every layer, so that large weights stay in the cache of one core.
+    """
+    data = Data(data.sparse, pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.one_hot))
+    crew = Crew(crew.thread, crew.threads, pointer(crew.counter), pointer(crew.room))
+    net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), crew.room)
+    order, n = pointer(order), order.size
+    sums, n_parameters = pointer(collected), parameters.size
+    thread, threads = crew.thread, crew.threads
+    alone = Crew(0, 1, crew.counter, crew.room)
+    # Sharing neurons, the threads meet after every layer; sharing examples, when they are through with them.
+    inner, outer = (crew, alone) if by_columns else (alone, crew)
+    loss = 0.0
+    met = 0
+    for start in range(0, n, batch_size):
+        m = min(batch_size, n - start)
+        step = F(-2.0 * eta / m)
+        target = net.parameters if m <= chunk_size else sums
+        for first in range(start, start + m, chunk_size):
+            chunk = Chunk(order, n, first, 0, min(chunk_size, start + m - first))
+            own = part_of(chunk, crew)
+            piece = chunk if by_columns else own
+            if data.sparse:
+                layer = layer_at(net, 0)
+                z = Matrix(net.work, layer.activation, layer.width, 1)
+                multiply_lit(data.pixels, chunk, net.parameters, layer.n_in, z, thread, threads)
+                met = meet(crew, met)
+            met = forward(data, piece, net, inner, met)
+            loss += compute_output_delta(data, own, net, step)
+            met = meet(inner, met)
+            met = backward(piece, net, inner, met)
+            met = meet(outer, met)
+            update(data, chunk, net, target, m < MIRRORED, crew, by_columns)
+            met = meet(crew, met)
+        if m > chunk_size:
+            begin, end = share(n_parameters, LANES, thread, threads)
+            for place in range(begin, end, LANES):
+                store(net.parameters, place, load(net.parameters, place, ONE) + load(sums, place, ONE))
+                store(sums, place, zeros(ONE, ONE))
+            met = meet(crew, met)
+        if m >= MIRRORED:
+            mirror(net, thread, threads)
+            met = meet(crew, met)
+    return loss

@@ -1,0 +1,241 @@
+"""The network that a whole-epoch kernel trains, and the four steps that it takes with a batch.
+
+Everything lies in flat arrays, as `gpunn.kernels.layout` lays them out: widths are padded to a multiple of 16, and the
+padding stays zero. The weights of layers from the second on are kept twice, (n_in, n_out) for forward and (n_out, n_in)
+for backward, so that both run along vectors; the copies stay equal to the bit, as each has the same sums added in the
+same order.
+
+The step -eta / m is multiplied into delta^L, from where it reaches every gradient: an update only adds.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .activations import SIGMOID, activate, slope
+from .compilation import compiled
+from .dense import ADD, OVERWRITE, TILE, Chunk, Matrix, add_column_sums, gather, multiply
+from .lit import add_lit
+from .memory import at, first_lanes, load, put, store
+from .simd import LANES, Static, total, zeros
+from .threads import share, wait_for_others
+
+ONE = Static(1)
+F = np.float32
+
+COLUMNS = 2 * LANES
+"""What threads share the columns of a matrix by."""
+
+
+class Layer(NamedTuple):
+    """A layer's sizes, and where its arrays start: a row of the table that compiled code reads.
+
+    Widths are sizes padded to a multiple of 16. They are also the distances between rows: `width` of `forward`,
+    activations and delta, `width_in` of `backward`.
+    """
+
+    n_in: int
+    n_out: int
+    width_in: int
+    width: int
+    forward: int
+    backward: int
+    bias: int
+    below: int
+    """The activations of the layer below, in the work space; those of the images for the first layer."""
+    activation: int
+    delta_below: int
+    delta: int
+
+
+N_FIELDS = len(Layer._fields)
+
+
+class Data(NamedTuple):
+    """The examples; images are either in `pixels` (`LitPixels`), where `sparse`, or in `images`, uint8 and flat."""
+
+    sparse: bool
+    pixels: Any
+    images: Any
+    labels: Any
+    one_hot: Any
+    """Row j, as wide as the last layer's padding, is the target of class j; flat."""
+
+
+class Network(NamedTuple):
+    """The layers' `table`, flat, of `n_layers` rows like `Layer`; the parameters and the work space, laid out so."""
+
+    n_layers: int
+    table: Any
+    parameters: Any
+    work: Any
+    room: Any
+    """This thread's work space of products."""
+
+
+class Crew(NamedTuple):
+    """This thread's number, how many there are, and where they count their meetings: int64 at a cache line's start."""
+
+    thread: int
+    threads: int
+    counter: Any
+    room: Any
+    """Work space of this thread alone, of the length that `dense.room_for` says, or None."""
+
+
+class Share(NamedTuple):
+    """Which of how many shares."""
+
+    thread: int
+    threads: int
+
+
+@compiled
+def meet(crew: Any, met: int) -> int:
+    """Wait for the other threads, if there are any; return the count of meetings, `met`, after this one."""
+    if crew.threads > 1:
+        met += crew.threads
+        wait_for_others(crew.counter, met)
+    return met
+
+
+@compiled
+def part_of(chunk: Any, crew: Any) -> Any:
+    """Return this thread's share of the examples of a chunk."""
+    begin, end = share(chunk.rows, TILE, crew.thread, crew.threads)
+    return Chunk(chunk.order, chunk.n, chunk.first + begin, chunk.row + begin, end - begin)
+
+
+@compiled
+def layer_at(net: Any, number: int) -> Any:
+    """Return a row of the table as a `Layer`."""
+    row = number * N_FIELDS
+    return Layer(
+        at(net.table, row),
+        at(net.table, row + 1),
+        at(net.table, row + 2),
+        at(net.table, row + 3),
+        at(net.table, row + 4),
+        at(net.table, row + 5),
+        at(net.table, row + 6),
+        at(net.table, row + 7),
+        at(net.table, row + 8),
+        at(net.table, row + 9),
+        at(net.table, row + 10),
+    )
+
+
+@compiled
+def forward(data: Any, chunk: Any, net: Any, crew: Any, met: int) -> int:
+    """Compute a^l = f(W^l a^(l-1) + b^l); the threads of `crew` share the columns, and meet after every layer."""
+    for number in range(net.n_layers):
+        layer = layer_at(net, number)
+        begin, end = share(layer.width, COLUMNS, crew.thread, crew.threads)
+        top = layer.activation + chunk.row * layer.width
+        if number > 0 or not data.sparse:
+            if number == 0:
+                gather(data.images, layer.n_in, part_of(chunk, crew), Matrix(net.work, layer.below, layer.width_in, 1))
+                met = meet(crew, met)
+            below = Matrix(net.work, layer.below + chunk.row * layer.width_in, layer.width_in, 1)
+            weights = Matrix(net.parameters, layer.forward + begin, layer.width, 1)
+            z = Matrix(net.work, top + begin, layer.width, 1)
+            multiply(below, weights, z, chunk.rows, layer.n_in, end - begin, OVERWRITE, net.room)
+        full = min(end, layer.n_out - layer.n_out % LANES)
+        for r in range(chunk.rows):
+            place = top + r * layer.width
+            for c in range(begin, full, LANES):
+                sums = load(net.work, place + c, ONE) + load(net.parameters, layer.bias + c, ONE)
+                store(net.work, place + c, activate(SIGMOID, sums))
+            if full < min(end, layer.n_out):
+                # The padding stays 0, which f(0) need not be.
+                sums = load(net.work, place + full, ONE) + load(net.parameters, layer.bias + full, ONE)
+                store(net.work, place + full, first_lanes(activate(SIGMOID, sums), layer.n_out - full))
+        met = meet(crew, met)
+    return met
+
+
+@compiled
+def compute_output_delta(data: Any, chunk: Any, net: Any, step: float) -> Any:
+    """Compute delta^L = step (a^L - y) f'(z^L); return the sum of (a^L - y)^2."""
+    layer = layer_at(net, net.n_layers - 1)
+    squares = zeros(ONE, ONE)
+    loss = 0.0
+    for r in range(chunk.rows):
+        target = at(data.labels, at(chunk.order, chunk.first + r)) * layer.width
+        row = (chunk.row + r) * layer.width
+        for c in range(0, layer.width, LANES):
+            a = load(net.work, layer.activation + row + c, ONE)
+            error = a - load(data.one_hot, target + c, ONE)
+            squares = squares + error * error
+            store(net.work, layer.delta + row + c, step * error * slope(SIGMOID, a))
+        if (r + 1) % TILE == 0:
+            loss += total(squares)
+            squares = zeros(ONE, ONE)
+    return loss + total(squares)
+
+
+@compiled
+def backward(chunk: Any, net: Any, crew: Any, met: int) -> int:
+    """Compute delta^l = (W^(l+1)^T delta^(l+1)) f'(z^l), shared as in `forward`."""
+    for number in range(net.n_layers - 1, 0, -1):
+        layer = layer_at(net, number)
+        begin, end = share(layer.width_in, COLUMNS, crew.thread, crew.threads)
+        delta = Matrix(net.work, layer.delta + chunk.row * layer.width, layer.width, 1)
+        weights = Matrix(net.parameters, layer.backward + begin, layer.width_in, 1)
+        below = Matrix(net.work, layer.delta_below + chunk.row * layer.width_in + begin, layer.width_in, 1)
+        multiply(delta, weights, below, chunk.rows, layer.n_out, end - begin, OVERWRITE, net.room)
+        for r in range(chunk.row, chunk.row + chunk.rows):
+            for c in range(r * layer.width_in + begin, r * layer.width_in + end, LANES):
+                place = layer.delta_below + c
+                a = load(net.work, layer.below + c, ONE)
+                store(net.work, place, load(net.work, place, ONE) * slope(SIGMOID, a))
+        met = meet(crew, met)
+    return met
+
+
+@compiled
+def update(data: Any, chunk: Any, net: Any, target: Any, both: bool, crew: Any, by_columns: bool) -> None:
+    """Compute W^l += delta^l (a^(l-1))^T and b^l += delta^l, added up over the examples.
+
+    `target` is laid out as the parameters. With `both`, the copy of the weights for backward is updated too. The
+    threads of `crew` share the columns of the matrices, or their rows.
+    """
+    thread, threads = crew.thread, crew.threads
+    columns, rows = (Share(thread, threads), Share(0, 1)) if by_columns else (Share(0, 1), Share(thread, threads))
+    for number in range(net.n_layers):
+        layer = layer_at(net, number)
+        if number % threads == thread:
+            delta = Matrix(net.work, layer.delta, layer.width, 1)
+            add_column_sums(delta, chunk.rows, layer.width, target, layer.bias)
+        if number == 0 and data.sparse:
+            delta = Matrix(net.work, layer.delta, layer.width, 1)
+            add_lit(data.pixels, chunk, delta, F(1), layer.n_in, target, thread, threads)
+        else:
+            left, right = share(layer.width, COLUMNS, columns.thread, columns.threads)
+            top, bottom = share(layer.n_in, TILE, rows.thread, rows.threads)
+            below = Matrix(net.work, layer.below + top, 1, layer.width_in)
+            delta = Matrix(net.work, layer.delta + left, layer.width, 1)
+            forward = Matrix(target, layer.forward + top * layer.width + left, layer.width, 1)
+            multiply(below, delta, forward, bottom - top, chunk.rows, right - left, ADD, net.room)
+        if number > 0 and both:
+            left, right = share(layer.width_in, COLUMNS, columns.thread, columns.threads)
+            top, bottom = share(layer.n_out, TILE, rows.thread, rows.threads)
+            delta = Matrix(net.work, layer.delta + top, 1, layer.width)
+            below = Matrix(net.work, layer.below + left, layer.width_in, 1)
+            backward = Matrix(target, layer.backward + top * layer.width_in + left, layer.width_in, 1)
+            multiply(delta, below, backward, bottom - top, chunk.rows, right - left, ADD, net.room)
+
+
+@compiled
+def mirror(net: Any, thread: int, threads: int) -> None:
+    """Make the weights for backward what those for forward are."""
+    for number in range(1, net.n_layers):
+        layer = layer_at(net, number)
+        begin, end = share(layer.width_in, COLUMNS, thread, threads)
+        # Square by square, as both sides are read or written along a row.
+        for left in range(begin, min(end, layer.n_in), LANES):
+            for top in range(0, layer.n_out, LANES):
+                for j in range(top, min(top + LANES, layer.n_out)):
+                    row = layer.backward + j * layer.width_in
+                    for k in range(left, min(left + LANES, layer.n_in)):
+                        put(net.parameters, row + k, at(net.parameters, layer.forward + k * layer.width + j))
