@@ -52,7 +52,7 @@ def _round(split: Split, batch_size: int, *, plain_first: bool) -> tuple[float, 
         engine.run_epoch(order)
 
     def by_hand() -> None:
-        numpy_by_hand.run_epoch(net, split, order, batch_size, LEARNING_RATE)
+        numpy_by_hand.run_epoch(start, split.images, split.labels, order, recipe)
 
     seconds: dict[Callable[[], None], float] = {}
     for run in (plain, by_hand) if plain_first else (by_hand, plain):

@@ -14,8 +14,8 @@ from gpunn.equations import Array, forward, loss, scale
 from gpunn.errors import DivergenceError
 from gpunn.network import MLP
 
-CHUNK = 8192
-"""Images evaluated at a time: enough to fill a GPU, and 25 MB as float32."""
+CHUNK, CHUNK_ON_CPU = 8192, 1024
+"""Images evaluated at a time: enough to fill a GPU, or few enough for the caches of a CPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +62,9 @@ def evaluate_on_device(backend: Backend, parameters: Parameters, images: Array, 
     one_hot = xp.eye(n_classes, dtype=parameters.biases[-1].dtype)
     total = xp.zeros((), np.float64)
     counts = xp.zeros(n_classes * n_classes, np.int64)
-    for first in range(0, len(labels), CHUNK):
-        rows = slice(first, first + CHUNK)
+    chunk = CHUNK_ON_CPU if backend.name == "cpu" else CHUNK
+    for first in range(0, len(labels), chunk):
+        rows = slice(first, first + chunk)
         X = scale(images[rows], one_hot.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             output = forward(xp, parameters.weights, parameters.biases, X)[-1]

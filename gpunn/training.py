@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from gpunn.backends import Backend, get_backend
 from gpunn.checks import check_whole
 from gpunn.datasets.split import Split, check_fits
 from gpunn.engines import Parameters, Recipe, choose_engine
+from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import evaluate_on_device
@@ -54,19 +56,19 @@ def train(
     if test is not None:
         check_fits(test, net.sizes)
     recipe = _checked_recipe(epochs, batch_size, learning_rate, seed, len(split))
-    engine_type = choose_engine(engine)
     backend = get_backend(device)
+    start = Parameters(net.weights, net.biases)
+    engine_type = choose_engine(engine, backend, start)
     logger.info(
         "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
     )
 
     history = History(backend.name, engine_type.name, recipe.batch_size, recipe.learning_rate, int(seed))
     rng = np.random.default_rng(seed)
-    with backend.activate():
+    with backend.activate(), blas_threads(1) if engine_type.own_threads else nullcontext():
         images, labels = backend.asarray(split.images), backend.asarray(split.labels)
         if test is not None:
             test_images, test_labels = backend.asarray(test.images), backend.asarray(test.labels)
-        start = Parameters(net.weights, net.biases)
         runner = engine_type(backend, start, images, labels, recipe)
         for number in range(1, epochs + 1):
             order = rng.permutation(len(split))

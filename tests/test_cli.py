@@ -52,7 +52,7 @@ def test_train_prints_a_line_an_epoch_and_writes_the_model(run: Run, data_dir: P
     form = re.compile(r"epoch +\d+/12   loss \d\.\d{5}   test accuracy .*%  .* images/s")
     epochs = [line for line in lines if form.fullmatch(line)]
     assert len(epochs) == 12
-    assert re.search(r"^16-5-4-10 on cpu, engine plain: 12 epochs in .*; written to model.safetensors$", lines[-1])
+    assert re.search(r"^16-5-4-10 on cpu, engine epoch: 12 epochs in .*; written to model.safetensors$", lines[-1])
     assert "\x1b" not in outcome.out
     assert MLP.load("model.safetensors").sizes == (16, 5, 4, 10)
     assert sorted(path.name for path in Path().iterdir()) == ["data", "model.safetensors"]
@@ -146,7 +146,7 @@ def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
         ("--epochs 1.5", ["--epochs", "'1.5' is not a valid integer"]),
         ("--seed -1", ["found the seed -1"]),
         ("--device tpu", ["found the device 'tpu', expected auto, cpu, cuda or cuda:N"]),
-        ("--engine warp", ["found the engine 'warp', expected auto or plain"]),
+        ("--engine warp", ["found the engine 'warp', expected auto or plain or fused or epoch"]),
         ("--classes 9", ["found the label 9, expected 0 to 8 for 9 classes"]),
         ("--data-dir absent", ["there is no folder absent"]),
         ("--output absent/net", ["cannot write absent/net: there is no folder", "choose another place"]),
@@ -259,7 +259,7 @@ def test_a_device_that_fails_on_the_way_loses_nothing(
         return equations.backpropagate(*arguments)
 
     monkeypatch.setattr("gpunn.engines.plain.backpropagate", backpropagate)
-    outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--device", "cpu", "--output", "net")
+    outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--engine", "plain", "--output", "net")
     assert outcome.code == 2
     assert outcome.err == (
         "gpunn: the CPU is out of memory (unable to allocate): choose a smaller batch or network; "

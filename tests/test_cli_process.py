@@ -64,7 +64,7 @@ def test_ctrl_c_keeps_the_network_of_the_last_finished_epoch(tmp_path: Path, as_
     else:
         assert err == ""
         found = re.search(
-            r"interrupted: 784-4-10 on cpu, engine plain: (\d+) epochs .* written to net$", out, re.MULTILINE
+            r"interrupted: 784-4-10 on cpu, engine epoch: (\d+) epochs .* written to net$", out, re.MULTILINE
         )
         assert found
         count = int(found[1])
@@ -113,7 +113,7 @@ def test_a_terminal_sees_a_live_bar_with_all_figures_and_then_the_summary(tmp_pa
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", on_terminal(tmp_path, "train", "--device", "cpu", "--epochs", 10))
     figures = r"epoch +\d+/10 loss 0\.\d{4} test \d\d\.\d\d% +[\d,]+ images/s "
     assert re.search(figures + r"[━╸╺]{12} \d\d:\d\d", text)
-    assert "784-16-10 on cpu, engine plain: 10 epochs" in text.splitlines()[-1]
+    assert "784-16-10 on cpu, engine epoch: 10 epochs" in text.splitlines()[-1]
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"FORCE_COLOR": ""}, {"TTY_INTERACTIVE": "0"}], ids=str)

@@ -28,7 +28,7 @@ def test_chunks_do_not_change_the_result(small: Split, monkeypatch: pytest.Monke
     net = MLP([12, 5, 3])
     whole = evaluate(net, small)
     for chunk in (1, 7, 199, 200):
-        monkeypatch.setattr(evaluation, "CHUNK", chunk)
+        monkeypatch.setattr(evaluation, "CHUNK_ON_CPU", chunk)
         result = evaluate(net, small)
         np.testing.assert_array_equal(result.confusion, whole.confusion)
         assert result.loss == pytest.approx(whole.loss, rel=1e-6)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ["PIL", "click", "cupy", "llvmlite", "numba", "rich", "safetensors", "scipy", "torch"]
+HEAVY = ["PIL", "click", "cupy", "llvmlite", "numba", "rich", "safetensors", "scipy", "threadpoolctl", "torch"]
 
 
 def python(code: str, folder: Path, **environment: str) -> str:

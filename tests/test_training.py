@@ -101,7 +101,7 @@ def test_the_cuda_backends_code_path_keeps_to_the_device_and_gives_the_same_netw
 ) -> None:
     on_cpu, on_gpu = MLP([12, 5, 3]), MLP([12, 5, 3])
     recipe: dict[str, Any] = {"epochs": 2, "batch_size": batch_size, "learning_rate": 0.5, "test": small[:50]}
-    cpu = train(on_cpu, small, **recipe, device="cpu")
+    cpu = train(on_cpu, small, **recipe, device="cpu", engine="plain")
     gpu = train(on_gpu, small, **recipe, device=CudaBackend(StrictCupy(), 0))
     assert_same_bits(on_cpu, on_gpu)
     assert gpu.device == "cuda:0"
@@ -120,7 +120,7 @@ def test_batch_sizes_at_both_ends_count_their_steps(small: Split, monkeypatch: p
     monkeypatch.setattr("gpunn.engines.plain.backpropagate", counting)
     for batch_size, expected in ((200, [200]), (1, [1] * 200), (150, [150, 50])):
         sizes.clear()
-        train(MLP([12, 3]), small, epochs=1, batch_size=batch_size, learning_rate=0.5)
+        train(MLP([12, 3]), small, epochs=1, batch_size=batch_size, learning_rate=0.5, engine="plain")
         assert sizes == expected
 
 
@@ -135,7 +135,7 @@ def test_history_tells_the_course_of_the_run(small: Split) -> None:
     assert [number for number, _ in seen] == [1, 2, 3]
     assert not np.array_equal(seen[0][1], seen[1][1])
     np.testing.assert_array_equal(seen[2][1], net.weights[0])
-    assert (history.device, history.engine, history.batch_size, history.seed) == ("cpu", "plain", 32, 0)
+    assert (history.device, history.engine, history.batch_size, history.seed) == ("cpu", "epoch", 32, 0)
     assert history.losses[2] < history.losses[0]
     assert history.accuracies[-1] == evaluate(net, small[:40]).accuracy
     for epoch in history.epochs:
@@ -157,7 +157,7 @@ def test_an_interrupted_run_leaves_the_network_of_the_last_finished_epoch(
     small: Split, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     finished = MLP([12, 5, 3])
-    train(finished, small, epochs=2, batch_size=32, learning_rate=0.5)
+    train(finished, small, epochs=2, batch_size=32, learning_rate=0.5, engine="plain")
 
     calls = 0
 
@@ -175,7 +175,7 @@ def test_an_interrupted_run_leaves_the_network_of_the_last_finished_epoch(
     monkeypatch.setattr("gpunn.engines.plain.backpropagate", interrupting)
     net = MLP([12, 5, 3])
     with pytest.raises(KeyboardInterrupt):
-        train(net, small, epochs=9, batch_size=32, learning_rate=0.5, on_epoch=on_epoch)
+        train(net, small, epochs=9, batch_size=32, learning_rate=0.5, engine="plain", on_epoch=on_epoch)
     assert_same_bits(net, finished)
 
 
@@ -193,7 +193,7 @@ def test_divergence_in_the_very_last_step_is_found_too(small: Split, monkeypatch
 
     monkeypatch.setattr("gpunn.engines.plain.backpropagate", overflowing)
     with pytest.raises(DivergenceError, match=r"epoch 1 \(the loss is 0\.\d+, or parameters aren't finite"):
-        train(MLP([12, 3]), small, epochs=1, batch_size=200, learning_rate=0.05, device="cpu")
+        train(MLP([12, 3]), small, epochs=1, batch_size=200, learning_rate=0.05, engine="plain")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_divergence_in_the_very_last_step_is_found_too(small: Split, monkeypatch
         ({"learning_rate": math.nan}, ConfigurationError, "found learning rate nan"),
         ({"learning_rate": math.inf}, ConfigurationError, "found learning rate inf"),
         ({"seed": -1}, ConfigurationError, "found seed -1"),
-        ({"engine": "warp"}, ConfigurationError, "found the engine 'warp', expected auto or plain"),
+        ({"engine": "warp"}, ConfigurationError, "found the engine 'warp', expected auto or plain or fused or epoch"),
         ({"device": "tpu"}, ConfigurationError, "found the device 'tpu'"),
         ({"test": random_split(5, 13, 3)}, DataError, "found images of 13 pixels, the network expects 12"),
         ({"test": random_split(50, 12, 4)}, DataError, "found the label 3, expected 0 to 2 for 3 classes"),

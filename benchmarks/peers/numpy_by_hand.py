@@ -1,32 +1,68 @@
-"""What one would write in NumPy for this network and nothing else: one hidden layer, no abstraction, no generality."""
+"""What one would write in NumPy for this network and nothing else: no abstraction, no generality but in layers."""
 
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
-from gpunn import MLP, Split
+from benchmarks.peers.base import Peer
+from gpunn import Split
+from gpunn.engines import Parameters, Recipe
 
 
-def run_epoch(net: MLP, split: Split, order: NDArray[Any], batch_size: int, learning_rate: float) -> float:
-    """Train `net`, of one hidden layer and float32, in place for an epoch over `order`; return its mean loss."""
-    (W1, W2), (b1, b2) = net.weights, net.biases
-    targets = np.eye(len(b2), dtype=np.float32)
+def run_epoch(
+    network: Parameters, images: NDArray[Any], labels: NDArray[np.uint8], order: NDArray[Any], recipe: Recipe
+) -> float:
+    """Train `network`, float32, in place for an epoch over `order`; return its mean loss.
+
+    `images` are grey levels, uint8, or already scaled to [0, 1], float32.
+    """
+    W, b, m, eta = list(network.weights), list(network.biases), recipe.batch_size, recipe.learning_rate
+    layers = range(len(W))
+    targets = np.eye(len(b[-1]), dtype=np.float32)
     total = 0.0
     with np.errstate(over="ignore"):
-        for first in range(0, len(order), batch_size):
-            batch = order[first : first + batch_size]
-            X = split.images.take(batch, axis=0).astype(np.float32)
-            X /= 255
-            Y = targets[split.labels[batch]]
-            hidden = 1 / (1 + np.exp(-(X @ W1.T + b1)))
-            output = 1 / (1 + np.exp(-(hidden @ W2.T + b2)))
-            error = output - Y
+        for first in range(0, len(order), m):
+            batch = order[first : first + m]
+            X = images.take(batch, axis=0)
+            if X.dtype == np.uint8:
+                X = X.astype(np.float32)
+                X /= 255
+            A = [X]
+            for layer in layers:
+                A.append(1 / (1 + np.exp(-(A[layer] @ W[layer].T + b[layer]))))
+            error = A[-1] - targets[labels[batch]]
             total += float(np.vdot(error, error))
-            delta2 = 2 / len(batch) * error * output * (1 - output)
-            delta1 = (delta2 @ W2) * hidden * (1 - hidden)
-            W2 -= learning_rate * (delta2.T @ hidden)
-            b2 -= learning_rate * delta2.sum(axis=0)
-            W1 -= learning_rate * (delta1.T @ X)
-            b1 -= learning_rate * delta1.sum(axis=0)
+            delta = 2 / len(batch) * error * A[-1] * (1 - A[-1])
+            for layer in reversed(layers):
+                dW, db = delta.T @ A[layer], delta.sum(axis=0)
+                if layer > 0:
+                    delta = (delta @ W[layer]) * A[layer] * (1 - A[layer])
+                W[layer] -= eta * dW
+                b[layer] -= eta * db
     return total / len(order)
+
+
+@final
+class NumpyByHand(Peer):
+    """The loop above, with all images scaled once, before the first epoch."""
+
+    name = "numpy"
+    threads_can_be_set = True
+
+    def __init__(self, start: Parameters, split: Split, recipe: Recipe, threads: int) -> None:
+        self._network = Parameters([W.copy() for W in start.weights], [b.copy() for b in start.biases])
+        self._images = split.images.astype(np.float32) / 255
+        self._labels = split.labels
+        self._recipe = recipe
+        self._threads = threads
+        # Made once: looking for the libraries to limit takes longer than some epochs.
+        self._libraries = ThreadpoolController()
+
+    def run_epoch(self, order: NDArray[Any]) -> float:
+        with self._libraries.limit(limits=self._threads, user_api="blas"):
+            return run_epoch(self._network, self._images, self._labels, order, self._recipe)
+
+    def parameters(self) -> Parameters:
+        return self._network

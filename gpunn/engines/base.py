@@ -1,10 +1,12 @@
 """The contract of an engine: it runs epochs of training on a device."""
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
@@ -36,9 +38,17 @@ class Engine(ABC):
 
     name: ClassVar[str]
 
+    own_threads: ClassVar[bool]
+    """Whether it may compute in threads of its own, which those of BLAS had better leave the cores to."""
+
     @abstractmethod
     def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
         """Take a copy of `start` (host arrays), and the split on the device: uint8, (n, n_0) and (n,)."""
+
+    @classmethod
+    @abstractmethod
+    def refusal(cls, backend: Backend, start: Parameters) -> str | None:
+        """Return in a few words why the engine can't train these parameters on this backend, or None."""
 
     @abstractmethod
     def run_epoch(self, order: NDArray[Any]) -> float:
@@ -50,3 +60,18 @@ class Engine(ABC):
     @abstractmethod
     def parameters(self) -> Parameters:
         """Return the parameters as they are now, on the device. The next epoch may change these arrays."""
+
+
+def kernel_refusal(backend: Backend, start: Parameters, *modules: str) -> str | None:
+    """Return the refusal of an engine with compiled float32 kernels for CPUs, which needs `modules`, or None."""
+    dtype = start.weights[0].dtype
+    if dtype != np.float32:
+        return f"it computes in float32, and the network is {dtype}"
+    if backend.name != "cpu":
+        return "it has no kernels for CUDA yet"
+    for module in ("numba", *modules):
+        try:
+            importlib.import_module(module)
+        except (ImportError, OSError) as error:  # OSError: of a shared library that it needs
+            return f"{module} can't be imported ({error})"
+    return None

@@ -15,6 +15,7 @@ class PlainEngine(Engine):
     """Reads best, takes float32 and float64, and is what the other engines are held to."""
 
     name = "plain"
+    own_threads = False
 
     def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
         self._backend = backend
@@ -24,6 +25,10 @@ class PlainEngine(Engine):
         self._labels = labels
         self._recipe = recipe
         self._one_hot = backend.xp.eye(len(self._biases[-1]), dtype=self._biases[-1].dtype)
+
+    @classmethod
+    def refusal(cls, backend: Backend, start: Parameters) -> str | None:  # noqa: ARG003 - it takes everything
+        return None
 
     def run_epoch(self, order: NDArray[Any]) -> float:
         xp, eta, m = self._backend.xp, self._recipe.learning_rate, self._recipe.batch_size

@@ -1,0 +1,129 @@
+"""The `epoch` engine: one compiled kernel runs a whole epoch."""
+
+import logging
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.backends import Backend
+from gpunn.backends.cpu import usable_cores
+from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal
+from gpunn.engines.inputs import are_sparse
+from gpunn.equations import Array
+
+logger = logging.getLogger(__name__)
+
+SHARED_SPARSE, SHARED_DENSE = 8, 32
+"""Batch sizes from which two threads are faster than one; with smaller ones they mostly wait for each other."""
+
+AT_ONCE = 10**10
+"""Examples times parameters that one call of the kernel is given, or one batch if that is more: about a second's work.
+
+Between two calls Ctrl-C is heeded.
+"""
+
+ENOUGH = 2**62
+"""More meetings than there ever are: who counts this many waits no longer."""
+
+
+@final
+class EpochEngine(Engine):
+    """For all but the largest networks: between two batches, nothing happens but arithmetic."""
+
+    name = "epoch"
+    own_threads = True
+
+    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
+        from gpunn.kernels.contract import check_array, check_below
+        from gpunn.kernels.dense import room_for
+        from gpunn.kernels.epoch_cpu import run_epoch
+        from gpunn.kernels.layout import Layout, aligned_zeros
+        from gpunn.kernels.lit_pixels import find_lit_pixels
+        from gpunn.kernels.network_cpu import Data
+        from gpunn.kernels.team import Team
+        from gpunn.kernels.threads import CAN_WAIT
+
+        self._run = run_epoch
+        self._recipe = recipe
+        sizes = [images.shape[1], *map(len, start.biases)]
+        check_array("images", images, np.dtype(np.uint8), (len(images), start.weights[0].shape[1]))
+        check_array("labels", labels, np.dtype(np.uint8), (len(images),))
+        check_below("labels", labels, sizes[-1])
+        self._n_images = len(images)
+        sparse = are_sparse(backend, images)
+        self._layout = Layout(sizes, sparse=sparse, batch_size=recipe.batch_size)
+        self._parameters = self._layout.pack(start.weights, start.biases)
+        collects = recipe.batch_size > self._layout.chunk_size
+        self._collected = aligned_zeros(self._layout.n_parameters if collects else 0)
+        self._work = aligned_zeros(self._layout.n_work)
+        one_hot = np.eye(sizes[-1], self._layout.layers[-1].width, dtype=np.float32)
+        # Of the two forms of the images one is empty. Arrays that can't be written to have another type for Numba.
+        pixels = find_lit_pixels(images if sparse else images[:0])
+        flat = np.require(images[:0] if sparse else images, requirements=["C", "W"]).ravel()
+        self._data = Data(sparse, pixels, flat, np.require(labels, requirements=["C", "W"]), one_hot.ravel())
+
+        threads = min(usable_cores(), self._layout.n_shares)
+        worth = recipe.batch_size >= (SHARED_SPARSE if sparse else SHARED_DENSE)
+        self._team = Team(threads if worth and CAN_WAIT else 1)
+        room = room_for(self._layout.chunk_size, sizes)
+        self._rooms = [aligned_zeros(room) if room else None for _ in range(self._team.threads)]
+        # Its first element starts a cache line, which no other data shares.
+        self._counter = aligned_zeros(16).view(np.int64)
+        logger.info(
+            "engine epoch: %d thread%s, %s images",
+            self._team.threads,
+            "s" * (self._team.threads > 1),
+            "sparse" if sparse else "dense",
+        )
+        # No work, but the kernel is compiled here, and not in the first epoch's time.
+        self._run_batches(np.zeros(0, np.int64))
+
+    @classmethod
+    def refusal(cls, backend: Backend, start: Parameters) -> str | None:
+        return kernel_refusal(backend, start)
+
+    def run_epoch(self, order: NDArray[Any]) -> float:
+        from gpunn.kernels.contract import check_below
+
+        order = np.ascontiguousarray(order, np.int64)
+        check_below("order", order, self._n_images)
+        m = self._recipe.batch_size
+        at_once = m * max(1, AT_ONCE // (m * self._layout.n_parameters))
+        losses = [self._run_batches(order[first : first + at_once]) for first in range(0, len(order), at_once)]
+        return sum(losses) / len(order)
+
+    def _run_batches(self, order: NDArray[np.int64]) -> float:
+        """Train on these examples, whole batches; return the sum of their losses."""
+        from gpunn.kernels.network_cpu import Crew
+
+        self._counter[0] = 0
+
+        def run(thread: int) -> Any:
+            try:
+                return self._run(
+                    Crew(thread, self._team.threads, self._counter, self._rooms[thread]),
+                    self._data,
+                    order,
+                    self._layout.table,
+                    self._parameters,
+                    self._collected,
+                    self._work,
+                    self._recipe.batch_size,
+                    self._layout.chunk_size,
+                    self._layout.by_columns,
+                    self._recipe.learning_rate,
+                )
+            except BaseException:
+                self._counter[0] = ENOUGH
+                raise
+
+        try:
+            return float(sum(self._team.run(run)))
+        except BaseException:
+            # Interrupted before all had started, those who did would wait for the others for ever.
+            self._counter[0] = ENOUGH
+            raise
+
+    def parameters(self) -> Parameters:
+        return Parameters(*self._layout.unpack(self._parameters))
