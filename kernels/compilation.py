@@ -61,10 +61,13 @@ def _guarded(dispatcher: Any) -> Any:
     save = cache.save_overload
 
     def save_overload(signature: Any, compiled_code: Any) -> None:
+        global _kept  # noqa: PLW0603 - see above
         try:
             save(signature, compiled_code)
         except OSError as error:
-            logger.info("compiled kernels can't be kept: %s", error)
+            if _kept:
+                logger.info("compiled kernels can't be kept, and will be compiled again: %s", error)
+            _kept = False
 
     cache.save_overload = save_overload
     return dispatcher

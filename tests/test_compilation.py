@@ -76,6 +76,19 @@ def test_without_a_folder_to_keep_them_in_kernels_are_compiled_every_time(checko
     assert python(SIGMOID_OF_ZERO, checkout, **nowhere, **kept) == ["0.5"]
 
 
+FULL_DISK = """
+from numba.core import caching
+def save(*arguments):
+    raise OSError(28, "No space left on device")
+caching.IndexDataCacheFile.save = save
+"""
+
+
+def test_a_full_disk_is_no_reason_not_to_compute(checkout: Path) -> None:
+    word = "compiled kernels can't be kept, and will be compiled again: [Errno 28] No space left on device"
+    assert python(FULL_DISK + SIGMOID_OF_ZERO, checkout) == [ONCE, word, "0.5"]
+
+
 OUT_OF_BOUNDS = """
 from gpunn.kernels import memory, simd
 from gpunn.kernels.compilation import compiled
