@@ -82,14 +82,22 @@ def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accu
         if rows >= 4 * TILE and inner >= 4 * TILE and y.row >= FAR_APART:
             _multiply_packed(x, y, out, tiled, inner, columns, accumulate, room)
             tiled = 0
-    for first in range(0, columns, 2 * LANES):
-        # From the last row to the first: an update begins with the rows that forward, which goes along them, used last.
-        if columns - first == LANES:
-            _multiply_rows(x, y, out, rows - rows % TILE, rows, inner, first, accumulate, ONE)
-            _multiply_tiles(x, y, out, tiled, inner, first, accumulate, ONE)
-        else:
-            _multiply_rows(x, y, out, rows - rows % TILE, rows, inner, first, accumulate, TWO)
-            _multiply_tiles(x, y, out, tiled, inner, first, accumulate, TWO)
+    # What is added comes in sums of `DEPTH` terms, packed or not.
+    depth = DEPTH if accumulate else max(inner, 1)
+    for k0 in range(0, max(inner, 1), depth):
+        terms = min(depth, inner - k0)
+        left = Matrix(x.data, x.start + k0 * x.column, x.row, x.column)
+        for first in range(0, columns, 2 * LANES):
+            right = Matrix(y.data, y.start + k0 * y.row + first, y.row, 1)
+            target = Matrix(out.data, out.start + first, out.row, 1)
+            # From the last row to the first: an update begins with the rows that forward, which goes along them, used
+            # last.
+            if columns - first == LANES:
+                _multiply_rows(left, right, target, rows - rows % TILE, rows, terms, accumulate, ONE)
+                _multiply_tiles(left, right, target, tiled, terms, accumulate, ONE)
+            else:
+                _multiply_rows(left, right, target, rows - rows % TILE, rows, terms, accumulate, TWO)
+                _multiply_tiles(left, right, target, tiled, terms, accumulate, TWO)
 
 
 @compiled
@@ -101,20 +109,18 @@ def _add_outer_product(x: Any, y: Any, out: Any, rows: int, first: int, width: A
 
 
 @compiled
-def _multiply_rows(
-    x: Any, y: Any, out: Any, begin: int, end: int, inner: int, first: int, accumulate: bool, width: Any
-) -> None:
-    """Compute rows one by one, `width` vectors of columns from `first` on."""
-    y0 = y.start + first
+def _multiply_rows(x: Any, y: Any, out: Any, begin: int, end: int, inner: int, accumulate: bool, width: Any) -> None:
+    """Compute rows one by one, `width` vectors of columns."""
+    y0 = y.start
     for r in range(end - 1, begin - 1, -1):
-        place = out.start + r * out.row + first
+        place = out.start + r * out.row
         x0 = x.start + r * x.row
         if accumulate:
             # One sum, as in a tile, so that an updated matrix and its transpose stay equal to the bit.
-            z = load(out.data, place, width)
+            z = zeros(ONE, width)
             for k in range(inner):
                 z = add_scaled(z, at(x.data, x0 + k * x.column), load(y.data, y0 + k * y.row, width))
-            store(out.data, place, z)
+            store(out.data, place, load(out.data, place, width) + z)
             continue
         # Four sums, since each addition to one has to wait for the one before.
         z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
@@ -129,14 +135,16 @@ def _multiply_rows(
 
 
 @compiled
-def _multiply_tiles(x: Any, y: Any, out: Any, rows: int, inner: int, first: int, accumulate: bool, width: Any) -> None:
+def _multiply_tiles(x: Any, y: Any, out: Any, rows: int, inner: int, accumulate: bool, width: Any) -> None:
     """Compute eight rows at a time in registers; `rows` is a multiple of it."""
     for r in range(rows - TILE, -1, -TILE):
-        place = out.start + r * out.row + first
-        tile = load_rows(out.data, place, out.row, EIGHT, width) if accumulate else zeros(EIGHT, width)
+        place = out.start + r * out.row
+        tile = zeros(EIGHT, width)
         for k in range(inner):
-            row = load(y.data, y.start + first + k * y.row, width)
+            row = load(y.data, y.start + k * y.row, width)
             tile = add_outer(tile, x.data, x.start + r * x.row + k * x.column, x.row, row)
+        if accumulate:
+            tile = load_rows(out.data, place, out.row, EIGHT, width) + tile
         store_rows(out.data, place, out.row, EIGHT, tile)
 
 
@@ -158,39 +166,62 @@ def _multiply_packed(
                 for i in range(TILE):
                     number = at(x.data, x.start + (r + i) * x.row + (k0 + k) * x.column)
                     put(room, packed + r * DEPTH + k * TILE + i, number)
-        add = accumulate or k0 > 0
+        continued = k0 > 0 and not accumulate
         for first in range(0, columns, 2 * LANES):
             part = Matrix(y.data, y.start + k0 * y.row + first, y.row, 1)
             if columns - first == LANES:
-                _multiply_panel(room, packed, part, depth, out, rows, first, add, ONE)
+                _multiply_panel(room, packed, part, depth, out, rows, first, continued, accumulate, ONE)
             else:
-                _multiply_panel(room, packed, part, depth, out, rows, first, add, TWO)
+                _multiply_panel(room, packed, part, depth, out, rows, first, continued, accumulate, TWO)
 
 
 @compiled
 def _multiply_panel(
-    room: Any, packed: int, y: Any, depth: int, out: Any, rows: int, first: int, add: bool, width: Any
+    room: Any,
+    packed: int,
+    y: Any,
+    depth: int,
+    out: Any,
+    rows: int,
+    first: int,
+    continued: bool,
+    accumulate: bool,
+    width: Any,
 ) -> None:
-    """Copy a block of columns of Y to the start of `room`, and multiply what lies from `packed` on with it."""
+    """Copy a block of columns of Y to the start of `room`, and multiply what lies from `packed` on with it.
+
+    The sums go on from those in `out` if they are `continued`.
+    """
     columns = n_lanes(width)
     for k in range(depth):
         store(room, k * columns, load(y.data, y.start + k * y.row, width))
     for r in range(0, rows, TILE):
         place = out.start + r * out.row + first
-        tile = load_rows(out.data, place, out.row, EIGHT, width) if add else zeros(EIGHT, width)
+        tile = load_rows(out.data, place, out.row, EIGHT, width) if continued else zeros(EIGHT, width)
         for k in range(depth):
             tile = add_outer(tile, room, packed + r * DEPTH + k * TILE, 1, load(room, k * columns, width))
+        if accumulate:
+            tile = load_rows(out.data, place, out.row, EIGHT, width) + tile
         store_rows(out.data, place, out.row, EIGHT, tile)
 
 
 @compiled
 def add_column_sums(x: Any, rows: int, columns: int, out: Any, start: int) -> None:
     """Add the sum of the rows of X, (rows, columns), to out[start : start + columns]."""
-    for c in range(0, columns, LANES):
-        z = load(out, start + c, ONE)
-        for r in range(rows):
-            z = z + load(x.data, x.start + r * x.row + c, ONE)
-        store(out, start + c, z)
+    whole = columns - columns % BLOCK
+    for c in range(0, whole, BLOCK):
+        _add_sums(x, rows, c, out, start, FOUR)
+    for c in range(whole, columns, LANES):
+        _add_sums(x, rows, c, out, start, ONE)
+
+
+@compiled
+def _add_sums(x: Any, rows: int, column: int, out: Any, start: int, width: Any) -> None:
+    # Small numbers one by one into a large one would lose much of each; their sum loses less.
+    z = zeros(ONE, width)
+    for r in range(rows):
+        z = z + load(x.data, x.start + r * x.row + column, width)
+    store(out, start + column, load(out, start + column, width) + z)
 
 
 @compiled

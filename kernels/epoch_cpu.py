@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from .compilation import compiled
-from .dense import Chunk, Matrix
-from .lit import multiply_lit, pointers
+from .dense import Chunk
+from .images_cpu import add_images, add_last_image, forget_image, go_on, multiply_images
+from .lit import pointers
 from .memory import load, pointer, store
 from .network_cpu import (
     Crew,
@@ -15,7 +16,6 @@ from .network_cpu import (
     backward,
     compute_output_delta,
     forward,
-    layer_at,
     meet,
     mirror,
     part_of,
@@ -53,7 +53,7 @@ def run_epoch(
     of the sum; the parameters don't depend on how many there are. They share the examples, or, `by_columns`, the
     neurons of every layer, so that large weights stay in the cache of one core.
     """
-    data = Data(data.sparse, pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.one_hot))
+    data = Data(pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.one_hot))
     crew = Crew(crew.thread, crew.threads, pointer(crew.counter), pointer(crew.room))
     net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), crew.room)
     order, n = pointer(order), order.size
@@ -62,6 +62,9 @@ def run_epoch(
     alone = Crew(0, 1, crew.counter, crew.room)
     # Sharing neurons, the threads meet after every layer; sharing examples, when they are through with them.
     inner, outer = (crew, alone) if by_columns else (alone, crew)
+    one_by_one = batch_size == 1 and threads == 1 and data.pixels is None
+    if one_by_one:
+        forget_image(net)
     loss = 0.0
     met = 0
     for start in range(0, n, batch_size):
@@ -72,17 +75,18 @@ def run_epoch(
             chunk = Chunk(order, n, first, 0, min(chunk_size, start + m - first))
             own = part_of(chunk, crew)
             piece = chunk if by_columns else own
-            if data.sparse:
-                layer = layer_at(net, 0)
-                z = Matrix(net.work, layer.activation, layer.width, 1)
-                multiply_lit(data.pixels, chunk, net.parameters, layer.n_in, z, thread, threads)
-                met = meet(crew, met)
-            met = forward(data, piece, net, inner, met)
+            if one_by_one:
+                go_on(data.images, chunk, net, first)
+            else:
+                met = multiply_images(data.pixels, data.images, chunk, piece, net, crew, inner, met)
+            met = forward(piece, net, inner, met)
             loss += compute_output_delta(data, own, net, step)
             met = meet(inner, met)
             met = backward(piece, net, inner, met)
             met = meet(outer, met)
-            update(data, chunk, net, target, m < MIRRORED, crew, by_columns)
+            update(chunk, net, target, m < MIRRORED, crew, by_columns)
+            if not one_by_one:
+                add_images(data.pixels, data.images, chunk, net, target, crew, by_columns)
             met = meet(crew, met)
         if m > chunk_size:
             begin, end = share(n_parameters, LANES, thread, threads)
@@ -93,4 +97,6 @@ def run_epoch(
         if m >= MIRRORED:
             mirror(net, thread, threads)
             met = meet(crew, met)
+    if one_by_one and n > 0:
+        add_last_image(data.images, net, n)
     return loss

@@ -11,7 +11,7 @@ from .memory import CACHE_LINE
 from .network_cpu import Layer
 from .simd import LANES
 
-CHUNK, LARGE_CHUNK = 128, 512
+CHUNK, LARGE_CHUNK = 128, 1024
 """Images worked on at a time: what fits the cache; more with large layers, whose weights don't."""
 
 WIDE, FEW = 512, 256
@@ -48,8 +48,10 @@ class Layout:
         large = max((n_in * n_out for n_in, n_out in pairwise(sizes[1:])), default=0) >= LARGE
         self.chunk_size = rows = min(batch_size, LARGE_CHUNK if large else CHUNK)
         # Activations of every layer, those of sparse images taking no room; then delta of all but the images.
-        room = [0 if sparse else widths[0], *widths[1:], *widths[1:]]
-        places = np.concatenate([[0], np.cumsum(room)]) * rows
+        room = np.array([0 if sparse else widths[0], *widths[1:], *widths[1:]]) * rows
+        if rows == 1:
+            room[0] *= 2  # for the image before, see `gpunn.kernels.images_cpu.go_on`
+        places = np.concatenate([[0], np.cumsum(room)])
         n_layers = len(sizes) - 1
         self.n_work = int(places[-1])
         self.layers = []

@@ -101,7 +101,9 @@ def _lit_descend(
 
 @compiled
 def pointers(pixels: Any) -> Any:
-    """Return `LitPixels` with pointers for arrays."""
+    """Return `LitPixels` with pointers for arrays; None stays None."""
+    if pixels is None:
+        return None
     return LitPixels(pointer(pixels.words), pointer(pixels.starts), pixels.n_pixels, pixels.middle, pixels.lines)
 
 

@@ -14,13 +14,12 @@ import numpy as np
 
 from .activations import SIGMOID, activate, slope
 from .compilation import compiled
-from .dense import ADD, OVERWRITE, TILE, Chunk, Matrix, add_column_sums, gather, multiply
-from .lit import add_lit
-from .memory import at, first_lanes, load, put, store
-from .simd import LANES, Static, total, zeros
+from .dense import ADD, OVERWRITE, TILE, Chunk, Matrix, add_column_sums, multiply
+from .memory import at, first_lanes, load, load_rows, put, store, store_rows
+from .simd import LANES, Static, total, transposed, zeros
 from .threads import share, wait_for_others
 
-ONE = Static(1)
+ONE, SIXTEEN = Static(1), Static(16)
 F = np.float32
 
 COLUMNS = 2 * LANES
@@ -52,9 +51,8 @@ N_FIELDS = len(Layer._fields)
 
 
 class Data(NamedTuple):
-    """The examples; images are either in `pixels` (`LitPixels`), where `sparse`, or in `images`, uint8 and flat."""
+    """The examples; images are in `pixels` (`LitPixels`) or in `images`, uint8 and flat, and the other one is None."""
 
-    sparse: bool
     pixels: Any
     images: Any
     labels: Any
@@ -100,6 +98,14 @@ def meet(crew: Any, met: int) -> int:
 
 
 @compiled
+def share_of(crew: Any, by_columns: bool) -> Any:
+    """Return this thread's share of a matrix's columns, and of its rows."""
+    if by_columns:
+        return Share(crew.thread, crew.threads), Share(0, 1)
+    return Share(0, 1), Share(crew.thread, crew.threads)
+
+
+@compiled
 def part_of(chunk: Any, crew: Any) -> Any:
     """Return this thread's share of the examples of a chunk."""
     begin, end = share(chunk.rows, TILE, crew.thread, crew.threads)
@@ -126,16 +132,16 @@ def layer_at(net: Any, number: int) -> Any:
 
 
 @compiled
-def forward(data: Any, chunk: Any, net: Any, crew: Any, met: int) -> int:
-    """Compute a^l = f(W^l a^(l-1) + b^l); the threads of `crew` share the columns, and meet after every layer."""
+def forward(chunk: Any, net: Any, crew: Any, met: int) -> int:
+    """Compute a^l = f(W^l a^(l-1) + b^l) from the first layer's product, which is there already.
+
+    The threads of `crew` share the columns, and meet after every layer.
+    """
     for number in range(net.n_layers):
         layer = layer_at(net, number)
         begin, end = share(layer.width, COLUMNS, crew.thread, crew.threads)
         top = layer.activation + chunk.row * layer.width
-        if number > 0 or not data.sparse:
-            if number == 0:
-                gather(data.images, layer.n_in, part_of(chunk, crew), Matrix(net.work, layer.below, layer.width_in, 1))
-                met = meet(crew, met)
+        if number > 0:
             below = Matrix(net.work, layer.below + chunk.row * layer.width_in, layer.width_in, 1)
             weights = Matrix(net.parameters, layer.forward + begin, layer.width, 1)
             z = Matrix(net.work, top + begin, layer.width, 1)
@@ -194,23 +200,20 @@ def backward(chunk: Any, net: Any, crew: Any, met: int) -> int:
 
 
 @compiled
-def update(data: Any, chunk: Any, net: Any, target: Any, both: bool, crew: Any, by_columns: bool) -> None:
-    """Compute W^l += delta^l (a^(l-1))^T and b^l += delta^l, added up over the examples.
+def update(chunk: Any, net: Any, target: Any, both: bool, crew: Any, by_columns: bool) -> None:
+    """Compute W^l += delta^l (a^(l-1))^T, but for the first layer's, and b^l += delta^l, added up over the examples.
 
     `target` is laid out as the parameters. With `both`, the copy of the weights for backward is updated too. The
     threads of `crew` share the columns of the matrices, or their rows.
     """
     thread, threads = crew.thread, crew.threads
-    columns, rows = (Share(thread, threads), Share(0, 1)) if by_columns else (Share(0, 1), Share(thread, threads))
+    columns, rows = share_of(crew, by_columns)
     for number in range(net.n_layers):
         layer = layer_at(net, number)
         if number % threads == thread:
             delta = Matrix(net.work, layer.delta, layer.width, 1)
             add_column_sums(delta, chunk.rows, layer.width, target, layer.bias)
-        if number == 0 and data.sparse:
-            delta = Matrix(net.work, layer.delta, layer.width, 1)
-            add_lit(data.pixels, chunk, delta, F(1), layer.n_in, target, thread, threads)
-        else:
+        if number > 0:
             left, right = share(layer.width, COLUMNS, columns.thread, columns.threads)
             top, bottom = share(layer.n_in, TILE, rows.thread, rows.threads)
             below = Matrix(net.work, layer.below + top, 1, layer.width_in)
@@ -235,7 +238,13 @@ def mirror(net: Any, thread: int, threads: int) -> None:
         # Square by square, as both sides are read or written along a row.
         for left in range(begin, min(end, layer.n_in), LANES):
             for top in range(0, layer.n_out, LANES):
-                for j in range(top, min(top + LANES, layer.n_out)):
-                    row = layer.backward + j * layer.width_in
-                    for k in range(left, min(left + LANES, layer.n_in)):
-                        put(net.parameters, row + k, at(net.parameters, layer.forward + k * layer.width + j))
+                forward = layer.forward + left * layer.width + top
+                backward = layer.backward + top * layer.width_in + left
+                if left + LANES <= layer.n_in and top + LANES <= layer.n_out:
+                    square = load_rows(net.parameters, forward, layer.width, SIXTEEN, ONE)
+                    store_rows(net.parameters, backward, layer.width_in, SIXTEEN, transposed(square))
+                    continue
+                for j in range(min(LANES, layer.n_out - top)):
+                    for k in range(min(LANES, layer.n_in - left)):
+                        weight = at(net.parameters, forward + k * layer.width + j)
+                        put(net.parameters, backward + j * layer.width_in + k, weight)

@@ -163,6 +163,26 @@ def fused(_typing: Any, left: Any, right: Any, summand: Any) -> Any:
 
 
 @intrinsic
+def transposed(_typing: Any, square: Any) -> Any:
+    """Return 16 rows of 16 lanes with rows and columns exchanged."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        rows = unpack(builder, args[0], LANES)
+        half = LANES // 2
+        # Interleaving rows i and i + 8 moves one bit of a row's number into the lane's; there are four of them.
+        low, high = (
+            ir.Constant(ir.VectorType(I32, LANES), [lane // 2 + lane % 2 * LANES + start for lane in range(LANES)])
+            for start in (0, half)
+        )
+        for _ in range(half.bit_length()):
+            pairs = [(rows[number], rows[number + half]) for number in range(half)]
+            rows = [builder.shuffle_vector(*pair, order) for pair in pairs for order in (low, high)]
+        return pack(builder, rows)
+
+    return square(square), generate
+
+
+@intrinsic
 def subtract_one(_typing: Any, lanes: Any, number: Any) -> Any:
     """Return `lanes`, one vector, with 1 less in lane `number`; as they are where there is no such lane."""
 

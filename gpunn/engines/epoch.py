@@ -58,10 +58,10 @@ class EpochEngine(Engine):
         self._collected = aligned_zeros(self._layout.n_parameters if collects else 0)
         self._work = aligned_zeros(self._layout.n_work)
         one_hot = np.eye(sizes[-1], self._layout.layers[-1].width, dtype=np.float32)
-        # Of the two forms of the images one is empty. Arrays that can't be written to have another type for Numba.
-        pixels = find_lit_pixels(images if sparse else images[:0])
-        flat = np.require(images[:0] if sparse else images, requirements=["C", "W"]).ravel()
-        self._data = Data(sparse, pixels, flat, np.require(labels, requirements=["C", "W"]), one_hot.ravel())
+        # Arrays that can't be written to have another type for Numba.
+        flat = None if sparse else np.require(images, requirements=["C", "W"]).ravel()
+        pixels = find_lit_pixels(images) if sparse else None
+        self._data = Data(pixels, flat, np.require(labels, requirements=["C", "W"]), one_hot.ravel())
 
         threads = min(usable_cores(), self._layout.n_shares)
         worth = recipe.batch_size >= (SHARED_SPARSE if sparse else SHARED_DENSE)
