@@ -1,0 +1,59 @@
+"""CUDA kernels run in Numba's simulator, on the CPU: the folder is skipped unless `NUMBA_ENABLE_CUDASIM=1` asks for it.
+
+The variable has to be set before Numba is imported: `tests/test_cuda_kernels.py` runs this folder in a process of its
+own.
+"""
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numba
+import pytest
+
+
+class NotSimulated(pytest.Module):
+    """A file of tests that isn't even imported."""
+
+    def collect(self) -> NoReturn:
+        pytest.skip("needs Numba's simulator of CUDA: NUMBA_ENABLE_CUDASIM=1 pytest tests/simulator")
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    return None if numba.config.ENABLE_CUDASIM else NotSimulated.from_parent(parent, path=module_path)
+
+
+@pytest.fixture(autouse=True)
+def _bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no kernel read or write at a negative index, which NumPy would count from the end."""
+    from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+    get, put = FakeCUDAArray.__getitem__, FakeCUDAArray.__setitem__
+
+    def check(index: Any) -> None:
+        for number in index if isinstance(index, tuple) else (index,):
+            if not isinstance(number, str | slice) and number < 0:
+                raise IndexError(f"a kernel used the index {index}")
+
+    def checked_get(self: Any, index: Any) -> Any:
+        check(index)
+        return get(self, index)
+
+    def checked_put(self: Any, index: Any, value: Any) -> None:
+        check(index)
+        put(self, index, value)
+
+    monkeypatch.setattr(FakeCUDAArray, "__getitem__", checked_get)
+    monkeypatch.setattr(FakeCUDAArray, "__setitem__", checked_put)
+
+
+# Threads that work on their own, threads that work together, and blocks.
+@pytest.fixture(params=[(1, 1, 1), (4, 2, 1), (8, 16, 2), (32, 32, 1)], ids=str)
+def launches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launch the kernels of `gpunn.kernels.cuda` in several ways in turn."""
+    from gpunn.kernels import launch_cuda
+
+    threads, team_threads, blocks = request.param
+    monkeypatch.setattr(launch_cuda, "THREADS", threads)
+    monkeypatch.setattr(launch_cuda, "TEAM_THREADS", team_threads)
+    monkeypatch.setattr(launch_cuda, "BLOCKS_A_MULTIPROCESSOR", 1)
+    monkeypatch.setattr(launch_cuda, "multiprocessors", lambda: blocks)
