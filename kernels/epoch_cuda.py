@@ -1,0 +1,178 @@
+"""A whole epoch of training in one launch: every block trains one network, from its first batch to its last.
+
+The parameters of a small network stay in the shared memory of the multiprocessor that its block runs on; between two
+batches nothing is launched, and nothing is read back but the loss. Blocks know nothing of each other, so that one
+launch trains as many networks of one shape as are asked for, each with an order, a batch size and a learning rate of
+its own.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .cuda_compilation import allow_shared_memory, as_cuda_array, cuda, device_function, kernel, shared_memory
+from .launch_cuda import launch
+from .layout_cuda import WORDS_A_THREAD, CudaLayout
+from .network_cuda import backward_steps, forward_steps, update_step
+from .tiles_cuda import N_SUMS, ZERO, F, transfers
+
+FLOAT32, UINT32 = np.dtype(np.float32), np.dtype(np.uint32)
+
+REGISTERS = 65536
+"""Registers that the threads of a block share."""
+
+
+def in_turn(functions: Sequence[Any]) -> Any:
+    """Return a function that calls `functions`, adds up what they return, and lets the threads meet after each."""
+    if not functions:
+
+        @device_function
+        def nothing(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
+            return ZERO
+
+        return nothing
+    first, others = functions[0], in_turn(functions[1:])
+
+    @device_function
+    def run(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
+        result = first(t, x, rows, step, weights, memory, sums)
+        cuda.syncthreads()
+        return result + others(t, x, rows, step, weights, memory, sums)
+
+    return run
+
+
+def compile_epoch(layout: CudaLayout, activation: str) -> Any:
+    """Return the kernel for networks of a layout and an activation of `FORMULAS`.
+
+    Its arguments are, for B networks, trained on n examples each: `words` (N, n_words) uint32, the images, four pixels
+    a word; `labels` (N,) uint8; `orders` (B, n or more) int64, below N; `count` (1,) int64, n; `batch_sizes` (B,) int64
+    and `learning_rates` (B,) float32; `parameters` (B, n_parameters) float32, which are changed; `collected` likewise,
+    all 0 before and after, for parameters that aren't in shared memory (any array otherwise); `losses` (B, threads)
+    float64, whose rows' sums will be those of the examples' losses, each before its batch's step. For no examples it
+    does nothing.
+    """
+    forward, backward = in_turn(forward_steps(layout, activation)), in_turn(backward_steps(layout, activation))
+    update, (fetch, put_down) = update_step(layout), transfers(layout)
+    T, in_shared, chunk_size, labels_at = layout.threads, layout.in_shared, layout.chunk_size, layout.labels
+    n_work, n_parameters = layout.n_work, layout.n_parameters
+
+    @device_function
+    def rows_at(first: int, n: int, batch_size: int) -> Any:
+        """Return how many images the chunk has that starts at `first`; none reaches over the end of its batch."""
+        if first >= n:
+            return 0
+        return min(chunk_size, min(first - first % batch_size + batch_size, n) - first)
+
+    @kernel(max_registers=REGISTERS // T)
+    def run_epochs(
+        words: Any,
+        labels: Any,
+        orders: Any,
+        count: Any,
+        batch_sizes: Any,
+        learning_rates: Any,
+        parameters: Any,
+        collected: Any,
+        losses: Any,
+    ) -> None:
+        n = count[0]
+        if n == 0:
+            return
+        network, t = cuda.blockIdx.x, cuda.threadIdx.x
+        memory, x = cuda.shared.array(0, FLOAT32), cuda.shared.array(0, UINT32)
+        order, m, eta = orders[network], batch_sizes[network], learning_rates[network]
+        if in_shared:
+            weights, collection = memory[n_work:], memory[n_work + n_parameters :]
+            for i in range(t, n_parameters, T):
+                weights[i] = parameters[network, i]
+                if m > chunk_size:
+                    collection[i] = ZERO
+        else:
+            weights, collection = parameters[network], collected[network]
+        fetched, sums = cuda.local.array(WORDS_A_THREAD, UINT32), cuda.local.array(N_SUMS, FLOAT32)
+        loss = 0.0
+
+        first, label = 0, 0
+        rows = rows_at(first, n, m)
+        fetch(t, words, order, first, rows, fetched)
+        if t < rows:
+            label = labels[order[first + t]]
+        while first < n:
+            put_down(t, fetched, rows, x)
+            if t < rows:
+                x[labels_at + t] = label
+            cuda.syncthreads()
+            # What comes next is on its way while this chunk is worked on.
+            after = first + rows
+            next_rows = rows_at(after, n, m)
+            fetch(t, words, order, after, next_rows, fetched)
+            if t < next_rows:
+                label = labels[order[after + t]]
+
+            start = first - first % m
+            batch = min(m, n - start)
+            step = F(-2) * eta / F(batch)
+            loss += forward(t, x, rows, step, weights, memory, sums)
+            backward(t, x, rows, step, weights, memory, sums)
+            update(t, x, rows, memory, weights if batch <= chunk_size else collection, sums)
+            cuda.syncthreads()
+            if batch > chunk_size and after == start + batch:
+                for i in range(t, n_parameters, T):
+                    weights[i] += collection[i]
+                    collection[i] = ZERO
+                cuda.syncthreads()
+            first, rows = after, next_rows
+
+        losses[network, t] = loss
+        if in_shared:
+            for i in range(t, n_parameters, T):
+                parameters[network, i] = weights[i]
+
+    return run_epochs
+
+
+class EpochKernel:
+    """The kernel for networks of `sizes`, with its arguments.
+
+    Raises `ValueError` where the layers don't fit the shared memory of a multiprocessor.
+    """
+
+    def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, activation: str = "sigmoid") -> None:
+        self.layout = CudaLayout(sizes, batch_size=batch_size, threads=threads, room=shared_memory())
+        self._activation = activation
+
+    def prepare(
+        self,
+        *,
+        words: Any,
+        labels: Any,
+        orders: Any,
+        batch_sizes: Any,
+        learning_rates: Any,
+        parameters: Any,
+        collected: Any,
+        losses: Any,
+    ) -> None:
+        """Take the arguments of `compile_epoch`'s kernel but for the count, arrays on the device, and compile it.
+
+        They are made Numba's once, and not at every launch. A launch reads and changes them in place.
+        """
+        self._networks = len(parameters)
+        self._before = [as_cuda_array(array) for array in (words, labels, orders)]
+        self._after = [as_cuda_array(array) for array in (batch_sizes, learning_rates, parameters, collected, losses)]
+        self._kernel = compile_epoch(self.layout, self._activation)
+
+    def compile(self, zero: Any) -> None:
+        """Compile the kernel by launching it for no examples; `zero` is its count on the device."""
+        self._launch(zero, 0)
+        allow_shared_memory(self._kernel, self.layout.shared_bytes)
+
+    def launch(self, count: Any) -> None:
+        """Train all networks on `count` examples, (1,) int64 on the device; don't wait for it."""
+        self._launch(count, self.layout.shared_bytes)
+
+    def _launch(self, count: Any, shared: int) -> None:
+        arguments = (*self._before, as_cuda_array(count), *self._after)
+        launch(self._kernel, self._networks, self.layout.threads, *arguments, shared=shared)

@@ -1,0 +1,223 @@
+"""CUDA kernels without a GPU: run in Numba's simulator, and compiled for real GPUs.
+
+A further kernel is compiled where `COMPILED` names it, and simulated by tests in `tests/simulator`.
+"""
+
+import importlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from operator import attrgetter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import pytest
+
+from gpunn.kernels.layout_cuda import CudaLayout
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_kernels_compute_the_right_numbers_in_the_simulator() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/simulator", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last_line = done.stdout.rstrip().rpartition("\n")[2]
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b[1-9]\d* passed\b", last_line), done.stdout + done.stderr
+    assert "skipped" not in last_line, done.stdout
+
+
+class Compiled(NamedTuple):
+    """A kernel: where it is, or the function that makes it and what that is given; and what is expected of it."""
+
+    module: str
+    name: str
+    signature: str
+    given: tuple[Any, ...] | None = None
+    threads: int = 256
+    """The most in a block; registers must suffice for all of them."""
+    computes_in_float64: bool = False
+    spilled: int = 0
+    """Bytes that may not find room in registers."""
+
+    def __str__(self) -> str:
+        of = self.given[0].sizes if self.module == "epoch_cuda" and self.given else self.signature
+        return f"{self.module}.{self.name} {of}"
+
+
+EPOCH = "void(u4[:, ::1], u1[::1], i8[:, ::1], i8[::1], i8[::1], f4[::1], f4[:, ::1], f4[:, ::1], f8[:, ::1])"
+
+
+def epoch(*sizes: int, room: int) -> Compiled:
+    layout = CudaLayout(sizes, batch_size=32, threads=512, room=room)
+    return Compiled("epoch_cuda", "compile_epoch", EPOCH, (layout, "sigmoid"), 512, True, spilled=64)
+
+
+COMPILED = [
+    epoch(784, 16, 10, room=227 * 1024),
+    epoch(784, 100, 50, 10, room=64 * 1024),
+    epoch(784, 10, room=227 * 1024),
+    Compiled("cuda", "_gather_scale", "void(u1[:, ::1], i8[::1], f4[:, ::1])"),
+    Compiled("cuda", "_add_and_activate", "void(f4[:, ::1], f4[::1], f4[:, ::1])", ("sigmoid",)),
+    Compiled(
+        "cuda",
+        "_output_delta",
+        "void(f4[:, ::1], u1[::1], f4, f8[::1], f4[:, ::1])",
+        ("sigmoid",),
+        threads=1024,
+        computes_in_float64=True,
+    ),
+    Compiled("cuda", "_multiply_by_slope", "void(f4[:, ::1], f4[:, ::1], f4[:, ::1])", ("sigmoid",)),
+    Compiled("cuda", "_descend", "void(f4[:, ::1], f4[:, ::1], f4, f4[:, ::1])"),
+    Compiled("cuda", "_descend", "void(f4[::1], f4[::1], f4, f4[::1])"),
+    Compiled("cuda", "_descend_sums", "void(f4[::1], f4[:, ::1], f4, f4[::1])", threads=1024),
+]
+CAPABILITIES = [(7, 5), (9, 0)]
+REGISTERS = 65_536
+"""Of a multiprocessor, for all the threads that it runs at once."""
+
+
+@pytest.fixture(scope="session")
+def cuda() -> Any:
+    """The CUDA compiler, where there is one."""
+    if numba.config.ENABLE_CUDASIM:
+        pytest.skip("NUMBA_ENABLE_CUDASIM=1 takes the place of the CUDA compiler")
+    if importlib.util.find_spec("numba_cuda") is None:
+        pytest.skip('needs numba-cuda: pip install "gpunn[cuda13]"')
+    compilation = importlib.import_module("gpunn.kernels.cuda_compilation")
+    nvvm = importlib.import_module("numba.cuda.cudadrv.nvvm")
+    try:
+        nvvm.NVVM()
+    except Exception as error:  # what is raised without it differs from version to version
+        pytest.skip(f'needs libnvvm: pip install "gpunn[cuda13]" ({" ".join(str(error).split())})')
+    return compilation.cuda
+
+
+def ptx(
+    cuda: Any, kernel: Compiled, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, int | None]:
+    """Return the kernel's code, and the most registers that it may have."""
+    # Functions that kernels call are compiled for the GPU that is there.
+    gpu = SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(importlib.import_module("numba.cuda.dispatcher"), "get_current_device", lambda: gpu)
+    found = attrgetter(kernel.name)(importlib.import_module(f"gpunn.kernels.{kernel.module}"))
+    dispatcher = found if kernel.given is None else found(*kernel.given)
+    code, _ = cuda.compile_ptx(dispatcher.py_func, kernel.signature, cc=capability)
+    return str(code), dispatcher.targetoptions.get("max_registers")
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids="compute capability {0[0]}.{0[1]}".format)
+@pytest.mark.parametrize("kernel", COMPILED, ids=str)
+def test_kernels_compile_for_real_gpus(
+    cuda: Any, kernel: Compiled, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _ = ptx(cuda, kernel, capability, monkeypatch)
+    assert f".target sm_{capability[0]}{capability[1]}" in code
+    body = code[code.index("{\n", code.index(".entry")) :]
+    assert not re.findall(r".*(?:\.local\b|__local_depot).*", body), "local memory is as slow as the device's"
+    assert not re.findall(r".*\bcall\b.*", body), "all that a kernel calls is meant to become part of it"
+    in_float64 = re.findall(r"\b(?:add|sub|mul|div|fma|cvt\S*)\.\S*f64.*", body)
+    assert bool(in_float64) == kernel.computes_in_float64, in_float64
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids="compute capability {0[0]}.{0[1]}".format)
+@pytest.mark.parametrize("kernel", COMPILED, ids=str)
+def test_registers_suffice_for_all_threads_of_a_block(
+    cuda: Any, kernel: Compiled, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvjitlink = pytest.importorskip("cuda.bindings.nvjitlink", reason='needs nvjitlink: pip install "gpunn[cuda13]"')
+    code, most = ptx(cuda, kernel, capability, monkeypatch)
+    options = [f"-arch=sm_{capability[0]}{capability[1]}", "-verbose"]
+    if most is not None:
+        options.append(f"-maxrregcount={most}")
+    linker = nvjitlink.create(len(options), options)
+    nvjitlink.add_data(linker, nvjitlink.InputType.PTX, code.encode(), len(code), kernel.name)
+    nvjitlink.complete(linker)
+    log = bytearray(nvjitlink.get_info_log_size(linker))
+    nvjitlink.get_info_log(linker, log)
+    nvjitlink.destroy(linker)
+    said = log.decode()
+    assert all(int(spilled) <= kernel.spilled for spilled in re.findall(r"(\d+) bytes spill", said)), said
+    (registers,) = re.findall(r"Used (\d+) registers", said)
+    # They are given out to warps, 256 at once.
+    assert -(-int(registers) // 8) * 8 * kernel.threads <= REGISTERS
+
+
+def test_arrays_of_the_host_are_refused(cuda: Any) -> None:
+    kernels = importlib.import_module("gpunn.kernels.cuda")
+    z = np.zeros((4, 3), np.float32)
+    expected = r"^found z of type ndarray, expected an array on the GPU: pass cupy\.asarray\(z\)$"
+    with pytest.raises(TypeError, match=expected):
+        kernels.bias_sigmoid(z, np.zeros(3, np.float32), out=z)
+
+
+@pytest.fixture
+def handle(cuda: Any) -> Callable[..., Any]:
+    """Make handles of arrays in the memory of a GPU that isn't there; only looking at what they hold fails."""
+    driver = importlib.import_module("numba.cuda.cudadrv.driver")
+
+    def make(shape: tuple[int, ...], dtype: Any, address: int, strides: tuple[int, ...] | None = None) -> Any:
+        like = np.empty(shape, dtype)
+        memory = driver.MemoryPointer(SimpleNamespace(), driver.binding.CUdeviceptr(address), size=like.nbytes)
+        return cuda.devicearray.DeviceNDArray(shape, strides or like.strides, like.dtype, gpu_data=memory)
+
+    return make
+
+
+def test_handles_are_launched_with_as_they_are(handle: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = importlib.import_module("gpunn.kernels.cuda")
+    launched: list[Any] = []
+    monkeypatch.setattr(kernels, "launch", lambda *arguments: launched.append(arguments))
+    # Multiples of 96 bytes, the size of 4 x 6 float32: side by side.
+    a, b, out = (handle((4, 6), np.float32, 96 * k) for k in (1, 2, 3))
+    labels, total = handle((4,), np.uint8, 4096), handle((1,), np.float64, 8192)
+    kernels.output_delta(a, labels, 0.5, total, out=out)
+    kernels.output_delta(a, labels, 0.5, total, out=handle((4, 6), np.float32, 96))
+    kernels.descend_sums(handle((6,), np.float32, 4096), b, 0.5, out=handle((6,), np.float32, 8192))
+    (_, grid, block, *arguments), (_, *again), (_, grid_of_sums, block_of_sums, *_) = launched
+    assert (grid, block) == (1, (8, 4))
+    assert [*map(id, arguments[:2]), id(arguments[3]), id(arguments[4])] == [*map(id, (a, labels, total, out))]
+    assert type(arguments[2]) is np.float32
+    assert again[2] is a
+    assert (grid_of_sums, block_of_sums) == (1, (8, 4))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"z": ((4, 6), np.float64, 4096)}, TypeError, "found z of dtype float64, expected float32"),
+        ({"z": ((6, 4), np.float32, 4096)}, ValueError, r"found z of shape \(6, 4\), expected \(4, 6\)"),
+        ({"z": ((4, 6), np.float32, 4096, (4, 16))}, ValueError, r"found z with strides \(4, 16\)"),
+        ({"z": ((4, 6), np.float32, 92)}, ValueError, "found out overlapping an input"),
+        ({"bias": ((6,), np.float32, 96)}, ValueError, "found out overlapping an input"),
+        ({"bias": ((6,), np.float32, 188)}, ValueError, "found out overlapping an input"),
+        ({"out": ((4, 6), np.float16, 96)}, TypeError, "found out of float16, expected a float32 array"),
+        ({"out": ((4, 6), np.float32, 96, (48, 4))}, ValueError, "found an out that is not C-contiguous"),
+    ],
+)
+def test_handles_that_break_the_contract_are_refused(
+    handle: Callable[..., Any], change: dict[str, tuple[Any, ...]], error: type[Exception], message: str
+) -> None:
+    kernels = importlib.import_module("gpunn.kernels.cuda")
+    f4 = np.float32
+    good: dict[str, tuple[Any, ...]] = {"z": ((4, 6), f4, 96), "bias": ((6,), f4, 4096), "out": ((4, 6), f4, 96)}
+    with pytest.raises(error, match=message):
+        kernels.bias_sigmoid(**{name: handle(*array) for name, array in (good | change).items()})
+
+
+def test_small_grids_are_launched_without_a_warning(cuda: Any) -> None:
+    kernels, launching = (importlib.import_module(f"gpunn.kernels.{name}") for name in ("cuda", "launch_cuda"))
+    configuration = launching._configured(kernels._descend, 3, 64, 0, 0)
+    assert configuration is launching._configured(kernels._descend, 3, 64, 0, 0)
