@@ -16,6 +16,7 @@ from gpunn.errors import (
     DivergenceError,
     GpunnError,
     ModelFileError,
+    OutOfMemoryError,
     OutputError,
 )
 from gpunn.evaluation import Evaluation, evaluate
@@ -39,6 +40,7 @@ __all__ = [
     "GpunnError",
     "History",
     "ModelFileError",
+    "OutOfMemoryError",
     "OutputError",
     "Split",
     "__version__",

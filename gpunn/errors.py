@@ -29,5 +29,9 @@ class DeviceError(GpunnError, RuntimeError):
     """The device that was asked for can't be used; the message carries the cause."""
 
 
+class OutOfMemoryError(DeviceError):
+    """The device's memory is too small for what it was to do; the message says what was needed, and what is free."""
+
+
 class DivergenceError(GpunnError, ArithmeticError):
     """Training left the range of floating-point numbers."""

@@ -43,6 +43,7 @@ class History:
     learning_rate: float
     seed: int
     epochs: list[Epoch] = field(default_factory=list)
+    precision: str = "float32"
 
     @property
     def losses(self) -> list[float]:
@@ -61,6 +62,7 @@ class History:
             "engine": self.engine,
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
+            "precision": self.precision,
             "seed": self.seed,
             "epochs": [epoch.to_dict() for epoch in self.epochs],
         }

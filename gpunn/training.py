@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from gpunn.backends import Backend, get_backend
 from gpunn.checks import check_whole
 from gpunn.datasets.split import Split, check_fits
-from gpunn.engines import Parameters, Recipe, choose_engine
+from gpunn.engines import PRECISIONS, Parameters, Recipe, choose_engine
 from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
-from gpunn.errors import ConfigurationError, DivergenceError
+from gpunn.errors import ConfigurationError, DivergenceError, OutOfMemoryError
 from gpunn.evaluation import evaluate_on_device
 from gpunn.history import Epoch, History
 from gpunn.network import MLP
@@ -34,6 +35,7 @@ def train(
     test: Split | None = None,
     device: str | Backend = "auto",
     engine: str = "auto",
+    precision: str = "float32",
     seed: int = 0,
     on_epoch: Callable[[History], None] | None = None,
 ) -> History:
@@ -47,6 +49,9 @@ def train(
 
     After Ctrl-C (`KeyboardInterrupt` passes through) or an error, `net` is as it was after the last finished epoch.
 
+    `precision` "tf32" lets a GPU multiply with 10 bits of each factor's mantissa, which is faster in large networks;
+    see `gpunn.engines.Recipe`. With `device="auto"`, what doesn't fit a GPU's memory is trained on the CPU.
+
     Raises `ConfigurationError` for arguments out of range, `DataError` for data that doesn't fit the network,
     `DeviceError` where the device can't be used, and `DivergenceError` where the loss or a parameter is no longer
     finite.
@@ -55,15 +60,57 @@ def train(
     check_fits(split, net.sizes)
     if test is not None:
         check_fits(test, net.sizes)
-    recipe = _checked_recipe(epochs, batch_size, learning_rate, seed, len(split))
-    backend = get_backend(device)
+    recipe = _checked_recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        precision=precision,
+        seed=seed,
+        n_images=len(split),
+    )
+    backend, before = get_backend(device), net.weights
+    run = partial(
+        _train_on,
+        net=net,
+        split=split,
+        epochs=epochs,
+        recipe=recipe,
+        test=test,
+        engine=engine,
+        seed=seed,
+        on_epoch=on_epoch,
+    )
+    try:
+        return run(backend)
+    except OutOfMemoryError as error:
+        if device != "auto" or backend.name == "cpu" or net.weights is not before:
+            raise
+        logger.info("device auto: cpu, as %s", error)
+    return run(get_backend("cpu"))
+
+
+def _train_on(
+    backend: Backend,
+    *,
+    net: MLP,
+    split: Split,
+    epochs: int,
+    recipe: Recipe,
+    test: Split | None,
+    engine: str,
+    seed: int,
+    on_epoch: Callable[[History], None] | None,
+) -> History:
     start = Parameters(net.weights, net.biases)
-    engine_type = choose_engine(engine, backend, start)
+    with backend.activate():
+        engine_type = choose_engine(engine, backend, start, recipe)
     logger.info(
         "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
     )
 
-    history = History(backend.name, engine_type.name, recipe.batch_size, recipe.learning_rate, int(seed))
+    history = History(
+        backend.name, engine_type.name, recipe.batch_size, recipe.learning_rate, int(seed), precision=recipe.precision
+    )
     rng = np.random.default_rng(seed)
     with backend.activate(), blas_threads(1) if engine_type.own_threads else nullcontext():
         images, labels = backend.asarray(split.images), backend.asarray(split.labels)
@@ -93,15 +140,19 @@ def train(
     return history
 
 
-def _checked_recipe(epochs: int, batch_size: int, learning_rate: float, seed: int, n_images: int) -> Recipe:
+def _checked_recipe(
+    *, epochs: int, batch_size: int, learning_rate: float, precision: str, seed: int, n_images: int
+) -> Recipe:
     for name, value, lowest in (("epochs", epochs, 1), ("batch size", batch_size, 1), ("seed", seed, 0)):
         check_whole(name, value, lowest)
     if batch_size > n_images:
         raise ConfigurationError(f"found batch size {batch_size}, expected at most {n_images}, the number of images")
     if not isinstance(learning_rate, int | float | np.number) or not 0 < learning_rate < math.inf:
         raise ConfigurationError(f"found learning rate {learning_rate!r}, expected a finite number above 0")
+    if precision not in PRECISIONS:
+        raise ConfigurationError(f"found the precision {precision!r}, expected {' or '.join(PRECISIONS)}")
     # A NumPy scalar would promote float32 arrays to float64.
-    return Recipe(int(batch_size), float(learning_rate))
+    return Recipe(int(batch_size), float(learning_rate), precision)
 
 
 def _host_copy(backend: Backend, array: Array) -> NDArray[Any]:

@@ -4,6 +4,7 @@ Its arrays refuse to meet NumPy arrays and to turn into one implicitly, as CuPy'
 moves data between host and device only where it says so. What it can't show is what a GPU computes.
 """
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,43 @@ class Runtime:
     def runtimeGetVersion(self) -> int:  # noqa: N802
         return 13000
 
+    def memGetInfo(self) -> tuple[int, int]:  # noqa: N802
+        return 2**30, 8 * 2**30
+
     def getDeviceProperties(self, index: int) -> dict[str, Any]:  # noqa: N802
         return {"name": b"Stand-in", "major": 9, "minor": 0, "totalGlobalMem": 8 * 2**30}
+
+
+class Cublas:
+    """The library: its functions as `cupy.cuda.cublas` has them, and the product as `cupy.cublas` has it."""
+
+    def __init__(self) -> None:
+        self.mode = 0
+        self.modes: list[int] = []
+        """In which the products were computed."""
+
+    def getMathMode(self, handle: int) -> int:  # noqa: N802
+        assert handle == HANDLE
+        return self.mode
+
+    def setMathMode(self, handle: int, mode: int) -> None:  # noqa: N802
+        assert handle == HANDLE
+        self.mode = mode
+
+    def gemm(
+        self, transa: str, transb: str, a: Any, b: Any, out: Any = None, alpha: float = 1.0, beta: float = 0.0
+    ) -> None:
+        a, b, out = (array.data for array in (a, b, out))
+        assert transa == transb == "N"
+        assert a.dtype == b.dtype == out.dtype == np.float32
+        # A transposed array is taken as it is, any other layout would be copied first.
+        assert all(array.flags.c_contiguous or array.flags.f_contiguous for array in (a, b))
+        assert out.flags.c_contiguous
+        self.modes.append(self.mode)
+        out[...] = alpha * (a @ b) + (beta * out if beta else 0)
+
+
+HANDLE = 7
 
 
 class Device:
@@ -116,7 +152,10 @@ class StrictCupy:
     def __init__(self, n_devices: int = 1, driver: int = 13000) -> None:
         memory = type("memory", (), {"OutOfMemoryError": OutOfMemoryError})
         runtime = Runtime(n_devices, driver)
-        self.cuda: Any = type("cuda", (), {"Device": Device, "runtime": runtime, "memory": memory})
+        self.cublas = Cublas()
+        self.cuda: Any = SimpleNamespace(
+            Device=Device, runtime=runtime, memory=memory, cublas=self.cublas, get_cublas_handle=lambda: HANDLE
+        )
 
     def asarray(self, array: Any) -> DeviceArray:
         return array if isinstance(array, DeviceArray) else DeviceArray(np.array(array))

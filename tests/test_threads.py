@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_info
 
 from gpunn import MLP, Split, train
 from gpunn.backends.cpu import usable_cores
+from gpunn.engines import threads
 from gpunn.engines.threads import blas_threads, part
 from gpunn.kernels.compilation import compiled
 from gpunn.kernels.team import Team
@@ -54,6 +55,12 @@ def test_a_failure_in_one_thread_is_everybodys(failing: int) -> None:
 
     with pytest.raises(ValueError, match=r"^no$"):
         Team(2).run(work)
+
+
+@pytest.fixture(autouse=True)
+def _found_anew() -> None:
+    """Let libraries count that other tests have loaded."""
+    threads._controller.cache_clear()
 
 
 def blas() -> list[int]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -73,3 +74,11 @@ def self_test(backend: Backend) -> str | None:
         if not np.allclose(backend.to_host(found), expected, rtol=1e-2, atol=1e-2):
             return f"{what} came out wrong"
     return None
+
+
+def version(package: str) -> str:
+    """Return the version of an installed `package`, or that it isn't."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

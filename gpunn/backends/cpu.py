@@ -4,14 +4,13 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.backends.base import Backend
+from gpunn.backends.base import Backend, version
 from gpunn.errors import DeviceError
 
 
@@ -55,7 +54,7 @@ class CpuBackend(Backend):
             "cores": str(usable_cores()),
             "numpy": np.__version__,
             "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-            "numba": _version("numba"),
+            "numba": version("numba"),
         }
 
 
@@ -68,13 +67,6 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def usable_cores() -> int:

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, final
 
+import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.backends.base import Backend, self_test
+from gpunn.backends.base import Backend, self_test, version
 from gpunn.equations import Array
-from gpunn.errors import ConfigurationError, DeviceError
+from gpunn.errors import ConfigurationError, DeviceError, OutOfMemoryError
 
 
 @final
@@ -20,6 +21,7 @@ class CudaBackend(Backend):
         self.name = f"cuda:{index}"
         self._cupy = cupy
         self._device = cupy.cuda.Device(index)
+        self._kernels: Any = None
 
     @property
     def xp(self) -> Any:
@@ -27,7 +29,34 @@ class CudaBackend(Backend):
 
     @property
     def kernels(self) -> Any:
-        raise ConfigurationError("found the device cuda, expected cpu: there are no fused kernels for CUDA yet")
+        if self._kernels is None:
+            self._kernels = self._tried_kernels()
+        if isinstance(self._kernels, ConfigurationError):
+            raise ConfigurationError(str(self._kernels)) from self._kernels.__cause__
+        return self._kernels
+
+    def _tried_kernels(self) -> Any:
+        """Return the kernels, after one has been compiled and run, or the reason why they can't be used."""
+        try:
+            from gpunn.kernels import cuda as kernels
+
+            with self.activate():
+                host = np.linspace(-4, 4, 12, dtype=np.float32).reshape(3, 4)
+                z, bias = self.asarray(host), self.asarray(host[0])
+                handle = kernels.as_handle(z)
+                kernels.bias_sigmoid(handle, kernels.as_handle(bias), out=handle)
+                found = self.to_host(z)
+        except Exception as error:  # numba-cuda, its compiler and the driver have errors of many kinds
+            if isinstance(error, ModuleNotFoundError) and error.name in {"numba", "numba_cuda"}:
+                reason = 'numba-cuda is not installed (pip install "gpunn[cuda13]", or gpunn[cuda12])'
+            else:
+                reason = f"its kernels can't be used: {type(error).__name__}: {_one_line(error)}"
+            fault = ConfigurationError(reason)
+            fault.__cause__ = error
+            return fault
+        if not np.allclose(found, 1 / (1 + np.exp(-host - host[0])), atol=1e-5):
+            return ConfigurationError("its kernels can't be used: a sigmoid came out wrong")
+        return kernels
 
     def asarray(self, array: NDArray[Any]) -> Array:
         return self._cupy.asarray(array)
@@ -45,8 +74,10 @@ class CudaBackend(Backend):
             with self._device:
                 yield
         except self._cupy.cuda.memory.OutOfMemoryError as error:
-            raise DeviceError(
-                f"{self.name} is out of memory ({_one_line(error)}): choose a smaller batch, or the CPU"
+            free, total = self._cupy.cuda.runtime.memGetInfo()
+            raise OutOfMemoryError(
+                f"{self.name} is out of memory ({_one_line(error)}; {free:,} of {total:,} bytes are free): "
+                "choose a smaller batch, or the CPU"
             ) from error
         except Exception as error:
             # Each of CUDA's libraries and compilers has an error of its own, and to import one to name it can fail.
@@ -64,6 +95,7 @@ class CudaBackend(Backend):
             "driver": _cuda_version(runtime.driverGetVersion()),
             "runtime": _cuda_version(runtime.runtimeGetVersion()),
             "cupy": self._cupy.__version__,
+            "numba-cuda": version("numba-cuda"),
         }
 
 

@@ -13,7 +13,7 @@ from gpunn.cli import options
 from gpunn.cli.interruption import INTERRUPTED, CtrlC
 from gpunn.cli.progress import TrainingProgress
 from gpunn.datasets import load_mnist
-from gpunn.engines import ENGINES
+from gpunn.engines import ENGINES, PRECISIONS
 from gpunn.errors import DeviceError, OutputError
 from gpunn.files import check_writable
 from gpunn.history import History
@@ -37,6 +37,13 @@ from gpunn.network import MLP
 @click.option(
     "--engine", default="auto", show_default=True, metavar="|".join(["auto", *ENGINES]), help="How to run an epoch."
 )
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    metavar="|".join(PRECISIONS),
+    help="Of the factors in matrix products; tf32 is faster on newer GPUs, and coarser.",
+)
 @options.data_dir
 @click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True, help="Classes in the data set.")
 @click.option(
@@ -56,6 +63,7 @@ def train(
     seed: int,
     device: str,
     engine: str,
+    precision: str,
     data_dir: Path | None,
     classes: int,
     output: Path,
@@ -88,6 +96,7 @@ def train(
                 test=dataset.test,
                 device=device,
                 engine=engine,
+                precision=precision,
                 seed=seed,
                 on_epoch=on_epoch,
             )

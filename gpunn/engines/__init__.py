@@ -3,17 +3,24 @@
 import logging
 
 from gpunn.backends import Backend
-from gpunn.engines.base import Engine, Parameters, Recipe
+from gpunn.engines.base import PRECISIONS, Engine, Parameters, Recipe
 from gpunn.engines.epoch import EpochEngine
+from gpunn.engines.epoch_cuda import EpochCudaEngine
 from gpunn.engines.fused import FusedEngine
+from gpunn.engines.fused_cuda import FusedCudaEngine
 from gpunn.engines.plain import PlainEngine
 from gpunn.errors import ConfigurationError
 
-__all__ = ["ENGINES", "Engine", "Parameters", "Recipe", "choose_engine"]
+__all__ = ["ENGINES", "PRECISIONS", "Engine", "Parameters", "Recipe", "choose_engine"]
 
 logger = logging.getLogger(__name__)
 
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (PlainEngine, FusedEngine, EpochEngine)}
+
+CUDA_ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (FusedCudaEngine, EpochCudaEngine)}
+"""Those that are others on GPUs than on CPUs."""
+
+DEFAULT = Recipe(32, 1.0)
 
 LARGE_FOR_BLAS = 2_000_000
 """Weights between two hidden layers from which BLAS pays.
@@ -23,31 +30,51 @@ Measured with one and two threads at batch sizes from 1 to 60,000: up to 1024 x 
 """
 
 
-def choose_engine(name: str, backend: Backend, start: Parameters) -> type[Engine]:
+WORTH_A_LAUNCH = 200_000
+"""Multiplications that one multiprocessor of a GPU does while a kernel is launched: reckoned, not measured."""
+
+
+def choose_engine(name: str, backend: Backend, start: Parameters, recipe: Recipe = DEFAULT) -> type[Engine]:
     """Return the engine called `name` for the parameters `start` (host arrays) on `backend`.
 
-    "auto" is the fastest that can train them, by what was measured; it is logged which and why. Raises
+    "auto" is the fastest that can train them like that, by what was measured; it is logged which and why. Raises
     `ConfigurationError` for a name that no engine has, and for an engine that can't train these parameters.
     """
     if name == "auto":
-        engine, why = _fastest(backend, start)
+        engine, why = _fastest(backend, start, recipe)
         logger.info("engine auto: %s, %s", engine.name, why)
-        return engine
-    if name not in ENGINES:
+    elif name in ENGINES:
+        engine = _on(backend, name)
+    else:
         raise ConfigurationError(f"found the engine {name!r}, expected {' or '.join(['auto', *ENGINES])}")
-    refusal = ENGINES[name].refusal(backend, start)
+    refusal = engine.refusal(backend, start, recipe)
     if refusal is not None:
-        raise ConfigurationError(
-            f"the engine {name} can't train this network: {refusal}; choose the engine plain, or auto"
-        )
-    return ENGINES[name]
+        advice = "choose the engine plain, or auto" if recipe.precision == "float32" else "choose the precision float32"
+        raise ConfigurationError(f"the engine {engine.name} can't train this network: {refusal}; {advice}")
+    return engine
 
 
-def _fastest(backend: Backend, start: Parameters) -> tuple[type[Engine], str]:
-    refusal = EpochEngine.refusal(backend, start)
-    if refusal is not None:
+def _on(backend: Backend, name: str) -> type[Engine]:
+    """Return the engine of that name for the kind of `backend`."""
+    return ENGINES[name] if backend.name == "cpu" else CUDA_ENGINES.get(name, ENGINES[name])
+
+
+def _fastest(backend: Backend, start: Parameters, recipe: Recipe) -> tuple[type[Engine], str]:
+    fused, epoch = _on(backend, "fused"), _on(backend, "epoch")
+    if recipe.precision == "tf32":
+        return fused, "the only one that multiplies in TF32"
+    refusal = epoch.refusal(backend, start, recipe)
+    fused_can = fused.refusal(backend, start, recipe) is None
+    if refusal is not None and not (fused_can and backend.name != "cpu"):
         return PlainEngine, f"as epoch can't train this network: {refusal}"
+    if backend.name != "cpu":
+        # What `fused` launches for each batch: seven kernels and products for the first layer, five for every other.
+        launches = 5 * len(start.weights) + 2
+        products = recipe.batch_size * sum(W.size for W in start.weights)
+        if refusal is not None or products >= launches * WORTH_A_LAUNCH:
+            return fused, f"the fastest for batches of {products:,} multiplications"
+        return epoch, f"the fastest for batches of {products:,} multiplications"
     largest = max((W.size for W in start.weights[1:]), default=0)
-    if largest >= LARGE_FOR_BLAS and FusedEngine.refusal(backend, start) is None:
-        return FusedEngine, f"the fastest for hidden layers of {largest:,} weights"
-    return EpochEngine, "the fastest for networks of this size"
+    if largest >= LARGE_FOR_BLAS and fused_can:
+        return fused, f"the fastest for hidden layers of {largest:,} weights"
+    return epoch, "the fastest for networks of this size"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.equations import Array
+from gpunn.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,20 @@ class Parameters:
     biases: Sequence[Array]
 
 
+PRECISIONS = ("float32", "tf32")
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: `batch_size` examples a step, each step `learning_rate` times the gradient."""
+    """How to train: `batch_size` examples a step, each step `learning_rate` times the gradient.
+
+    `precision` is that of the factors in matrix products, one of `PRECISIONS`: "tf32" keeps 10 bits of their mantissas,
+    which GPUs of compute capability 8.0 and newer multiply several times as fast; sums are float32 all the same.
+    """
 
     batch_size: int
     learning_rate: float
+    precision: str = "float32"
 
 
 class Engine(ABC):
@@ -47,8 +56,8 @@ class Engine(ABC):
 
     @classmethod
     @abstractmethod
-    def refusal(cls, backend: Backend, start: Parameters) -> str | None:
-        """Return in a few words why the engine can't train these parameters on this backend, or None."""
+    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
+        """Return in a few words why the engine can't train these parameters on this backend like this, or None."""
 
     @abstractmethod
     def run_epoch(self, order: NDArray[Any]) -> float:
@@ -62,16 +71,23 @@ class Engine(ABC):
         """Return the parameters as they are now, on the device. The next epoch may change these arrays."""
 
 
+def tf32_refusal(recipe: Recipe) -> str | None:
+    """Return the refusal of an engine that multiplies in the parameters' own precision, or None."""
+    return None if recipe.precision == "float32" else f"it has no {recipe.precision}, which is fused's on a GPU"
+
+
 def kernel_refusal(backend: Backend, start: Parameters, *modules: str) -> str | None:
-    """Return the refusal of an engine with compiled float32 kernels for CPUs, which needs `modules`, or None."""
+    """Return the refusal of an engine with compiled float32 kernels, which needs `modules`, or None."""
     dtype = start.weights[0].dtype
     if dtype != np.float32:
         return f"it computes in float32, and the network is {dtype}"
-    if backend.name != "cpu":
-        return "it has no kernels for CUDA yet"
-    for module in ("numba", *modules):
+    for module in modules:
         try:
             importlib.import_module(module)
         except (ImportError, OSError) as error:  # OSError: of a shared library that it needs
             return f"{module} can't be imported ({error})"
+    try:
+        backend.kernels  # noqa: B018 - whether they are there is found out by asking for them
+    except ConfigurationError as error:
+        return str(error)
     return None

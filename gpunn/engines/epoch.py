@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.backends.cpu import usable_cores
-from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal
+from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, tf32_refusal
 from gpunn.engines.inputs import are_sparse
 from gpunn.equations import Array
 
@@ -80,8 +80,8 @@ class EpochEngine(Engine):
         self._run_batches(np.zeros(0, np.int64))
 
     @classmethod
-    def refusal(cls, backend: Backend, start: Parameters) -> str | None:
-        return kernel_refusal(backend, start)
+    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
+        return tf32_refusal(recipe) or kernel_refusal(backend, start, "numba")
 
     def run_epoch(self, order: NDArray[Any]) -> float:
         from gpunn.kernels.contract import check_below

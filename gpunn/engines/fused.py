@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.backends.cpu import usable_cores
-from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal
+from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, tf32_refusal
 from gpunn.engines.inputs import DenseInputs, SparseInputs, are_sparse
 from gpunn.engines.threads import blas_threads, part
 from gpunn.equations import Array
@@ -67,8 +67,8 @@ class FusedEngine(Engine):
         self._losses = [xp.zeros(1, np.float64) for _ in range(self._team.threads)]
 
     @classmethod
-    def refusal(cls, backend: Backend, start: Parameters) -> str | None:
-        return kernel_refusal(backend, start, "threadpoolctl")
+    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
+        return tf32_refusal(recipe) or kernel_refusal(backend, start, "numba", "threadpoolctl")
 
     def run_epoch(self, order: NDArray[Any]) -> float:
         rows = self._backend.asarray(np.ascontiguousarray(order, np.int64))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
-from gpunn.engines.base import Engine, Parameters, Recipe
+from gpunn.engines.base import Engine, Parameters, Recipe, tf32_refusal
 from gpunn.equations import Array, backpropagate, scale
 
 
@@ -27,8 +27,8 @@ class PlainEngine(Engine):
         self._one_hot = backend.xp.eye(len(self._biases[-1]), dtype=self._biases[-1].dtype)
 
     @classmethod
-    def refusal(cls, backend: Backend, start: Parameters) -> str | None:  # noqa: ARG003 - it takes everything
-        return None
+    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:  # noqa: ARG003
+        return tf32_refusal(recipe)
 
     def run_epoch(self, order: NDArray[Any]) -> float:
         xp, eta, m = self._backend.xp, self._recipe.learning_rate, self._recipe.batch_size

@@ -1,0 +1,103 @@
+"""The `epoch` engine on CUDA: one launch runs a whole epoch, on one multiprocessor."""
+
+import logging
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.backends import Backend
+from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, tf32_refusal
+from gpunn.equations import Array
+
+logger = logging.getLogger(__name__)
+
+THREADS = 512
+"""In the block that trains the network."""
+
+AT_ONCE = 10**11
+"""Examples times parameters that one launch is given, or one batch if that is more: about a second's work, reckoned.
+
+Between two launches Ctrl-C is heeded.
+"""
+
+
+@final
+class EpochCudaEngine(Engine):
+    """For small networks and small batches, where launching kernels takes longer than what they compute."""
+
+    name = "epoch"
+    own_threads = False
+
+    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
+        from gpunn.kernels.epoch_cuda import EpochKernel
+
+        xp = backend.xp
+        self._backend, self._recipe = backend, recipe
+        self._n_images, n_pixels = images.shape
+        sizes = [n_pixels, *map(len, start.biases)]
+        self._kernel = EpochKernel(sizes, batch_size=recipe.batch_size, threads=THREADS)
+        self._layout = layout = self._kernel.layout
+        # Four pixels a word, so that the images' rows may have to be longer.
+        padded = xp.zeros((self._n_images, 4 * layout.n_words), np.uint8)
+        padded[:, :n_pixels] = images
+        packed = layout.pack(start.weights, start.biases)
+        self._parameters = backend.asarray(packed[np.newaxis])
+        self._losses = xp.zeros((1, THREADS), np.float64)
+        self._order = xp.zeros((1, self._n_images), np.int64)
+        self._kernel.prepare(
+            words=padded.view(np.uint32),
+            labels=labels,
+            orders=self._order,
+            batch_sizes=backend.asarray(np.array([recipe.batch_size], np.int64)),
+            learning_rates=backend.asarray(np.array([recipe.learning_rate], np.float32)),
+            parameters=self._parameters,
+            collected=xp.zeros((1, 1 if layout.in_shared else layout.n_parameters), np.float32),
+            losses=self._losses,
+        )
+        self._count = xp.zeros(1, np.int64)
+        # No work, but the kernel is compiled here, and not in the first epoch's time.
+        self._kernel.compile(self._count)
+        logger.info(
+            "engine epoch: parameters in %s memory, %d images at a time",
+            "shared" if layout.in_shared else "the device's",
+            layout.chunk_size,
+        )
+
+    @classmethod
+    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
+        reason = tf32_refusal(recipe) or kernel_refusal(backend, start)
+        if reason is not None:
+            return reason
+        from gpunn.kernels.epoch_cuda import EpochKernel
+
+        try:
+            with backend.activate():
+                EpochKernel(
+                    [start.weights[0].shape[1], *map(len, start.biases)], batch_size=recipe.batch_size, threads=THREADS
+                )
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def run_epoch(self, order: NDArray[Any]) -> float:
+        from gpunn.kernels.contract import check_below
+
+        order = np.ascontiguousarray(order, np.int64)
+        check_below("order", order, self._n_images)
+        m = self._recipe.batch_size
+        at_once = m * max(1, AT_ONCE // (m * self._layout.n_parameters))
+        loss = 0.0
+        for first in range(0, len(order), at_once):
+            part = order[first : first + at_once]
+            self._order[0, : len(part)] = self._backend.asarray(part)
+            self._count.fill(len(part))
+            self._kernel.launch(self._count)
+            loss += float(self._backend.to_host(self._losses).sum())
+        return loss / len(order)
+
+    def parameters(self) -> Parameters:
+        packed = self._backend.to_host(self._parameters)[0]
+        weights, biases = self._layout.unpack(packed)
+        asarray = self._backend.asarray
+        return Parameters([asarray(W) for W in weights], [asarray(b) for b in biases])

@@ -1,0 +1,152 @@
+"""Engines for GPUs, held to float64 on the CPU, with stand-ins for CuPy and the kernels that are as strict as a GPU."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpunn import MLP, ConfigurationError, OutOfMemoryError, Split, get_backend, train
+from gpunn.backends.cuda import CudaBackend
+from gpunn.engines import ENGINES, Parameters, Recipe, choose_engine
+from gpunn.kernels import reference
+
+from .conftest import parameters, random_split
+from .strict_cupy import DeviceArray, StrictCupy, unwrap
+from .strict_cupy import OutOfMemoryError as CupysOutOfMemoryError
+
+CPU = get_backend("cpu")
+
+
+class Handle:
+    """What kernels get for an array on the device."""
+
+    def __init__(self, array: DeviceArray) -> None:
+        assert isinstance(array, DeviceArray)
+        self.array = array
+
+
+class StrictKernels:
+    """The reference's kernels, which take handles and numbers alone."""
+
+    as_handle = Handle
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        kernel = getattr(reference, name)
+
+        def launch(*args: Any, out: Handle) -> None:
+            assert all(isinstance(value, Handle | float) for value in args)
+            kernel(*(unwrap(value.array) if isinstance(value, Handle) else value for value in args), out=out.array.data)
+
+        return launch
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
+    cupy = StrictCupy()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
+    monkeypatch.setattr(CudaBackend, "_tried_kernels", lambda self: StrictKernels())
+    return CudaBackend(cupy, 0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 200])
+@pytest.mark.parametrize("sizes", [(12, 3), (12, 5, 3), (12, 9, 6, 3)], ids=str)
+def test_fused_on_a_gpu_follows_float64(gpu: CudaBackend, sizes: tuple[int, ...], batch_size: int) -> None:
+    split = random_split(200, 12, 3)
+    net, exact = MLP(sizes), MLP(sizes, dtype=np.float64)
+    recipe: dict[str, Any] = {"epochs": 2, "batch_size": batch_size, "learning_rate": 0.1}
+    history = train(net, split, **recipe, device=gpu, engine="fused", test=split)
+    expected = train(exact, split, **recipe, device="cpu", engine="plain", test=split)
+    assert history.engine == "fused"
+    assert history.losses == pytest.approx(expected.losses, rel=1e-5)
+    for ours, theirs in zip(parameters(net), parameters(exact), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def test_fused_goes_on_with_orders_of_any_length(gpu: CudaBackend, small: Split) -> None:
+    net, exact = MLP([12, 5, 3]), MLP([12, 5, 3], dtype=np.float64)
+    images, labels = gpu.asarray(small.images), gpu.asarray(small.labels)
+    ours: Any = choose_engine("fused", gpu, start(net), Recipe(32, 0.1))
+    ours = ours(gpu, start(net), images, labels, Recipe(32, 0.1))
+    theirs = ENGINES["plain"](CPU, start(exact), small.images, small.labels, Recipe(32, 0.1))
+    for order in (np.arange(50), np.arange(200)[::-1], np.arange(3)):
+        assert ours.run_epoch(order) == pytest.approx(theirs.run_epoch(order), rel=1e-5)
+    for order in (np.arange(201), np.array([-1])):
+        with pytest.raises(IndexError, match="found order"):
+            ours.run_epoch(order)
+
+
+def test_tf32_is_used_when_asked_for_and_never_else(gpu: CudaBackend, small: Split) -> None:
+    recipe: dict[str, Any] = {"epochs": 1, "batch_size": 50, "learning_rate": 0.1, "device": gpu}
+    cublas = gpu.xp.cublas
+    cublas.mode = 3
+    train(MLP([12, 5, 3]), small, **recipe, engine="fused")
+    assert set(cublas.modes) == {0}
+    cublas.modes.clear()
+    cublas.mode = 0
+    assert train(MLP([12, 5, 3]), small, **recipe, precision="tf32").to_dict()["precision"] == "tf32"
+    assert set(cublas.modes) == {3}
+    assert cublas.mode == 0
+
+
+@pytest.mark.parametrize("engine", ["plain", "epoch"])
+def test_tf32_is_refused_where_it_is_not(gpu: CudaBackend, small: Split, engine: str) -> None:
+    recipe: dict[str, Any] = {"epochs": 1, "batch_size": 50, "learning_rate": 0.1, "precision": "tf32"}
+    for device in ("cpu", gpu):
+        with pytest.raises(ConfigurationError, match=f"^the engine {engine} can't .*; choose the precision float32$"):
+            train(MLP([12, 5, 3]), small, **recipe, device=device, engine=engine)
+    with pytest.raises(ConfigurationError, match="it has no tf32"):
+        train(MLP([12, 5, 3]), small, **recipe, device="cpu")
+    with pytest.raises(ConfigurationError, match="found the precision 'float16', expected float32 or tf32"):
+        train(MLP([12, 5, 3]), small, **recipe | {"precision": "float16"}, device="cpu")
+
+
+def test_tf32_takes_a_gpu_that_has_it(gpu: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = gpu.xp.cuda.runtime.getDeviceProperties(0) | {"major": 7, "minor": 5}
+    monkeypatch.setattr(gpu.xp.cuda.runtime, "getDeviceProperties", lambda index: properties, raising=False)
+    with pytest.raises(ConfigurationError, match=r"TF32 takes compute capability 8\.0, and cuda:0 has 7\.5"):
+        choose_engine("fused", gpu, start(MLP([12, 5, 3])), Recipe(32, 0.1, "tf32"))
+
+
+def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
+    gpu: CudaBackend, small: Split, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gpunn")
+    recipe: dict[str, Any] = {"epochs": 1, "batch_size": 50, "learning_rate": 0.1}
+
+    def full(shape: Any, dtype: Any) -> None:
+        raise CupysOutOfMemoryError("Out of memory allocating 1,024 bytes")
+
+    monkeypatch.setattr(gpu.xp, "empty", full, raising=False)
+    monkeypatch.setattr("gpunn.training.get_backend", lambda name: CPU if name == "cpu" else gpu)
+    assert train(MLP([12, 5, 3]), small, **recipe, engine="plain").device == "cpu"
+    message = r"device auto: cpu, as cuda:0 is out of memory (Out of memory allocating 1,024 bytes; 1,073,741,824 of"
+    assert any(line.startswith(message) for line in caplog.messages)
+    with pytest.raises(OutOfMemoryError, match=r"cuda:0 is out of memory .* choose a smaller batch, or the CPU"):
+        train(MLP([12, 5, 3]), small, **recipe, engine="plain", device="cuda")
+
+
+def test_a_gpu_without_compiled_kernels_has_plain(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda", None)
+    gpu = CudaBackend(StrictCupy(), 0)
+    recipe: dict[str, Any] = {"epochs": 1, "batch_size": 50, "learning_rate": 0.1, "device": gpu}
+    assert train(MLP([12, 5, 3]), small, **recipe).engine == "plain"
+    for engine in ("fused", "epoch"):
+        with pytest.raises(ConfigurationError, match=r"its kernels can't be used: .*choose the engine plain"):
+            train(MLP([12, 5, 3]), small, **recipe, engine=engine)
+
+
+def test_kernels_that_compute_nonsense_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = StrictKernels()
+    monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda", kernels)
+    monkeypatch.setattr("gpunn.kernels.cuda", kernels, raising=False)
+    assert CudaBackend(StrictCupy(), 0).kernels is kernels
+    kernels.bias_sigmoid = lambda z, bias, out: None
+    with pytest.raises(ConfigurationError, match="a sigmoid came out wrong"):
+        _ = CudaBackend(StrictCupy(), 0).kernels
+
+
+def start(net: MLP) -> Parameters:
+    return Parameters(net.weights, net.biases)
