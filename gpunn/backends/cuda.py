@@ -59,7 +59,8 @@ class CudaBackend(Backend):
         return kernels
 
     def asarray(self, array: NDArray[Any]) -> Array:
-        return self._cupy.asarray(array)
+        # Kernels take arrays in C order alone.
+        return self._cupy.asarray(np.asarray(array, order="C"))
 
     def to_host(self, array: Array) -> NDArray[Any]:
         host: NDArray[Any] = self._cupy.asnumpy(array)
