@@ -48,14 +48,15 @@ def compile_epoch(layout: CudaLayout, activation: str) -> Any:
 
     Its arguments are, for B networks, trained on n examples each: `words` (N, n_words) uint32, the images, four pixels
     a word; `labels` (N,) uint8; `orders` (B, n or more) int64, below N; `count` (1,) int64, n; `batch_sizes` (B,) int64
-    and `learning_rates` (B,) float32; `parameters` (B, n_parameters) float32, which are changed; `collected` likewise,
-    all 0 before and after, for parameters that aren't in shared memory (any array otherwise); `losses` (B, threads)
+    and `learning_rates` (B,) float32; `parameters` (B, n_parameters) float32, which are changed; `collected`
+    likewise where the layout `collects_outside`, all 0 before and after, and (B, any) otherwise; `losses` (B, threads)
     float64, whose rows' sums will be those of the examples' losses, each before its batch's step. For no examples it
     does nothing.
     """
     forward, backward = in_turn(forward_steps(layout, activation)), in_turn(backward_steps(layout, activation))
     update, (fetch, put_down) = update_step(layout), transfers(layout)
-    T, in_shared, chunk_size, labels_at = layout.threads, layout.in_shared, layout.chunk_size, layout.labels
+    T, chunk_size, labels_at = layout.threads, layout.chunk_size, layout.labels
+    in_shared, collects_in_shared = layout.in_shared, layout.collects_in_shared
     n_work, n_parameters = layout.n_work, layout.n_parameters
 
     @device_function
@@ -84,13 +85,17 @@ def compile_epoch(layout: CudaLayout, activation: str) -> Any:
         memory, x = cuda.shared.array(0, FLOAT32), cuda.shared.array(0, UINT32)
         order, m, eta = orders[network], batch_sizes[network], learning_rates[network]
         if in_shared:
-            weights, collection = memory[n_work:], memory[n_work + n_parameters :]
+            weights = memory[n_work:]
             for i in range(t, n_parameters, T):
                 weights[i] = parameters[network, i]
-                if m > chunk_size:
-                    collection[i] = ZERO
         else:
-            weights, collection = parameters[network], collected[network]
+            weights = parameters[network]
+        if collects_in_shared:
+            collection = memory[n_work + n_parameters :]
+            for i in range(t, n_parameters, T):
+                collection[i] = ZERO
+        else:
+            collection = collected[network]
         fetched, sums = cuda.local.array(WORDS_A_THREAD, UINT32), cuda.local.array(N_SUMS, FLOAT32)
         loss = 0.0
 

@@ -41,9 +41,9 @@ class CudaLayout:
     """How a block of `threads` trains a network of `sizes` in shared memory of at most `room` bytes.
 
     `layers` are the parts of the network, and `groups` says how many times four images a chunk has. Places in the
-    block's memory are counted in numbers of 4 bytes: work space first, then the parameters and, where a batch may be
-    larger than `chunk_size`, what is collected of their changes, if they are `in_shared`; `shared_bytes` are all of it.
-    Raises `ValueError` where the work space alone doesn't fit.
+    block's memory are counted in numbers of 4 bytes: work space first, then the parameters if they are `in_shared`,
+    then what is collected of their changes by a batch larger than `chunk_size` if that is `collects_in_shared`;
+    `shared_bytes` are all of it. Raises `ValueError` where the work space alone doesn't fit.
     """
 
     def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, room: int) -> None:
@@ -61,10 +61,12 @@ class CudaLayout:
                 break
         else:
             raise ValueError(f"found layers that take {4 * self.n_work} bytes an image, expected at most {room}")
-        self.collects = batch_size > self.chunk_size
-        everything = 4 * (self.n_work + (2 if self.collects else 1) * self.n_parameters)
-        self.in_shared = everything <= room
-        self.shared_bytes = everything if self.in_shared else 4 * self.n_work
+        needed = 4 * (self.n_work + self.n_parameters * np.arange(3))
+        self.in_shared = bool(needed[1] <= room)
+        collects = batch_size > self.chunk_size
+        self.collects_in_shared = bool(collects and needed[2] <= room)
+        self.collects_outside = collects and not self.collects_in_shared
+        self.shared_bytes = int(needed[self.in_shared + self.collects_in_shared])
 
     def _place(self, sizes: Sequence[int], chunk_size: int) -> None:
         """Lay out `chunk_size` images at a time."""

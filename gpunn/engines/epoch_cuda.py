@@ -52,7 +52,7 @@ class EpochCudaEngine(Engine):
             batch_sizes=backend.asarray(np.array([recipe.batch_size], np.int64)),
             learning_rates=backend.asarray(np.array([recipe.learning_rate], np.float32)),
             parameters=self._parameters,
-            collected=xp.zeros((1, 1 if layout.in_shared else layout.n_parameters), np.float32),
+            collected=xp.zeros((1, layout.n_parameters if layout.collects_outside else 1), np.float32),
             losses=self._losses,
         )
         self._count = xp.zeros(1, np.int64)

@@ -34,7 +34,7 @@ class Trained:
             batch_sizes=np.array(batch_sizes),
             learning_rates=np.array(rates, np.float32),
             parameters=packed,
-            collected=np.zeros((len(nets), 1 if layout.in_shared else layout.n_parameters), np.float32),
+            collected=np.zeros((len(nets), layout.n_parameters if layout.collects_outside else 1), np.float32),
             losses=self.losses,
         )
         kernel.launch(np.array([n]))
@@ -80,15 +80,18 @@ def test_an_epoch_follows_float64(sizes: tuple[int, ...], batch_size: int, threa
     assert_follow_float64(kernel, [MLP(sizes)], split, [batch_size], [0.5])
 
 
-@pytest.mark.parametrize(("room", "in_shared"), [(18_000, True), (9_000, False), (7_000, False)])
+@pytest.mark.parametrize(
+    ("room", "in_shared", "collects_in_shared"),
+    [(20_000, True, True), (11_000, True, False), (8_000, False, False), (7_000, False, False)],
+)
 def test_what_does_not_fit_shared_memory_stays_outside(
-    room: int, in_shared: bool, monkeypatch: pytest.MonkeyPatch
+    room: int, in_shared: bool, collects_in_shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gpunn.kernels import epoch_cuda
 
     monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: room)
     kernel = epoch_cuda.EpochKernel((30, 20, 10), batch_size=33, threads=32)
-    assert kernel.layout.in_shared == in_shared
+    assert (kernel.layout.in_shared, kernel.layout.collects_in_shared) == (in_shared, collects_in_shared)
     assert kernel.layout.shared_bytes <= room
     assert_follow_float64(kernel, [MLP((30, 20, 10))], random_split(50, 30, 10), [33], [0.5])
 
