@@ -48,7 +48,7 @@ def add_images(pixels: Any, images: Any, chunk: Any, net: Any, target: Any, crew
     layer = layer_at(net, 0)
     if pixels is not None:
         delta = Matrix(net.work, layer.delta, layer.width, 1)
-        add_lit(pixels, chunk, delta, F(1), layer.n_in, target, crew.thread, crew.threads)
+        add_lit(pixels, chunk, delta, F(1), layer.n_in, target, crew.thread, crew.threads, net.room)
     if images is not None:
         columns, rows = share_of(crew, by_columns)
         left, right = share(layer.width, COLUMNS, columns.thread, columns.threads)

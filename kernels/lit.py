@@ -19,6 +19,9 @@ from .simd import LANES, add_scaled, n_lanes, zeros
 
 F = np.float32
 
+MANY = 128
+"""Images from which a weight's changes are added up before they reach it, as each alone would be rounded off."""
+
 GREYS = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
@@ -47,13 +50,17 @@ def lit_descend(
     *,
     thread: int = 0,
     threads: int = 1,
+    room: NDArray[np.float32] | None = None,
 ) -> None:
     """Compute W -= learning_rate X^T delta in place; everything else is as in `lit_product`, `delta` like `out`.
 
-    Of several threads that call it at once, each does every so many blocks.
+    Of several threads that call it at once, each does every so many blocks. With work space `room` (64 n_pixels,), of a
+    thread's own, many changes of a weight are added up before they reach it: each alone would be rounded off.
     """
     _check("delta", delta, pixels, rows, weights, changed=weights)
-    _lit_descend(pixels, rows, delta.ravel(), F(-learning_rate), weights, pixels.n_pixels, thread, threads)
+    if room is not None:
+        check_array("room", room, np.dtype(np.float32), (BLOCK * pixels.n_pixels,))
+    _lit_descend(pixels, rows, delta.ravel(), F(-learning_rate), weights, pixels.n_pixels, thread, threads, room)
 
 
 def _check(name: str, matrix: Any, pixels: LitPixels, rows: Any, weights: Any, changed: Any) -> None:
@@ -82,7 +89,7 @@ def _lit_product(pixels: Any, rows: Any, weights: Any, out: Any, n_pixels: int) 
 
 @compiled
 def _lit_descend(
-    pixels: Any, rows: Any, delta: Any, factor: float, weights: Any, n_pixels: int, thread: int, threads: int
+    pixels: Any, rows: Any, delta: Any, factor: float, weights: Any, n_pixels: int, thread: int, threads: int, room: Any
 ) -> None:
     m = rows.size
     if m:
@@ -96,6 +103,7 @@ def _lit_descend(
             pointer(weights),
             thread,
             threads,
+            pointer(room),
         )
 
 
@@ -155,11 +163,20 @@ def _multiply_block(
 
 @compiled
 def add_lit(
-    pixels: Any, chunk: Any, delta: Any, factor: float, n_pixels: int, weights: Any, thread: int, threads: int
+    pixels: Any,
+    chunk: Any,
+    delta: Any,
+    factor: float,
+    n_pixels: int,
+    weights: Any,
+    thread: int,
+    threads: int,
+    room: Any,
 ) -> None:
     """Compute W += factor X^T D for the images of `chunk`; `delta` D is a `Matrix` as `out` above.
 
-    Of `threads` that call it at the same time, each does every so many blocks.
+    Of `threads` that call it at the same time, each does every so many blocks. `room` is None, or this thread's work
+    space for a block, in which the changes by `MANY` images or more are added up.
     """
     # Backwards, so that each begins with the weights that forward used last.
     for block in range((delta.row + BLOCK - 1) // BLOCK - 1, -1, -1):
@@ -167,15 +184,32 @@ def add_lit(
             continue
         column = block * BLOCK
         start = column * n_pixels
-        vectors = (delta.row - column) // LANES
-        if vectors >= 4:
-            _add_block(pixels, chunk, delta, factor, column, weights, start, FOUR)
-        elif vectors == 3:
-            _add_block(pixels, chunk, delta, factor, column, weights, start, THREE)
-        elif vectors == 2:
-            _add_block(pixels, chunk, delta, factor, column, weights, start, TWO)
-        else:
-            _add_block(pixels, chunk, delta, factor, column, weights, start, ONE)
+        # Numba leaves this branch out where `room` is None.
+        if room is not None:  # noqa: SIM102
+            if chunk.rows >= MANY:
+                size = min(delta.row - column, BLOCK) * n_pixels
+                for place in range(0, size, LANES):
+                    store(room, place, zeros(ONE, ONE))
+                _add_columns(pixels, chunk, delta, factor, column, room, 0)
+                for place in range(0, size, LANES):
+                    updated = load(weights, start + place, ONE) + load(room, place, ONE)
+                    store(weights, start + place, updated)
+                continue
+        _add_columns(pixels, chunk, delta, factor, column, weights, start)
+
+
+@compiled
+def _add_columns(pixels: Any, chunk: Any, delta: Any, factor: float, column: int, weights: Any, start: int) -> None:
+    """Add to the block of weights that begins with `column`, at `start`."""
+    vectors = (delta.row - column) // LANES
+    if vectors >= 4:
+        _add_block(pixels, chunk, delta, factor, column, weights, start, FOUR)
+    elif vectors == 3:
+        _add_block(pixels, chunk, delta, factor, column, weights, start, THREE)
+    elif vectors == 2:
+        _add_block(pixels, chunk, delta, factor, column, weights, start, TWO)
+    else:
+        _add_block(pixels, chunk, delta, factor, column, weights, start, ONE)
 
 
 @compiled

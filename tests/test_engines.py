@@ -270,6 +270,20 @@ def test_images_may_have_any_number_of_pixels(sparse: bool) -> None:
         assert_follows_float64(name, (70_000, 3, 2), split, 2)
 
 
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("batch_size", [1024, 1500])
+def test_large_batches_move_weights_that_one_image_would_not(digits: Split, name: str, batch_size: int) -> None:
+    start = start_of((784, 600, 600, 10))
+    recipe = Recipe(batch_size, 0.02)
+    _, found = run(name, start, digits, recipe)
+    exact = Parameters([W.astype(np.float64) for W in start.weights], [b.astype(np.float64) for b in start.biases])
+    _, expected = run("plain", exact, digits, recipe)
+    for ours, theirs, before in zip(found.weights, expected.weights, exact.weights, strict=True):
+        # Products add to the weights once for 256 images.
+        steps = -(-len(digits) // 256) + 2
+        assert np.abs(ours - theirs).max() <= (steps + 1) * 2**-24 * np.abs(before).max()
+
+
 def test_the_epoch_engine_refuses_what_its_kernel_would_trip_over(small: Split) -> None:
     start, recipe = start_of((12, 5, 3)), Recipe(32, 0.1)
     with pytest.raises(IndexError, match="found labels from 0 to 7, expected 0 to 2"):

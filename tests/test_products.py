@@ -132,6 +132,23 @@ def test_products_with_sparse_images_are_the_dense_ones(columns: int, m: int, th
     np.testing.assert_array_equal(layout.unpack(packed)[0][0][:, dark], W[:, dark])
 
 
+@pytest.mark.parametrize("columns", [16, 80])
+def test_many_small_changes_add_up(columns: int) -> None:
+    """Each is less than half the distance from 1 to the next float32."""
+    images = sparse_images(600, 20, 0.5)
+    pixels, rows = find_lit_pixels(images), np.arange(600)
+    weights = np.ones(20 * columns, np.float32)
+    delta = np.full((600, columns), 1e-8, np.float32)
+    room = np.full(64 * 20, np.nan, np.float32)
+    lit.lit_descend(weights, pixels, rows, delta, 1.0, room=room)
+    expected = np.repeat((images / 255).sum(axis=0)[:, np.newaxis] * 1e-8, columns, axis=1)
+    packed = Layout((20, columns), sparse=True, batch_size=1)
+    found = packed.unpack(np.concatenate([weights, np.zeros(columns, np.float32)]))[0][0].T
+    np.testing.assert_allclose(1 - found, expected, atol=6e-8)
+    with pytest.raises(ValueError, match=r"found room of shape \(10,\), expected \(1280,\)"):
+        lit.lit_descend(weights, pixels, rows, delta, 1.0, room=room[:10])
+
+
 def call(name: str, **change: Any) -> None:
     pixels = find_lit_pixels(sparse_images(9, 20, 0.5))
     good: dict[str, Any] = {"pixels": pixels, "rows": np.arange(4), "weights": np.zeros(20 * 16, np.float32)}

@@ -46,7 +46,7 @@ class FusedEngine(Engine):
 
         self._inputs: DenseInputs | SparseInputs
         if are_sparse(backend, images):
-            self._inputs = SparseInputs(start.weights[0], images, m)
+            self._inputs = SparseInputs(start.weights[0], images, m, self._team.threads)
         else:
             self._inputs = DenseInputs(backend, start.weights[0], images, m)
         # Sparse inputs pad the first layer with neurons without weights.

@@ -12,9 +12,6 @@ from gpunn.equations import Array
 SPARSE = 0.5
 """The share of lit pixels below which looking at them alone is faster."""
 
-MANY = 512
-"""Batch size above which the changes of a weight are added up before they reach it: each alone would be rounded off."""
-
 
 def lit_share(images: NDArray[np.uint8]) -> float:
     """Return the share of pixels that aren't 0, in a sample of `images` (n, n_0)."""
@@ -62,10 +59,10 @@ class DenseInputs:
 class SparseInputs:
     """Weights laid out for the lit pixels of images; `width` is n_1 padded to a multiple of 16."""
 
-    def __init__(self, weights: NDArray[np.float32], images: NDArray[np.uint8], batch_size: int) -> None:
+    def __init__(self, weights: NDArray[np.float32], images: NDArray[np.uint8], batch_size: int, threads: int) -> None:
         from gpunn.kernels.dense import BLOCK
         from gpunn.kernels.layout import Layout
-        from gpunn.kernels.lit import lit_descend, lit_product
+        from gpunn.kernels.lit import MANY, lit_descend, lit_product
         from gpunn.kernels.lit_pixels import find_lit_pixels
 
         self._multiply, self._descend = lit_product, lit_descend
@@ -75,8 +72,8 @@ class SparseInputs:
         self._packed = self._layout.pack([weights], [np.zeros(n_neurons, np.float32)])
         self.width = self._layout.layers[0].width
         self._in_blocks = self._packed[: n_pixels * self.width]
-        self._step = np.zeros_like(self._in_blocks) if batch_size > MANY else None
-        self._block = BLOCK * n_pixels
+        rooms = threads if batch_size >= MANY else 0
+        self._rooms = [np.empty(BLOCK * n_pixels, np.float32) for _ in range(rooms)] or [None] * threads
 
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:  # noqa: ARG002
         """Compute out = X W^T for the images `rows`; which examples of the batch they are doesn't matter here."""
@@ -86,13 +83,10 @@ class SparseInputs:
         self, rows: NDArray[np.int64], delta: NDArray[np.float32], learning_rate: float, thread: int, threads: int
     ) -> None:
         """Compute W -= learning_rate delta^T X for the batch `rows`; a thread's share."""
-        target = self._in_blocks if self._step is None else self._step
-        self._descend(target, self._pixels, rows, delta, learning_rate, thread=thread, threads=threads)
-        if self._step is not None:
-            for first in range(thread * self._block, len(self._in_blocks), threads * self._block):
-                own = slice(first, first + self._block)
-                self._in_blocks[own] += self._step[own]
-                self._step[own] = 0
+        room = self._rooms[thread]
+        self._descend(
+            self._in_blocks, self._pixels, rows, delta, learning_rate, thread=thread, threads=threads, room=room
+        )
 
     def weights(self) -> NDArray[np.float32]:
         """Return a copy of the weights, (n_1, n_0)."""
