@@ -300,10 +300,10 @@ def test_the_epoch_engine_refuses_what_its_kernel_would_trip_over(small: Split) 
 
 def test_auto_is_epoch_and_fused_for_the_largest(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gpunn")
-    assert choose_engine("auto", CPU, start_of((784, 16, 10))).name == "epoch"
+    assert choose_engine("auto", CPU, start_of((784, 16, 10)), Recipe(32, 0.1)).name == "epoch"
     assert "engine auto: epoch, the fastest for networks of this size" in caplog.messages
-    assert choose_engine("auto", CPU, start_of((784, 1024, 1024, 10))).name == "epoch"
-    assert choose_engine("auto", CPU, start_of((784, 2048, 2048, 10))).name == "fused"
+    assert choose_engine("auto", CPU, start_of((784, 1024, 1024, 10)), Recipe(32, 0.1)).name == "epoch"
+    assert choose_engine("auto", CPU, start_of((784, 2048, 2048, 10)), Recipe(32, 0.1)).name == "fused"
     assert "engine auto: fused, the fastest for hidden layers of 4,194,304 weights" in caplog.messages
 
 
@@ -311,12 +311,12 @@ def test_what_a_compiled_engine_cannot_train_is_plains(caplog: pytest.LogCapture
     caplog.set_level(logging.INFO, "gpunn")
     start = start_of((784, 16, 10), np.float64)
     reason = "it computes in float32, and the network is float64"
-    assert choose_engine("auto", CPU, start).name == "plain"
+    assert choose_engine("auto", CPU, start, Recipe(32, 0.1)).name == "plain"
     assert f"engine auto: plain, as epoch can't train this network: {reason}" in caplog.messages
-    assert choose_engine("plain", CPU, start).name == "plain"
+    assert choose_engine("plain", CPU, start, Recipe(32, 0.1)).name == "plain"
     for name in COMPILED:
         with pytest.raises(ConfigurationError, match=f"^the engine {name} can't train this network: {reason}; choose"):
-            choose_engine(name, CPU, start)
+            choose_engine(name, CPU, start, Recipe(32, 0.1))
 
 
 def test_without_numba_there_is_plain(monkeypatch: pytest.MonkeyPatch, small: Split) -> None:
@@ -334,6 +334,6 @@ def test_without_numba_there_is_plain(monkeypatch: pytest.MonkeyPatch, small: Sp
 def test_without_threadpoolctl_there_is_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     start = start_of((784, 2048, 2048, 10))
-    assert choose_engine("auto", CPU, start).name == "epoch"
+    assert choose_engine("auto", CPU, start, Recipe(32, 0.1)).name == "epoch"
     with pytest.raises(ConfigurationError, match="threadpoolctl can't be imported"):
-        choose_engine("fused", CPU, start)
+        choose_engine("fused", CPU, start, Recipe(32, 0.1))

@@ -20,8 +20,6 @@ ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (PlainEngi
 CUDA_ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (FusedCudaEngine, EpochCudaEngine)}
 """Those that are others on GPUs than on CPUs."""
 
-DEFAULT = Recipe(32, 1.0)
-
 LARGE_FOR_BLAS = 2_000_000
 """Weights between two hidden layers from which BLAS pays.
 
@@ -34,7 +32,7 @@ WORTH_A_LAUNCH = 200_000
 """Multiplications that one multiprocessor of a GPU does while a kernel is launched: reckoned, not measured."""
 
 
-def choose_engine(name: str, backend: Backend, start: Parameters, recipe: Recipe = DEFAULT) -> type[Engine]:
+def choose_engine(name: str, backend: Backend, start: Parameters, recipe: Recipe) -> type[Engine]:
     """Return the engine called `name` for the parameters `start` (host arrays) on `backend`.
 
     "auto" is the fastest that can train them like that, by what was measured; it is logged which and why. Raises

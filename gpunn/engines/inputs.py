@@ -72,8 +72,7 @@ class SparseInputs:
         self._packed = self._layout.pack([weights], [np.zeros(n_neurons, np.float32)])
         self.width = self._layout.layers[0].width
         self._in_blocks = self._packed[: n_pixels * self.width]
-        rooms = threads if batch_size >= MANY else 0
-        self._rooms = [np.empty(BLOCK * n_pixels, np.float32) for _ in range(rooms)] or [None] * threads
+        self._rooms = [np.empty(BLOCK * n_pixels if batch_size >= MANY else 0, np.float32) for _ in range(threads)]
 
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:  # noqa: ARG002
         """Compute out = X W^T for the images `rows`; which examples of the batch they are doesn't matter here."""
@@ -83,7 +82,7 @@ class SparseInputs:
         self, rows: NDArray[np.int64], delta: NDArray[np.float32], learning_rate: float, thread: int, threads: int
     ) -> None:
         """Compute W -= learning_rate delta^T X for the batch `rows`; a thread's share."""
-        room = self._rooms[thread]
+        room = self._rooms[thread] if self._rooms[thread].size else None
         self._descend(
             self._in_blocks, self._pixels, rows, delta, learning_rate, thread=thread, threads=threads, room=room
         )
