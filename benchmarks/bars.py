@@ -32,7 +32,9 @@ class Row:
     @property
     def learning_rate(self) -> float:
         """A rate at which rounding errors stay small over an epoch, so that results can be compared."""
-        return 0.02 if self.batch_size == 1 else 0.1
+        # Many neurons together overshoot, which a few steps don't magnify.
+        overshoots = max(self.sizes[1:]) > 1024 and self.batch_size < 8192
+        return 0.02 if self.batch_size == 1 or overshoots else 0.1
 
     def __str__(self) -> str:
         return f"{self.network}, batch size {self.batch_size}, {'dense' if self.dense else 'sparse'}"

@@ -1,7 +1,10 @@
 """The contest of a row: gpunn's engines and their peers train the same network, in turn."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -10,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.bars import Row
-from benchmarks.peers import PEERS, load_peer
+from benchmarks.exactness import TOLERANCES, deviation_of, exact_epoch
+from benchmarks.gpunn_engine import GpunnEngine
+from benchmarks.peers import PEERS, Place, load_peer
 from benchmarks.standings import Result, survivors
 from gpunn import MLP, Split, get_backend
 from gpunn.backends.cpu import usable_cores
-from gpunn.engines import Engine, Parameters, Recipe, choose_engine
-from gpunn.engines.plain import PlainEngine
-from gpunn.errors import GpunnError
+from gpunn.engines import Parameters, Recipe
+from gpunn.errors import DeviceError, GpunnError
 
 SETTLE = 0.25
 """Seconds between two epochs, for the threads of one library to fall asleep before the next one's are timed.
@@ -26,11 +30,26 @@ Those of OpenBLAS keep a core busy for a good tenth of a second after their last
 
 
 class Network(Protocol):
-    """What an `Engine` and a `Peer` have in common."""
+    """What a `GpunnEngine` and a `Peer` have in common."""
 
     def run_epoch(self, order: NDArray[Any]) -> float: ...
 
     def parameters(self) -> Parameters: ...
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Where and how a contest is held; as they are, those of the CPU."""
+
+    device: str = "cpu"
+    precision: str = "float32"
+    exact_on: str = "cpu"
+    """The device of the float64 network that all are compared with."""
+    settle: float = SETTLE
+    seconds: float = math.inf
+    """Of rounds; after these none but the first begins."""
+    stop_on_error: bool = True
+    """Whether an error that isn't a refusal ends everything, or is noted and the contest goes on."""
 
 
 @dataclass
@@ -39,89 +58,167 @@ class Contest:
 
     results: list[Result] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
-    networks: list[Network] = field(default_factory=list)
-
-    def enter(self, name: str, threads: int | None, is_peer: bool, make: Callable[[], Network]) -> None:
-        """Add the network that `make` returns, or the reason why it can't."""
-        try:
-            self.networks.append(make())
-        except GpunnError as error:
-            self.absent[name] = str(error)
-        except Exception as error:  # whatever a library raises where its compiler is missing
-            if not is_peer:
-                raise
-            self.absent[name] = f"can't run: {error!r:.200}; {PEERS[name].install}"
-        else:
-            self.results.append(Result(name, threads, is_peer))
+    deviations: dict[str, float] = field(default_factory=dict)
+    """How far each network was from the one of float64 after the first epoch, relative as `TOLERANCES` are."""
+    tracebacks: dict[str, str] = field(default_factory=dict)
+    auto: str | None = None
+    """The engine that `auto` stands for, where that was found out."""
 
 
-def hold(row: Row, split: Split, engines: Sequence[str], peers: Sequence[str], rounds: int) -> Contest:
+class DeviceLostError(Exception):
+    """After what a contestant did, nothing works on the device any more in this process."""
+
+    def __init__(self, name: str, reason: str, trace: str) -> None:
+        super().__init__(name, reason, trace)
+        self.name, self.reason, self.trace = name, reason, trace
+
+
+Watch = Callable[[str, str], None]
+"""Is told the name of whoever has its turn, and what it is about to do: "prepare" or "train"."""
+
+
+def hold(
+    row: Row,
+    split: Split,
+    engines: Sequence[str],
+    peers: Sequence[str],
+    rounds: int,
+    *,
+    conditions: Conditions | None = None,
+    watch: Watch = lambda _name, _act: None,
+) -> Contest:
     """Return the times of all contestants on `split`, after comparing their networks.
+
+    `engines` are names of gpunn's, on the device of the contest or, for example, "auto on cpu".
 
     The first epoch isn't among the timed ones: its results are compared with those of float64, and slow peers leave
     after it. Then come the rounds; each epoch goes on with the network of the one before, in a new order that is the
     same for all, and who goes first changes from round to round.
     """
-    net, recipe = MLP(row.sizes), Recipe(row.batch_size, row.learning_rate)
+    conditions = conditions or Conditions()
+    net, recipe = MLP(row.sizes), recipe_of(row, conditions.precision)
     start = Parameters(net.weights, net.biases)
     contest = Contest()
-    for name in peers:
-        _enter_peer(contest, name, start, split, recipe)
-    for name in engines:
-        contest.enter(name, None, False, partial(_engine, name, start, split, recipe))
+    runners = []
+    for result, make in _contestants(contest, engines, peers, conditions, start=start, split=split, recipe=recipe):
+        watch(result.name, "prepare")
+        network = _enter(contest, result, make, conditions)
+        if network is not None:
+            runners.append((result, network))
 
     order = np.random.default_rng(0).permutation(len(split))
-    expected_loss, expected = _in_float64(start, split, recipe, order)
-    for result, network in zip(contest.results, contest.networks, strict=True):
-        result.first, loss = _timed(network, order)
-        result.problem = _difference(loss, network.parameters(), expected_loss, expected)
+    watch("float64", "prepare")
+    exact = exact_epoch(start, split, recipe, order, conditions.exact_on)
+    for result, network in runners:
+        watch(result.name, "train")
+        with _noted(contest, result, conditions):
+            result.first, loss = _timed(network, order, conditions)
+            deviation, what = deviation_of(len(split), loss, network.parameters(), start, *exact)
+            contest.deviations[result.name] = deviation
+            result.problem = None if deviation <= TOLERANCES[conditions.precision] else what
     remaining = {id(result) for result in survivors(contest.results)}
-    runners = [pair for pair in zip(contest.results, contest.networks, strict=True) if id(pair[0]) in remaining]
+    runners = [pair for pair in runners if id(pair[0]) in remaining]
+    started = time.perf_counter()
     for number in range(rounds):
+        if number > 0 and time.perf_counter() - started > conditions.seconds:
+            break
         order = np.random.default_rng(number + 1).permutation(len(split))
         first = number % max(len(runners), 1)
         for result, network in runners[first:] + runners[:first]:
-            result.seconds.append(_timed(network, order)[0])
-    contest.networks.clear()
+            watch(result.name, "train")
+            with _noted(contest, result, conditions):
+                result.seconds.append(_timed(network, order, conditions)[0])
+        runners = [pair for pair in runners if pair[0].problem is None]
     return contest
 
 
-def _engine(name: str, start: Parameters, split: Split, recipe: Recipe) -> Engine:
-    backend = get_backend("cpu")
-    return choose_engine(name, backend, start)(backend, start, split.images, split.labels, recipe)
+def recipe_of(row: Row, precision: str) -> Recipe:
+    """Return the recipe of `row`."""
+    options: dict[str, Any] = {} if precision == "float32" else {"precision": precision}
+    return Recipe(row.batch_size, row.learning_rate, **options)
 
 
-def _enter_peer(contest: Contest, name: str, start: Parameters, split: Split, recipe: Recipe) -> None:
+def _contestants(
+    contest: Contest,
+    engines: Sequence[str],
+    peers: Sequence[str],
+    conditions: Conditions,
+    *,
+    start: Parameters,
+    split: Split,
+    recipe: Recipe,
+) -> Iterator[tuple[Result, Callable[[], Network]]]:
+    """Yield each contestant with what makes its network; note whose libraries are missing."""
+    kind = conditions.device.partition(":")[0]
+    for name in peers:
+        if kind not in PEERS[name].kinds:
+            contest.absent[name] = f"computes on {' and '.join(PEERS[name].kinds)}, and the device is {kind}"
+            continue
+        try:
+            peer = load_peer(name)
+        except Exception as error:  # a broken installation raises more than ImportError
+            contest.absent[name] = f"not installed: {PEERS[name].install} ({error})"
+            continue
+        can_choose = kind == "cpu" and peer.threads_can_be_set
+        for threads in sorted({1, usable_cores()}) if can_choose else [usable_cores()]:
+            result = Result(name, threads if kind == "cpu" else None, is_peer=True)
+            yield result, partial(peer, start, split, recipe, Place(conditions.device, threads))
+    for name in engines:
+        engine, _, device = name.partition(" on ")
+        make = partial(GpunnEngine, engine, device or conditions.device, start, split, recipe)
+        yield Result(name, None, is_peer=False), make
+
+
+def _enter(contest: Contest, result: Result, make: Callable[[], Network], conditions: Conditions) -> Network | None:
+    """Return the network that `make` makes, or note why it can't."""
     try:
-        peer = load_peer(name)
-    except ImportError as error:
-        contest.absent[name] = f"not installed: {PEERS[name].install} ({error})"
+        network = make()
+    except Exception as error:  # whatever a library raises where its compiler is missing
+        if isinstance(error, GpunnError) and (conditions.stop_on_error or not isinstance(error, DeviceError)):
+            contest.absent[result.name] = str(error)
+        elif result.is_peer:
+            contest.absent[result.name] = f"can't run: {error!r:.200}; {PEERS[result.name].install}"
+            contest.tracebacks[result.name] = traceback.format_exc()
+            _check_device(result.name, conditions)
+        else:
+            contest.results.append(result)
+            with _noted(contest, result, conditions):
+                raise
+        return None
+    contest.results.append(result)
+    return network
+
+
+@contextmanager
+def _noted(contest: Contest, result: Result, conditions: Conditions) -> Iterator[None]:
+    """Take an error inside the block for the contestant's problem, if the contest is to go on."""
+    try:
+        yield
+    except Exception as error:
+        if conditions.stop_on_error:
+            raise
+        result.problem = " ".join(f"failed: {type(error).__name__}: {error}".split())[:300]
+        contest.tracebacks[result.name] = traceback.format_exc()
+        _check_device(result.name, conditions)
+
+
+def _check_device(name: str, conditions: Conditions) -> None:
+    """Raise `DeviceLostError` where an error left the device unusable, as a wrong address on a GPU does."""
+    if conditions.device == "cpu":
         return
-    for threads in sorted({1, usable_cores()}) if peer.threads_can_be_set else [usable_cores()]:
-        contest.enter(name, threads, True, partial(peer, start, split, recipe, threads))
+    trace = traceback.format_exc()
+    try:
+        backend = get_backend(conditions.device)
+        with backend.activate():
+            backend.to_host(backend.xp.zeros(1))
+            backend.synchronize()
+    except Exception as error:
+        raise DeviceLostError(name, " ".join(str(error).split())[:300], trace) from error
 
 
-def _timed(network: Network, order: NDArray[Any]) -> tuple[float, float]:
+def _timed(network: Network, order: NDArray[Any], conditions: Conditions) -> tuple[float, float]:
     """Return the seconds and the loss of an epoch."""
-    time.sleep(SETTLE)
+    time.sleep(conditions.settle)
     started = time.perf_counter()
     loss = network.run_epoch(order)
     return time.perf_counter() - started, loss
-
-
-def _in_float64(start: Parameters, split: Split, recipe: Recipe, order: NDArray[Any]) -> tuple[float, Parameters]:
-    doubled = Parameters([W.astype(np.float64) for W in start.weights], [b.astype(np.float64) for b in start.biases])
-    engine = PlainEngine(get_backend("cpu"), doubled, split.images, split.labels, recipe)
-    return engine.run_epoch(order), engine.parameters()
-
-
-def _difference(loss: float, found: Parameters, expected_loss: float, expected: Parameters) -> str | None:
-    """Return what is further from float64 than rounding in float32 explains, or None."""
-    if not abs(loss - expected_loss) <= 1e-3 * expected_loss:
-        return f"found the loss {loss:.6g}, expected {expected_loss:.6g}"
-    pairs = zip((*found.weights, *found.biases), (*expected.weights, *expected.biases), strict=True)
-    for mine, theirs in pairs:
-        off = float(np.abs(mine - theirs).max() / np.abs(theirs).max())
-        if not off <= 1e-3:
-            return f"found parameters of shape {theirs.shape} that differ by {off:.2g} of the largest"
-    return None

@@ -7,22 +7,20 @@ with one of float64. Without options it goes through the table of `benchmarks.ba
 """
 
 import json
-import platform
-import subprocess
-from dataclasses import asdict, replace
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 
 from benchmarks.bars import Row, chosen_rows
-from benchmarks.contest import Contest, hold
-from benchmarks.peers import PEERS
-from benchmarks.standings import Standing, standing, verdict
+from benchmarks.contest import hold
+from benchmarks.machine import describe_machine
+from benchmarks.peers import peers_on
+from benchmarks.record import row_record
+from benchmarks.standings import standing, verdict
 from benchmarks.table import LEGEND, Table
-from gpunn import Split, __version__, get_backend, load_mnist
+from gpunn import Split, load_mnist
 from gpunn.engines import ENGINES
 from gpunn.files import check_writable, write_whole
 
@@ -33,7 +31,7 @@ from gpunn.files import check_writable, write_whole
 @click.option("--dense", is_flag=True, help="Images without a zero pixel.")
 @click.option("--images", type=click.IntRange(min=1), help="Train on the first ones only, without bars.")
 @click.option("--engines", default="auto", show_default=True, help="gpunn's; the bar is for the first.")
-@click.option("--peers", default="all", show_default=True, help=f"all, none, or some of {','.join(PEERS)}.")
+@click.option("--peers", default="all", show_default=True, help=f"all, none, or some of {','.join(peers_on('cpu'))}.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1))
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all numbers there.")
 @click.option("--assert-speed", is_flag=True, help="Exit with 1 where a row is below its bar.")
@@ -55,7 +53,7 @@ def main(  # noqa: PLR0917 - one argument an option, passed by name
     engine_names, peer_names = _engine_names(engines), _peer_names(peers)
     if json_path is not None:
         check_writable(json_path)
-    machine = _machine()
+    machine = describe_machine()
     click.echo("; ".join(f"{key} {value}" for key, value in machine.items()))
     click.echo(LEGEND)
     table = Table(peer_names, engine_names)
@@ -80,7 +78,7 @@ def main(  # noqa: PLR0917 - one argument an option, passed by name
                 failures.append(f"{row}: {result.name}, {result.problem}")
         if assert_speed and judged not in {"", "ok"}:
             failures.append(f"{row}: {judged}, expected {row.bar:g} times the best peer's speed")
-        written.append(_as_json(row, contest, found, judged))
+        written.append(row_record(row, contest, found, judged))
         if json_path is not None:
             write_whole(json_path, json.dumps({"machine": machine, "rows": written}, indent=1).encode())
     if failures:
@@ -106,41 +104,11 @@ def _engine_names(engines: str) -> list[str]:
 
 def _peer_names(peers: str) -> list[str]:
     if peers in {"all", "none"}:
-        return list(PEERS) if peers == "all" else []
+        return peers_on("cpu") if peers == "all" else []
     names = peers.split(",")
-    if unknown := set(names) - set(PEERS):
-        raise click.UsageError(f"found the peer {min(unknown)!r}, expected {', '.join(PEERS)}")
+    if unknown := set(names) - set(peers_on("cpu")):
+        raise click.UsageError(f"found the peer {min(unknown)!r}, expected {', '.join(peers_on('cpu'))}")
     return names
-
-
-def _machine() -> dict[str, str]:
-    """Return what the numbers depend on: the processor, and the version of everything."""
-    about = get_backend("cpu").describe() | {"python": platform.python_version()}
-    for package in ("torch", "jax", "scikit-learn"):
-        try:
-            about[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            about[package] = "none"
-    try:
-        git = ["git", "describe", "--always", "--dirty"]
-        found = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-        about["gpunn"] = found.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        about["gpunn"] = __version__
-    return about
-
-
-def _as_json(row: Row, contest: Contest, found: Standing | None, judged: str) -> dict[str, Any]:
-    """Return all that is known of a row; times are in seconds."""
-    return {
-        **asdict(row),
-        "learning_rate": row.learning_rate,
-        "best_peer": found and found.best_peer.name,
-        "ratio": found and {"medians": found.ratio, "low": found.low, "high": found.high},
-        "verdict": judged,
-        "contestants": [asdict(result) for result in contest.results],
-        "absent": contest.absent,
-    }
 
 
 if __name__ == "__main__":

@@ -20,22 +20,31 @@ class Table:
 
     peers: Sequence[str]
     engines: Sequence[str]
+    kind: str = "images"
+    """What tells rows of one network and batch size apart."""
 
     def header(self) -> str:
         """Return the names of the columns."""
-        contestants = "".join(f"{name:>14}" for name in self.peers) + "".join(f"{name:>10}" for name in self.engines)
-        return f"{'network':<16}{'batch':>6} {'images':<6}{contestants}  {'best peer':<14}{'ratio':>21}{'bar':>6}"
+        contestants = "".join(f"{name:>14}" for name in self.peers) + "".join(
+            f"{name:>{_width(name)}}" for name in self.engines
+        )
+        return f"{'network':<16}{'batch':>6} {self.kind:<6}{contestants}  {'best peer':<14}{'ratio':>21}{'bar':>6}"
 
-    def line(self, row: Row, contest: Contest, found: Standing | None, judged: str) -> str:
-        """Return the line of `row`, with how gpunn stands and what that is `judged`."""
+    def line(self, row: Row, contest: Contest, found: Standing | None, judged: str, kind: str | None = None) -> str:
+        """Return the line of `row`, with how gpunn stands and what that is `judged`; `kind`: if not the images'."""
         contestants = "".join(f"{_cell(contest, name, is_peer=True):>14}" for name in self.peers)
-        contestants += "".join(f"{_cell(contest, name, is_peer=False):>10}" for name in self.engines)
+        contestants += "".join(f"{_cell(contest, name, is_peer=False):>{_width(name)}}" for name in self.engines)
         best = found.best_peer.name if found else "-"
         ratio = f"{found.ratio:.2f} ({found.low:.2f} to {found.high:.2f})" if found else "-"
         bar = f"{row.bar:g}" if judged and row.bar is not None else ""
-        density = "dense" if row.dense else "sparse"
-        start = f"{row.network:<16}{row.batch_size:>6} {density:<6}"
+        kind = kind or ("dense" if row.dense else "sparse")
+        start = f"{row.network:<16}{row.batch_size:>6} {kind:<6}"
         return f"{start}{contestants}  {best:<14}{ratio:>21}{bar:>6} {judged}".rstrip()
+
+
+def _width(engine: str) -> int:
+    """Return the width of an engine's column."""
+    return max(10, len(engine) + 2)
 
 
 def _cell(contest: Contest, name: str, *, is_peer: bool) -> str:
@@ -46,5 +55,6 @@ def _cell(contest: Contest, name: str, *, is_peer: bool) -> str:
     if best is None:
         return "-"
     milliseconds = best.median * 1e3
-    number = f"{milliseconds:.{1 if milliseconds < 100 else 0}f}{'' if best.seconds else '*'}"
+    digits = 2 if milliseconds < 10 else 1 if milliseconds < 100 else 0
+    number = f"{milliseconds:.{digits}f}{'' if best.seconds else '*'}"
     return f"{number} ({best.threads})" if best.threads else number

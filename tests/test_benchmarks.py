@@ -1,14 +1,20 @@
 """What the speed table says follows from the times that were measured."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from benchmarks import speed
 from benchmarks.bars import BARS, Row, chosen_rows
+from benchmarks.exactness import TOLERANCES, deviation_of
+from benchmarks.peers import Place
 from benchmarks.standings import Result, best_of, standing, survivors, verdict
+from gpunn import MLP, Dataset
+from gpunn.engines import Parameters, Recipe
 
 
 def peer(name: str, first: float, *seconds: float, threads: int | None = 1, problem: str | None = None) -> Result:
@@ -86,6 +92,7 @@ def test_the_table_is_printed_and_its_numbers_written(tmp_path: Path) -> None:
     [
         (["--engines", "warp"], "found the engine 'warp', expected auto, plain, fused or epoch"),
         (["--peers", "tensorflow"], "found the peer 'tensorflow', expected numpy"),
+        (["--peers", "torch.graphs"], "found the peer 'torch.graphs', expected numpy"),
         (["--network", "784"], "expected sizes such as 784-16-10"),
     ],
 )
@@ -93,3 +100,41 @@ def test_options_that_mean_nothing_are_refused(options: list[str], message: str)
     outcome = CliRunner().invoke(speed.main, options)
     assert outcome.exit_code == 2
     assert message in outcome.output
+
+
+def test_a_wrong_gradient_is_seen_even_where_it_hardly_moves_the_weights() -> None:
+    start = Parameters([np.full((3, 2), 0.5, np.float32)], [np.zeros(3, np.float32)])
+    exact = Parameters([np.full((3, 2), 0.5 + 1e-4)], [np.full(3, 1e-2)])
+    right = Parameters([exact.weights[0].astype(np.float32)], [exact.biases[0].astype(np.float32)])
+    still = Parameters(start.weights, right.biases)
+    nan = Parameters([np.full((3, 2), np.nan, np.float32)], right.biases)
+    assert deviation_of(100, 0.9, right, start, 0.9, exact)[0] <= TOLERANCES["float32"]
+    assert deviation_of(100, 0.9, still, start, 0.9, exact)[0] > 0.9
+    assert deviation_of(100, 0.9, nan, start, 0.9, exact)[0] == np.inf
+    assert deviation_of(100, float("nan"), right, start, 0.9, exact)[0] == np.inf
+
+
+def test_graphs_replay_every_batch_of_an_epoch(mnist: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    import torch
+
+    from benchmarks.peers import torch_graphs
+    from benchmarks.peers.numpy_by_hand import NumpyByHand
+
+    # What is recorded on a GPU is called here.
+    monkeypatch.setattr(torch_graphs, "record", lambda work: work)
+    monkeypatch.setattr(torch_graphs, "rehearse", lambda work: [work() for _ in range(3)])
+    monkeypatch.setattr(torch.cuda, "device", lambda _device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    split, net = mnist.train[:197], MLP((784, 16, 10))
+    start = Parameters(net.weights, net.biases)
+    for batch_size in (1, 5, 10, 64, 197, 1000):
+        recipe = Recipe(batch_size, 0.1)
+        graphs = torch_graphs.TorchGraphs(start, split, recipe, Place())
+        by_hand = NumpyByHand(start, split, recipe, Place())
+        for seed in range(2):
+            order = np.random.default_rng(seed).permutation(len(split))
+            assert graphs.run_epoch(order) == pytest.approx(by_hand.run_epoch(order), rel=1e-5)
+        found, expected = graphs.parameters(), by_hand.parameters()
+        for mine, theirs in zip((*found.weights, *found.biases), (*expected.weights, *expected.biases), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5)

@@ -1,11 +1,15 @@
 """JAX, with the whole epoch compiled: a scan over the full batches, then the smaller last one.
 
 The images stay uint8: XLA fuses scaling into the gathering. The parameters are donated, so that they change in place.
-XLA's threads are set up once, before JAX is imported, and number as many as there are cores.
+XLA's threads are set up once, before JAX is imported, and number as many as there are cores. On a GPU it takes memory
+when it needs it; by default it would take most of what there is at once.
 """
 
+import os
 from functools import partial
 from typing import Any, final
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # read when JAX is imported
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +17,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Peer
+from benchmarks.peers.base import Peer, Place, precision_of
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -51,10 +55,19 @@ class JaxScan(Peer):
     name = "jax"
     threads_can_be_set = False
 
-    def __init__(self, start: Parameters, split: Split, recipe: Recipe, threads: int) -> None:  # noqa: ARG002
-        # Measured with JAX 0.10: wide layers are several times faster at small batches with weights (n_in, n_out),
-        # everything else is faster as it is.
-        self._inputs_first = recipe.batch_size < 32 and len(start.biases[0]) >= 64
+    def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
+        # Measured with JAX 0.10 on a CPU: wide layers are several times faster at small batches with weights
+        # (n_in, n_out), everything else is faster as it is.
+        self._inputs_first = place.kind == "cpu" and recipe.batch_size < 32 and len(start.biases[0]) >= 64
+        self._device = jax.devices(place.kind)[place.index]
+        # On GPUs the default is TF32. CPUs have one precision.
+        asked = {"tf32": "tensorfloat32", "float32": "highest"}[precision_of(recipe)] if place.kind == "cuda" else None
+        with jax.default_device(self._device), jax.default_matmul_precision(asked):
+            self._set_up(start, split, recipe)
+            if place.kind == "cuda":
+                self._load_kernels()
+
+    def _set_up(self, start: Parameters, split: Split, recipe: Recipe) -> None:
         self._parameters: list[tuple[Any, Any]] = [
             (jnp.array(W.T if self._inputs_first else W), jnp.array(b))
             for W, b in zip(start.weights, start.biases, strict=True)
@@ -65,8 +78,16 @@ class JaxScan(Peer):
         order = jnp.arange(len(split), dtype=jnp.int32)
         self._epoch = epoch.lower(self._parameters, self._images, self._targets, order).compile()
 
+    def _load_kernels(self) -> None:
+        """Run an epoch with a network that is thrown away."""
+        copies = [(jnp.copy(W), jnp.copy(b)) for W, b in self._parameters]
+        order = jnp.arange(len(self._images), dtype=jnp.int32)
+        _, loss = self._epoch(copies, self._images, self._targets, order)
+        loss.block_until_ready()
+
     def run_epoch(self, order: NDArray[Any]) -> float:
-        on_device = jnp.asarray(order.astype(np.int32))
+        with jax.default_device(self._device):
+            on_device = jnp.asarray(order.astype(np.int32))
         self._parameters, loss = self._epoch(self._parameters, self._images, self._targets, on_device)
         for W, b in self._parameters:
             W.block_until_ready()

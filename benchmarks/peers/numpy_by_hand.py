@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from benchmarks.peers.base import Peer
+from benchmarks.peers.base import Peer, Place
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -51,12 +51,12 @@ class NumpyByHand(Peer):
     name = "numpy"
     threads_can_be_set = True
 
-    def __init__(self, start: Parameters, split: Split, recipe: Recipe, threads: int) -> None:
+    def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
         self._network = Parameters([W.copy() for W in start.weights], [b.copy() for b in start.biases])
         self._images = split.images.astype(np.float32) / 255
         self._labels = split.labels
         self._recipe = recipe
-        self._threads = threads
+        self._threads = place.threads
         # Made once: looking for the libraries to limit takes longer than some epochs.
         self._libraries = ThreadpoolController()
 

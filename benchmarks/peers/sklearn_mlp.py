@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.neural_network import MLPRegressor
 from threadpoolctl import ThreadpoolController
 
-from benchmarks.peers.base import Peer
+from benchmarks.peers.base import Peer, Place
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -35,7 +35,7 @@ class SklearnMlp(Peer):
     name = "sklearn"
     threads_can_be_set = True
 
-    def __init__(self, start: Parameters, split: Split, recipe: Recipe, threads: int) -> None:
+    def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
         self._images = split.images.astype(np.float32) / 255
         self._targets = np.eye(len(start.biases[-1]), dtype=np.float32)[split.labels]
         self._ordered = np.empty_like(self._images)
@@ -58,7 +58,7 @@ class SklearnMlp(Peer):
             mine[...] = W.T
         for mine, b in zip(self._model.intercepts_, start.biases, strict=True):
             mine[...] = b
-        self._threads = threads
+        self._threads = place.threads
         self._libraries = ThreadpoolController()
 
     def run_epoch(self, order: NDArray[Any]) -> float:

@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Peer
+from benchmarks.peers.base import Peer, Place
 from benchmarks.peers.torch_eager import threads_set_to
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
@@ -38,13 +38,13 @@ class TorchCompiled(Peer):
     name = "torch.compile"
     threads_can_be_set = True
 
-    def __init__(self, start: Parameters, split: Split, recipe: Recipe, threads: int) -> None:
+    def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
         self._weights = [torch.tensor(W) for W in start.weights]
         self._biases = [torch.tensor(b) for b in start.biases]
         self._images = torch.tensor(split.images)
         self._labels = torch.tensor(split.labels).long()
         self._recipe = recipe
-        self._threads = threads
+        self._threads = place.threads
         # Code of its own, as it depends on the threads; the C++ wrapper costs less a call than the one in Python.
         compile_step: Any = torch.compile
         self._step = compile_step(

@@ -1,0 +1,39 @@
+"""gpunn's own contestants: an engine on a device, called as a peer is, with host arrays."""
+
+from typing import Any, final
+
+from numpy.typing import NDArray
+
+from gpunn import Split, get_backend
+from gpunn.engines import Parameters, Recipe, choose_engine
+
+
+@final
+class GpunnEngine:
+    """Trains a network of its own; `device` and `name` as `gpunn train` takes them.
+
+    Raises `ConfigurationError` where the engine can't train these parameters there, and `DeviceError` where the device
+    fails.
+    """
+
+    def __init__(self, name: str, device: str, start: Parameters, split: Split, recipe: Recipe) -> None:
+        self._backend = get_backend(device)
+        with self._backend.activate():
+            images, labels = self._backend.asarray(split.images), self._backend.asarray(split.labels)
+            engine = choose_engine(name, self._backend, start, recipe)
+            self._engine = engine(self._backend, start, images, labels, recipe)
+            self._backend.synchronize()
+
+    def run_epoch(self, order: NDArray[Any]) -> float:
+        """Train on the examples in `order`, wait for the device, and return the mean loss."""
+        with self._backend.activate():
+            loss = self._engine.run_epoch(order)
+            self._backend.synchronize()
+        return loss
+
+    def parameters(self) -> Parameters:
+        """Return the parameters as they are now, as host arrays."""
+        with self._backend.activate():
+            found = self._engine.parameters()
+            to_host = self._backend.to_host
+            return Parameters([to_host(W) for W in found.weights], [to_host(b) for b in found.biases])
