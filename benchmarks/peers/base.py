@@ -57,4 +57,4 @@ class Peer(ABC):
 
 def precision_of(recipe: Recipe) -> str:
     """Return how float32 matrices are multiplied: in "float32", or in "tf32" where the recipe asks for it."""
-    return getattr(recipe, "precision", "float32")
+    return recipe.precision
