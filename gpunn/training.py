@@ -83,7 +83,8 @@ def train(
     try:
         return run(backend)
     except OutOfMemoryError as error:
-        if device != "auto" or backend.name == "cpu" or net.weights is not before:
+        cpu_can = recipe.precision == "float32"
+        if device != "auto" or backend.name == "cpu" or net.weights is not before or not cpu_can:
             raise
         logger.info("device auto: cpu, as %s", error)
     return run(get_backend("cpu"))

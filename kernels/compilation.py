@@ -47,7 +47,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     function.__qualname__ += f"-{FINGERPRINT}"
     if _kept:
         try:
-            return _guarded(numba.njit(cache=True, **OPTIONS)(function))
+            return guarded(numba.njit(cache=True, **OPTIONS)(function))
         except RuntimeError as error:
             if "cannot cache function" not in str(error):
                 raise
@@ -55,7 +55,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     return numba.njit(**OPTIONS)(function)
 
 
-def _guarded(dispatcher: Any) -> Any:
+def guarded(dispatcher: Any) -> Any:
     """Let a full disk, on which the machine code of `dispatcher` can't be kept, be no reason not to run it."""
     cache = dispatcher._cache
     save = cache.save_overload

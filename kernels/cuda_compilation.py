@@ -14,13 +14,14 @@ from typing import Any
 import numba
 import numpy as np
 
-from .compilation import FINGERPRINT
+from .compilation import FINGERPRINT, guarded
 
 __all__ = [
     "SIMULATED",
     "allow_shared_memory",
     "as_cuda_array",
     "cuda",
+    "current_device",
     "current_stream",
     "device_function",
     "kernel",
@@ -65,7 +66,7 @@ def kernel(function: Callable[..., Any] | None = None, *, max_registers: int | N
     # It is a part of the name of the file in the cache, see `gpunn.kernels.compilation`.
     function.__qualname__ += f"-{FINGERPRINT}"
     try:
-        return cuda.jit(cache=True, max_registers=max_registers)(function)
+        return guarded(cuda.jit(cache=True, max_registers=max_registers)(function))
     except RuntimeError as error:
         if "cannot cache function" not in str(error):
             raise
@@ -85,6 +86,12 @@ def current_stream() -> Any:
         return 0
     pointer = cupy.cuda.get_current_stream().ptr
     return _external_stream(pointer) if pointer else 0
+
+
+def current_device() -> int:
+    """Return the number of the GPU that CuPy uses now."""
+    cupy = sys.modules.get("cupy")
+    return 0 if SIMULATED or cupy is None else int(cupy.cuda.runtime.getDevice())
 
 
 @functools.lru_cache(maxsize=32)

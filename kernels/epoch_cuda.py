@@ -6,6 +6,8 @@ launch trains as many networks of one shape as are asked for, each with an order
 its own.
 """
 
+import functools
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,8 @@ from .network_cuda import backward_steps, forward_steps, update_step
 from .tiles_cuda import N_SUMS, ZERO, F, transfers
 
 FLOAT32, UINT32 = np.dtype(np.float32), np.dtype(np.uint32)
+
+logger = logging.getLogger(__name__)
 
 REGISTERS = 65536
 """Registers that the threads of a block share."""
@@ -43,16 +47,18 @@ def in_turn(functions: Sequence[Any]) -> Any:
     return run
 
 
+@functools.lru_cache(maxsize=64)
 def compile_epoch(layout: CudaLayout, activation: str) -> Any:
     """Return the kernel for networks of a layout and an activation of `FORMULAS`.
 
     Its arguments are, for B networks, trained on n examples each: `words` (N, n_words) uint32, the images, four pixels
-    a word; `labels` (N,) uint8; `orders` (B, n or more) int64, below N; `count` (1,) int64, n; `batch_sizes` (B,) int64
-    and `learning_rates` (B,) float32; `parameters` (B, n_parameters) float32, which are changed; `collected`
-    likewise where the layout `collects_outside`, all 0 before and after, and (B, any) otherwise; `losses` (B, threads)
-    float64, whose rows' sums will be those of the examples' losses, each before its batch's step. For no examples it
-    does nothing.
+    a word; `labels` (N,) uint8; `orders` (B, n or more) int64, below N; `count` (1,) int64, n; `batch_sizes` (B,)
+    int64, from 1 to that of the layout, which nothing checks here, and `learning_rates` (B,) float32; `parameters`
+    (B, n_parameters) float32, which are changed; `collected` likewise where the layout `collects_outside`, all 0 before
+    and after, and (B, any) otherwise; `losses` (B, threads) float64, whose rows' sums will be those of the examples'
+    losses, each before its batch's step. For no examples it does nothing.
     """
+    logger.info("getting the GPU's kernel for %s ready: some seconds the first time", layout)
     forward, backward = in_turn(forward_steps(layout, activation)), in_turn(backward_steps(layout, activation))
     update, (fetch, put_down) = update_step(layout), transfers(layout)
     T, chunk_size, labels_at = layout.threads, layout.chunk_size, layout.labels

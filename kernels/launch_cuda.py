@@ -9,7 +9,7 @@ import functools
 import warnings
 from typing import Any
 
-from .cuda_compilation import SIMULATED, cuda, current_stream
+from .cuda_compilation import SIMULATED, cuda, current_device, current_stream
 
 # The simulator runs a thread of the operating system for each of these.
 THREADS = 8 if SIMULATED else 256
@@ -26,7 +26,12 @@ Shape = tuple[int, ...]
 
 
 def multiprocessors() -> int:
-    """Return how many multiprocessors the current GPU has; Numba asks the driver for it once a GPU."""
+    """Return how many multiprocessors the current GPU has."""
+    return _multiprocessors(current_device())
+
+
+@functools.cache
+def _multiprocessors(device: int) -> int:  # noqa: ARG001 - the current one
     return 2 if SIMULATED else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
 
 

@@ -43,7 +43,8 @@ class CudaLayout:
     `layers` are the parts of the network, and `groups` says how many times four images a chunk has. Places in the
     block's memory are counted in numbers of 4 bytes: work space first, then the parameters if they are `in_shared`,
     then what is collected of their changes by a batch larger than `chunk_size` if that is `collects_in_shared`;
-    `shared_bytes` are all of it. Raises `ValueError` where the work space alone doesn't fit.
+    `shared_bytes` are all of it. Two layouts are equal if the same compiled kernel serves both. Raises `ValueError`
+    where the work space alone doesn't fit.
     """
 
     def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, room: int) -> None:
@@ -60,13 +61,26 @@ class CudaLayout:
             if 4 * self.n_work <= room:
                 break
         else:
-            raise ValueError(f"found layers that take {4 * self.n_work} bytes an image, expected at most {room}")
+            raise ValueError(
+                f"found layers that need {4 * self.n_work} bytes of shared memory, expected at most {room}"
+            )
         needed = 4 * (self.n_work + self.n_parameters * np.arange(3))
         self.in_shared = bool(needed[1] <= room)
         collects = batch_size > self.chunk_size
         self.collects_in_shared = bool(collects and needed[2] <= room)
         self.collects_outside = collects and not self.collects_in_shared
         self.shared_bytes = int(needed[self.in_shared + self.collects_in_shared])
+        # Everything else follows from these.
+        self._key = (self.sizes, threads, self.chunk_size, self.in_shared, self.collects_in_shared)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CudaLayout) and self._key == other._key
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self.sizes))
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
     def _place(self, sizes: Sequence[int], chunk_size: int) -> None:
         """Lay out `chunk_size` images at a time."""

@@ -4,6 +4,7 @@ Its arrays refuse to meet NumPy arrays and to turn into one implicitly, as CuPy'
 moves data between host and device only where it says so. What it can't show is what a GPU computes.
 """
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,6 +82,7 @@ class Runtime:
     def __init__(self, n_devices: int, driver: int) -> None:
         self.n_devices = n_devices
         self.driver = driver
+        self.current = [0]
 
     def getDeviceCount(self) -> int:  # noqa: N802
         return self.n_devices
@@ -92,7 +94,7 @@ class Runtime:
         return 13000
 
     def memGetInfo(self) -> tuple[int, int]:  # noqa: N802
-        return 2**30, 8 * 2**30
+        return 2**30 * (1 + self.current[-1]), 8 * 2**30
 
     def getDeviceProperties(self, index: int) -> dict[str, Any]:  # noqa: N802
         return {"name": b"Stand-in", "major": 9, "minor": 0, "totalGlobalMem": 8 * 2**30}
@@ -131,14 +133,15 @@ HANDLE = 7
 
 
 class Device:
-    def __init__(self, index: int) -> None:
+    def __init__(self, runtime: Runtime, index: int) -> None:
         self.id = index
+        self._runtime = runtime
 
     def __enter__(self) -> None:
-        pass
+        self._runtime.current.append(self.id)
 
     def __exit__(self, *exc: object) -> None:
-        pass
+        self._runtime.current.pop()
 
     def synchronize(self) -> None:
         pass
@@ -154,7 +157,11 @@ class StrictCupy:
         runtime = Runtime(n_devices, driver)
         self.cublas = Cublas()
         self.cuda: Any = SimpleNamespace(
-            Device=Device, runtime=runtime, memory=memory, cublas=self.cublas, get_cublas_handle=lambda: HANDLE
+            Device=partial(Device, runtime),
+            runtime=runtime,
+            memory=memory,
+            cublas=self.cublas,
+            get_cublas_handle=lambda: HANDLE,
         )
 
     def asarray(self, array: Any) -> DeviceArray:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gpunn
 from gpunn import ConfigurationError, DeviceError, backends, devices, get_backend
 from gpunn.backends import cuda
 from gpunn.backends.base import Backend, self_test
@@ -154,9 +155,16 @@ def test_usability_is_found_out_once(install: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_running_out_of_memory_is_one_line() -> None:
-    backend = CudaBackend(StrictCupy(), 0)
-    with pytest.raises(DeviceError, match=r"cuda:0 is out of memory .*choose a smaller batch"), backend.activate():
-        raise OutOfMemoryError("Out of memory allocating 1,024 bytes")
+    backend = CudaBackend(StrictCupy(2), 1)
+    expected = (
+        r"^cuda:1 is out of memory \(Out of memory allocating 1,024 bytes \(allocated so far: 0 bytes\); "
+        r"2,147,483,648 of 8,589,934,592 bytes are free\): choose a smaller batch, or the CPU$"
+    )
+    with pytest.raises(gpunn.OutOfMemoryError, match=expected), backend.activate():
+        raise OutOfMemoryError("Out of memory allocating 1,024 bytes (allocated so far: 0 bytes).")
+    driver_error = type("CUDAError", (Exception,), {"__module__": "cuda.core._utils.cuda_utils"})
+    with pytest.raises(gpunn.OutOfMemoryError, match="cuda:1 is out of memory"), backend.activate():
+        raise driver_error("CUDA_ERROR_OUT_OF_MEMORY: the API call failed")
     with pytest.raises(DeviceError, match="the CPU is out of memory"), get_backend("cpu").activate():
         raise MemoryError
 
@@ -165,6 +173,13 @@ def test_a_failing_gpu_is_one_line_and_other_errors_pass_through() -> None:
     backend = CudaBackend(StrictCupy(), 0)
     with pytest.raises(DeviceError, match=r"cuda:0 failed \(cudaErrorIllegalAddress: oh dear\)"), backend.activate():
         raise CUDARuntimeError("cudaErrorIllegalAddress:\n oh dear")
+    for module in ("numba.cuda.cudadrv.driver", "cuda.core._utils.cuda_utils"):
+        driver_error = type("CudaAPIError", (Exception,), {"__module__": module})
+        with pytest.raises(DeviceError, match=r"cuda:0 failed \(\[700\] oh dear\)"), backend.activate():
+            raise driver_error("[700] oh dear")
+    typing_error = type("TypingError", (Exception,), {"__module__": "numba.core.errors"})
+    with pytest.raises(typing_error), backend.activate():
+        raise typing_error("a mistake in a kernel")
     compile_error = type("CompileException", (Exception,), {"__module__": "cupy.cuda.compiler"})
     with pytest.raises(DeviceError, match=r"cuda:0 failed \(error: expected a ;\)"), backend.activate():
         raise compile_error("error: expected a ;")

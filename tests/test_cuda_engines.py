@@ -97,7 +97,7 @@ def test_tf32_is_refused_where_it_is_not(gpu: CudaBackend, small: Split, engine:
     for device in ("cpu", gpu):
         with pytest.raises(ConfigurationError, match=f"^the engine {engine} can't .*; choose the precision float32$"):
             train(MLP([12, 5, 3]), small, **recipe, device=device, engine=engine)
-    with pytest.raises(ConfigurationError, match="it has no tf32"):
+    with pytest.raises(ConfigurationError, match="TF32 takes the engine fused and a GPU"):
         train(MLP([12, 5, 3]), small, **recipe, device="cpu")
     with pytest.raises(ConfigurationError, match="found the precision 'float16', expected float32 or tf32"):
         train(MLP([12, 5, 3]), small, **recipe | {"precision": "float16"}, device="cpu")
@@ -126,6 +126,31 @@ def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
     assert any(line.startswith(message) for line in caplog.messages)
     with pytest.raises(OutOfMemoryError, match=r"cuda:0 is out of memory .* choose a smaller batch, or the CPU"):
         train(MLP([12, 5, 3]), small, **recipe, engine="plain", device="cuda")
+
+
+def test_tf32_does_not_go_on_on_the_cpu(gpu: CudaBackend, small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(shape: Any, dtype: Any) -> None:
+        raise CupysOutOfMemoryError("Out of memory allocating 1,024 bytes")
+
+    monkeypatch.setattr(gpu.xp, "empty", full, raising=False)
+    monkeypatch.setattr("gpunn.training.get_backend", lambda name: CPU if name == "cpu" else gpu)
+    with pytest.raises(OutOfMemoryError, match="cuda:0 is out of memory"):
+        train(MLP([12, 5, 3]), small, epochs=1, batch_size=50, learning_rate=0.1, precision="tf32")
+
+
+def test_a_trial_without_memory_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels, gpu = StrictKernels(), CudaBackend(StrictCupy(), 0)
+    monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda", kernels)
+    monkeypatch.setattr("gpunn.kernels.cuda", kernels, raising=False)
+
+    def full(array: Any) -> None:
+        raise CupysOutOfMemoryError("Out of memory allocating 1,024 bytes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu.xp, "asarray", full)
+        with pytest.raises(OutOfMemoryError, match="is out of memory"):
+            _ = gpu.kernels
+    assert gpu.kernels is kernels
 
 
 def test_a_gpu_without_compiled_kernels_has_plain(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:

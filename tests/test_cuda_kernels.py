@@ -53,22 +53,27 @@ class Compiled(NamedTuple):
     """Bytes that may not find room in registers."""
 
     def __str__(self) -> str:
-        of = self.given[0].sizes if self.module == "epoch_cuda" and self.given else self.signature
+        of = self.signature
+        if self.module == "epoch_cuda" and self.given:
+            of = f"{self.given[0]}, {self.given[0].shared_bytes} bytes"
         return f"{self.module}.{self.name} {of}"
 
 
 EPOCH = "void(u4[:, ::1], u1[::1], i8[:, ::1], i8[::1], i8[::1], f4[::1], f4[:, ::1], f4[:, ::1], f8[:, ::1])"
 
 
-def epoch(*sizes: int, room: int) -> Compiled:
-    layout = CudaLayout(sizes, batch_size=32, threads=512, room=room)
-    return Compiled("epoch_cuda", "compile_epoch", EPOCH, (layout, "sigmoid"), 512, True, spilled=64)
+def epoch(*sizes: int, room: int = 227 * 1024, batch_size: int = 32) -> Compiled:
+    layout = CudaLayout(sizes, batch_size=batch_size, threads=512, room=room)
+    return Compiled("epoch_cuda", "compile_epoch", EPOCH, (layout, "sigmoid"), 512, True, spilled=128)
 
 
 COMPILED = [
-    epoch(784, 16, 10, room=227 * 1024),
+    epoch(784, 16, 10),
+    epoch(784, 16, 10, batch_size=128),
+    epoch(784, 48, 10, batch_size=128),
     epoch(784, 100, 50, 10, room=64 * 1024),
-    epoch(784, 10, room=227 * 1024),
+    epoch(784, 10),
+    epoch(784, 128, 10, batch_size=128),
     Compiled("cuda", "_gather_scale", "void(u1[:, ::1], i8[::1], f4[:, ::1])"),
     Compiled("cuda", "_add_and_activate", "void(f4[:, ::1], f4[::1], f4[:, ::1])", ("sigmoid",)),
     Compiled(

@@ -12,6 +12,12 @@ from gpunn.backends.base import Backend, self_test, version
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, DeviceError, OutOfMemoryError
 
+PACKAGES = ("cupy", "cupy_backends", "numba", "cuda")
+"""Whose errors are the device's."""
+
+FULL = ("CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What is in the message of an error that lacks memory."""
+
 
 @final
 class CudaBackend(Backend):
@@ -46,6 +52,8 @@ class CudaBackend(Backend):
                 handle = kernels.as_handle(z)
                 kernels.bias_sigmoid(handle, kernels.as_handle(bias), out=handle)
                 found = self.to_host(z)
+        except DeviceError:  # which may pass
+            raise
         except Exception as error:  # numba-cuda, its compiler and the driver have errors of many kinds
             if isinstance(error, ModuleNotFoundError) and error.name in {"numba", "numba_cuda"}:
                 reason = 'numba-cuda is not installed (pip install "gpunn[cuda13]", or gpunn[cuda12])'
@@ -74,15 +82,17 @@ class CudaBackend(Backend):
         try:
             with self._device:
                 yield
-        except self._cupy.cuda.memory.OutOfMemoryError as error:
-            free, total = self._cupy.cuda.runtime.memGetInfo()
-            raise OutOfMemoryError(
-                f"{self.name} is out of memory ({_one_line(error)}; {free:,} of {total:,} bytes are free): "
-                "choose a smaller batch, or the CPU"
-            ) from error
         except Exception as error:
             # Each of CUDA's libraries and compilers has an error of its own, and to import one to name it can fail.
-            if type(error).__module__.partition(".")[0] not in ("cupy", "cupy_backends"):
+            package, _, module = type(error).__module__.partition(".")
+            if isinstance(error, self._cupy.cuda.memory.OutOfMemoryError) or any(sign in str(error) for sign in FULL):
+                with self._device:
+                    free, total = self._cupy.cuda.runtime.memGetInfo()
+                raise OutOfMemoryError(
+                    f"{self.name} is out of memory ({_one_line(error).rstrip('.')}; {free:,} of {total:,} bytes are "
+                    "free): choose a smaller batch, or the CPU"
+                ) from error
+            if package not in PACKAGES or module.endswith("core.errors"):  # of which the last are mistakes in kernels
                 raise
             raise DeviceError(f"{self.name} failed ({_one_line(error)}): try again, or choose the CPU") from error
 

@@ -66,8 +66,8 @@ def _fastest(backend: Backend, start: Parameters, recipe: Recipe) -> tuple[type[
     if refusal is not None and not (fused_can and backend.name != "cpu"):
         return PlainEngine, f"as epoch can't train this network: {refusal}"
     if backend.name != "cpu":
-        # What `fused` launches for each batch: seven kernels and products for the first layer, five for every other.
-        launches = 5 * len(start.weights) + 2
+        # What `fused` launches for each batch: six kernels and products for every layer.
+        launches = 6 * len(start.weights)
         products = recipe.batch_size * sum(W.size for W in start.weights)
         if refusal is not None or products >= launches * WORTH_A_LAUNCH:
             return fused, f"the fastest for batches of {products:,} multiplications"

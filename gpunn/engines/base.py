@@ -73,7 +73,11 @@ class Engine(ABC):
 
 def tf32_refusal(recipe: Recipe) -> str | None:
     """Return the refusal of an engine that multiplies in the parameters' own precision, or None."""
-    return None if recipe.precision == "float32" else f"it has no {recipe.precision}, which is fused's on a GPU"
+    return (
+        None
+        if recipe.precision == "float32"
+        else "TF32 takes the engine fused and a GPU of compute capability 8.0 or newer"
+    )
 
 
 def kernel_refusal(backend: Backend, start: Parameters, *modules: str) -> str | None:

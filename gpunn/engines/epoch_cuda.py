@@ -16,10 +16,7 @@ THREADS = 512
 """In the block that trains the network."""
 
 AT_ONCE = 10**11
-"""Examples times parameters that one launch is given, or one batch if that is more: about a second's work, reckoned.
-
-Between two launches Ctrl-C is heeded.
-"""
+"""Examples times parameters that one launch is given: a few seconds' work, reckoned. Between two Ctrl-C is heeded."""
 
 
 @final
@@ -69,6 +66,9 @@ class EpochCudaEngine(Engine):
         reason = tf32_refusal(recipe) or kernel_refusal(backend, start)
         if reason is not None:
             return reason
+        products = recipe.batch_size * sum(W.size for W in start.weights)
+        if products > AT_ONCE:
+            return f"found batches of {products:,} multiplications, expected at most {AT_ONCE:,} in a launch"
         from gpunn.kernels.epoch_cuda import EpochKernel
 
         try:

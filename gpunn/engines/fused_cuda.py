@@ -13,6 +13,9 @@ from gpunn.equations import Array
 TF32_SINCE = 8.0
 """The first compute capability with TF32."""
 
+MOST_HANDLES = 5000
+"""Batches whose part of the order keeps its handles: for those of 12 of 60,000 images and more, all."""
+
 
 class _Shared(NamedTuple):
     """An array in the GPU's memory, and Numba's handle of it: one for cuBLAS, the other for kernels."""
@@ -82,10 +85,12 @@ class FusedCudaEngine(Engine):
     def _step(self, first: int, last: int) -> None:
         """Train on the examples `first` to `last` of the order."""
         kernels, product, weights = self._kernels, self._cublas.gemm, self._weights
-        if (first, last) not in self._examples:
-            parts = self._order[first:last], self._ordered[first:last]
-            self._examples[first, last] = tuple(kernels.as_handle(part) for part in parts)
-        rows, labels = self._examples[first, last]
+        examples = self._examples.get((first, last))
+        if examples is None:
+            examples = kernels.as_handle(self._order[first:last]), kernels.as_handle(self._ordered[first:last])
+            if len(self._examples) < MOST_HANDLES:
+                self._examples[first, last] = examples
+        rows, labels = examples
         X, A, D = self._space(last - first)
 
         kernels.gather_scale(self._images.handle, rows, out=X.handle)

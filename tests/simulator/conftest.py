@@ -4,6 +4,8 @@ The variable has to be set before Numba is imported: `tests/test_cuda_kernels.py
 own.
 """
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +22,15 @@ class NotSimulated(pytest.Module):
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     return None if numba.config.ENABLE_CUDASIM else NotSimulated.from_parent(parent, path=module_path)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _in_turn() -> Iterator[None]:
+    """Let Python's threads, which are the kernels' here, give way often: sooner to the next barrier, and more mixed."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(usual)
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +68,17 @@ def launches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(launch_cuda, "TEAM_THREADS", team_threads)
     monkeypatch.setattr(launch_cuda, "BLOCKS_A_MULTIPROCESSOR", 1)
     monkeypatch.setattr(launch_cuda, "multiprocessors", lambda: blocks)
+
+
+@pytest.fixture(autouse=True)
+def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let dynamic shared memory hold what no kernel can want to read before it has written there: NaN."""
+    from numba.cuda.simulator.kernelapi import FakeCUDAShared
+
+    make = FakeCUDAShared.__init__
+
+    def poisoned(self: Any, size: int) -> None:
+        make(self, size)
+        self._dynshared[:] = -1
+
+    monkeypatch.setattr(FakeCUDAShared, "__init__", poisoned)

@@ -96,6 +96,29 @@ def test_what_does_not_fit_shared_memory_stays_outside(
     assert_follow_float64(kernel, [MLP((30, 20, 10))], random_split(50, 30, 10), [33], [0.5])
 
 
+@pytest.mark.parametrize("room", [10**6, 11_000])
+def test_networks_of_one_launch_have_batches_of_their_own(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpunn.kernels import epoch_cuda
+
+    monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: room)
+    nets, split = [MLP([30, 20, 10], seed=seed) for seed in range(4)], random_split(40, 30, 10)
+    kernel = epoch_cuda.EpochKernel((30, 20, 10), batch_size=40, threads=32)
+    assert kernel.layout.collects_outside == (room == 11_000)
+    assert_follow_float64(kernel, nets, split, [3, 17, 33, 40], [0.1, 0.5, 0.5, 0.5])
+
+
+def test_engines_of_one_shape_share_a_compiled_kernel() -> None:
+    from gpunn.kernels.epoch_cuda import compile_epoch
+    from gpunn.kernels.layout_cuda import CudaLayout
+
+    first, same, other = (
+        compile_epoch(CudaLayout((12, n, 3), batch_size=m, threads=32, room=10**5), "sigmoid")
+        for n, m in ((5, 70), (5, 80), (6, 70))
+    )
+    assert first is same
+    assert first is not other
+
+
 def test_one_launch_trains_networks_apart() -> None:
     from gpunn.kernels.epoch_cuda import EpochKernel
 
@@ -112,7 +135,9 @@ def test_layers_too_wide_and_images_too_large_are_refused(monkeypatch: pytest.Mo
     with pytest.raises(ValueError, match="found images of 2049 pixels, expected at most 2048"):
         epoch_cuda.EpochKernel((2049, 3), batch_size=1, threads=32)
     monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: 4000)
-    with pytest.raises(ValueError, match=r"found layers that take [0-9]+ bytes an image, expected at most 4000"):
+    with pytest.raises(
+        ValueError, match=r"found layers that need [0-9]+ bytes of shared memory, expected at most 4000"
+    ):
         epoch_cuda.EpochKernel((30, 200, 10), batch_size=8, threads=32)
 
 

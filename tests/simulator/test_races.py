@@ -2,7 +2,6 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from numba import float32
 
 from gpunn import MLP
-from gpunn.kernels.cuda_compilation import cuda
+from gpunn.kernels.cuda_compilation import cuda, kernel
 
 from ..conftest import random_split
 from .test_epoch import Trained
@@ -32,7 +31,7 @@ class Watch:
 
     def note(self, array: np.ndarray, index: Any, *, writes: bool, shared: bool) -> None:
         index = index if isinstance(index, tuple) else (index,)
-        thread = threading.current_thread()
+        thread: Any = threading.current_thread()
         if len(index) < array.ndim or any(isinstance(number, slice) for number in index):
             return
         if hasattr(thread, "blockIdx"):
@@ -70,14 +69,15 @@ class Watched(np.ndarray):
 
 
 @pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    from numba.cuda.simulator import kernel, kernelapi
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    from numba.cuda.simulator import kernel as simulated
+    from numba.cuda.simulator import kernelapi
     from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
     noted = Watch()
     monkeypatch.setattr(Watched, "watch", noted, raising=False)
     shared, get, put = kernelapi.FakeCUDAShared.array, FakeCUDAArray.__getitem__, FakeCUDAArray.__setitem__
-    barrier = kernel.BlockThread.syncthreads
+    barrier = simulated.BlockThread.syncthreads
 
     def watched_get(self: Any, index: Any) -> Any:
         noted.note(self._ary, index, writes=False, shared=False)
@@ -91,10 +91,10 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
         barrier(self)
         noted.barriers[self] += 1
 
-    monkeypatch.setattr(kernelapi.FakeCUDAShared, "array", lambda *args: shared(*args).view(Watched))
+    monkeypatch.setattr(kernelapi.FakeCUDAShared, "array", lambda *args: np.asarray(shared(*args)).view(Watched))
     monkeypatch.setattr(FakeCUDAArray, "__getitem__", watched_get)
     monkeypatch.setattr(FakeCUDAArray, "__setitem__", watched_put)
-    monkeypatch.setattr(kernel.BlockThread, "syncthreads", counted)
+    monkeypatch.setattr(simulated.BlockThread, "syncthreads", counted)
     return noted
 
 
@@ -123,18 +123,18 @@ def test_kernels_that_add_up_keep_apart(watch: Watch, launches: None) -> None:
     rng = np.random.default_rng(0)
     a, gradients = rng.random((2, 9, 5), np.float32)
     labels, total = rng.integers(0, 5, 9, dtype=np.uint8), np.zeros(1)
-    for launch in (
-        lambda: kernels.output_delta(a, labels, 0.5, total, out=a),
-        lambda: kernels.descend_sums(a[0], gradients, 0.5, out=a[0]),
+    for name, *arguments, out in (
+        ("output_delta", a, labels, 0.5, total, a),
+        ("descend_sums", a[0], gradients, 0.5, a[0]),
     ):
         watch.accesses.clear()
-        launch()
+        getattr(kernels, name)(*arguments, out=out)
         assert len(watch.accesses) > 45
         assert watch.races() == []
 
 
 def test_a_race_is_found(watch: Watch) -> None:
-    @cuda.jit
+    @kernel
     def shift(x: Any, with_barrier: bool) -> None:
         t = cuda.threadIdx.x
         shared = cuda.shared.array(4, float32)
