@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -36,14 +37,17 @@ SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 def _import_cuda() -> Any:
     if not SIMULATED and importlib.util.find_spec("numba_cuda") is None:
         raise ModuleNotFoundError("No module named 'numba_cuda'", name="numba_cuda")
-    # numba-cuda up to 0.30 asks NumPy for row_stack, which NumPy 2.5 doesn't have any more.
+    # numba-cuda up to 0.30 asks NumPy for row_stack, which NumPy 2.5 doesn't have any more, and for a date without a
+    # unit, of which NumPy 2.5 warns.
     lacking = not hasattr(np, "row_stack")
     if lacking:
         np.row_stack = np.vstack  # noqa: NPY201
     try:
-        found = importlib.import_module("numba.cuda")
-        if not SIMULATED:
-            importlib.import_module("numba.cuda.np.arrayobj")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            found = importlib.import_module("numba.cuda")
+            if not SIMULATED:
+                importlib.import_module("numba.cuda.np.arrayobj")
     finally:
         if lacking:
             del np.row_stack  # noqa: NPY201

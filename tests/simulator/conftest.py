@@ -5,6 +5,7 @@ own.
 """
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -68,6 +69,28 @@ def launches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(launch_cuda, "TEAM_THREADS", team_threads)
     monkeypatch.setattr(launch_cuda, "BLOCKS_A_MULTIPROCESSOR", 1)
     monkeypatch.setattr(launch_cuda, "multiprocessors", lambda: blocks)
+
+
+@pytest.fixture(autouse=True)
+def _one_array_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let threads that make a shared array at once get the same one: the simulator may give each its own."""
+    from numba.cuda.simulator.kernelapi import FakeCUDAShared
+
+    make, lock = FakeCUDAShared.array, threading.Lock()
+
+    def array(self: Any, shape: Any, dtype: Any) -> Any:
+        if shape == 0:
+            return make(self, shape, dtype)
+        line = sys._getframe(1).f_code.co_filename, sys._getframe(1).f_lineno
+        with lock:
+            arrays = vars(self).setdefault("by_line", {})
+            if line not in arrays:
+                # It knows arrays by the line that asks for them, which is always this one.
+                self._allocations.clear()
+                arrays[line] = make(self, shape, dtype)
+            return arrays[line]
+
+    monkeypatch.setattr(FakeCUDAShared, "array", array)
 
 
 @pytest.fixture(autouse=True)
