@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from .activations import SIGMOID, activate, slope
 from .compilation import compiled
 from .contract import check_array, check_below, check_output
-from .dense import Chunk, Matrix, gather
+from .dense import Chunk, Matrix
+from .gather import gather
 from .memory import at, load_part, pointer, store_part
 from .simd import LANES, Static, subtract_one, zeros
 from .simd import total as sum_of

@@ -6,13 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .compilation import compiled
-from .memory import CACHE_LINE, add_outer, at, load, load_bytes, load_rows, prefetch, put, store, store_rows
-from .simd import LANES, Static, add_scaled, fused, n_lanes, zeros
+from .memory import add_outer, at, load, load_rows, put, store, store_rows
+from .simd import LANES, Static, add_scaled, n_lanes, transposed, zeros
 
-ONE, TWO, THREE, FOUR, EIGHT = Static(1), Static(2), Static(3), Static(4), Static(8)
-AHEAD = 8
-"""How many images ahead of its use one is asked for."""
-
+ONE, TWO, THREE, FOUR, EIGHT, SIXTEEN = (Static(count) for count in (1, 2, 3, 4, 8, 16))
 FAR_APART = 256
 """Columns of Y from which copying parts of large matrices pays."""
 
@@ -24,8 +21,6 @@ OVERWRITE, ADD = np.bool_(False), np.bool_(True)
 
 BLOCK = 4 * LANES
 """The most columns that are worked on together."""
-
-F = np.float32
 
 TILE = 8
 """Rows that are computed together; where threads share rows, at multiples of it, so that each comes out the same."""
@@ -101,6 +96,18 @@ def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accu
 
 
 @compiled
+def multiply_by_columns(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, room: Any) -> None:
+    """Compute out = X Y where not the rows of Y but its columns are contiguous, all as long as a multiple of 16.
+
+    `columns` is a multiple of 16. X and `out` must have room for `rows` up to the next multiple of 8. `room` is work
+    space, see `room_for`; without it nothing is done.
+    """
+    # Numba leaves this out where `room` is None, which it is where no network asks for it.
+    if room is not None:
+        _multiply_packed(x, y, out, (rows + TILE - 1) // TILE * TILE, inner, columns, OVERWRITE, room)
+
+
+@compiled
 def _add_outer_product(x: Any, y: Any, out: Any, rows: int, first: int, width: Any) -> None:
     row = load(y.data, y.start + first, width)
     for r in range(rows - 1, -1, -1):
@@ -168,7 +175,7 @@ def _multiply_packed(
                     put(room, packed + r * DEPTH + k * TILE + i, number)
         continued = k0 > 0 and not accumulate
         for first in range(0, columns, 2 * LANES):
-            part = Matrix(y.data, y.start + k0 * y.row + first, y.row, 1)
+            part = Matrix(y.data, y.start + k0 * y.row + first * y.column, y.row, y.column)
             if columns - first == LANES:
                 _multiply_panel(room, packed, part, depth, out, rows, first, continued, accumulate, ONE)
             else:
@@ -193,8 +200,14 @@ def _multiply_panel(
     The sums go on from those in `out` if they are `continued`.
     """
     columns = n_lanes(width)
-    for k in range(depth):
-        store(room, k * columns, load(y.data, y.start + k * y.row, width))
+    if y.column == 1:
+        for k in range(depth):
+            store(room, k * columns, load(y.data, y.start + k * y.row, width))
+    else:
+        for k in range(0, depth, LANES):
+            for c in range(0, columns, LANES):
+                square = load_rows(y.data, y.start + k + c * y.column, y.column, SIXTEEN, ONE)
+                store_rows(room, k * columns + c, columns, SIXTEEN, transposed(square))
     for r in range(0, rows, TILE):
         place = out.start + r * out.row + first
         tile = load_rows(out.data, place, out.row, EIGHT, width) if continued else zeros(EIGHT, width)
@@ -222,29 +235,3 @@ def _add_sums(x: Any, rows: int, column: int, out: Any, start: int, width: Any) 
     for r in range(rows):
         z = z + load(x.data, x.start + r * x.row + column, width)
     store(out, start + column, load(out, start + column, width) + z)
-
-
-@compiled
-def gather(images: Any, n_pixels: int, chunk: Any, out: Any) -> None:
-    """Put the images of `chunk` into `out` as activations, grey level / 255, rounded once.
-
-    `images` is uint8, one image of `n_pixels` after the other.
-    """
-    for r in range(chunk.rows):
-        # In random order an image would be waited for, unless it has been asked for.
-        later = at(chunk.order, min(chunk.first + r + AHEAD, chunk.n - 1)) * n_pixels
-        for p in range(0, n_pixels, CACHE_LINE):
-            prefetch(images, later + p)
-        pixel = at(chunk.order, chunk.first + r) * n_pixels
-        place = out.start + (chunk.row + r) * out.row
-        for p in range(0, n_pixels - LANES + 1, LANES):
-            store(out.data, place + p, _scaled(load_bytes(images, pixel + p)))
-        for p in range(n_pixels - n_pixels % LANES, n_pixels):
-            put(out.data, place + p, F(at(images, pixel + p)) / F(255))
-
-
-@compiled
-def _scaled(grey: Any) -> Any:
-    """Return grey / 255: a product, and one correction by what is left of it, which is cheaper than a division."""
-    product = grey * F(1 / 255)
-    return fused(fused(product, F(-255), grey), F(1 / 255), product)

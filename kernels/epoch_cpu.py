@@ -9,6 +9,7 @@ from .dense import Chunk
 from .images_cpu import add_images, add_last_image, forget_image, go_on, multiply_images
 from .lit import pointers
 from .memory import load, pointer, store
+from .mirror_cpu import mirror
 from .network_cpu import (
     Crew,
     Data,
@@ -17,7 +18,6 @@ from .network_cpu import (
     compute_output_delta,
     forward,
     meet,
-    mirror,
     part_of,
     update,
 )
@@ -82,7 +82,7 @@ def run_epoch(
             met = forward(piece, net, inner, met)
             loss += compute_output_delta(data, own, net, step)
             met = meet(inner, met)
-            met = backward(piece, net, inner, met)
+            met = backward(piece, net, inner, met, m < MIRRORED)
             met = meet(outer, met)
             update(chunk, net, target, m < MIRRORED, crew, by_columns)
             if not one_by_one:
@@ -95,7 +95,8 @@ def run_epoch(
                 store(sums, place, zeros(ONE, ONE))
             met = meet(crew, met)
         if m >= MIRRORED:
-            mirror(net, thread, threads)
+            # A small batch that follows, or the next call, goes by the copies.
+            mirror(net, thread, threads, n - (start + m) < MIRRORED)
             met = meet(crew, met)
     if one_by_one and n > 0:
         add_last_image(data.images, net, n)

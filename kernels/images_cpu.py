@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .compilation import compiled
-from .dense import ADD, BLOCK, FOUR, ONE, OVERWRITE, TILE, Chunk, Matrix, gather, multiply
+from .dense import ADD, BLOCK, FOUR, ONE, OVERWRITE, TILE, Chunk, Matrix, multiply
+from .gather import gather
 from .lit import add_lit, multiply_lit
 from .memory import at, load, store
 from .network_cpu import COLUMNS, layer_at, meet, part_of, share_of

@@ -46,7 +46,9 @@ class Layout:
         self.sparse = sparse
         widths = [padded(size) for size in sizes]
         large = max((n_in * n_out for n_in, n_out in pairwise(sizes[1:])), default=0) >= LARGE
-        self.chunk_size = rows = min(batch_size, LARGE_CHUNK if large else CHUNK)
+        self.chunk_size = min(batch_size, LARGE_CHUNK if large else CHUNK)
+        # A tile may be computed whole of which a part is wanted.
+        rows = -(-self.chunk_size // TILE) * TILE if self.chunk_size > 1 else 1
         # Activations of every layer, those of sparse images taking no room; then delta of all but the images.
         room = np.array([0 if sparse else widths[0], *widths[1:], *widths[1:]]) * rows
         if rows == 1:

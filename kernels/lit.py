@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from .compilation import compiled
 from .contract import check_array, check_below
-from .dense import AHEAD, BLOCK, FOUR, ONE, THREE, TWO, Chunk, Matrix
+from .dense import BLOCK, FOUR, ONE, THREE, TWO, Chunk, Matrix
+from .gather import AHEAD
 from .lit_pixels import PARTS, WORDS_A_LINE, LitPixels
 from .memory import at, load, pointer, prefetch, store
 from .simd import LANES, add_scaled, n_lanes, zeros

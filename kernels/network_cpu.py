@@ -14,12 +14,22 @@ import numpy as np
 
 from .activations import SIGMOID, activate, slope
 from .compilation import compiled
-from .dense import ADD, OVERWRITE, TILE, Chunk, Matrix, add_column_sums, multiply
-from .memory import at, first_lanes, load, load_rows, put, store, store_rows
-from .simd import LANES, Static, total, transposed, zeros
+from .dense import (
+    ADD,
+    FAR_APART,
+    OVERWRITE,
+    TILE,
+    Chunk,
+    Matrix,
+    add_column_sums,
+    multiply,
+    multiply_by_columns,
+)
+from .memory import at, first_lanes, load, store
+from .simd import LANES, Static, total, zeros
 from .threads import share, wait_for_others
 
-ONE, SIXTEEN = Static(1), Static(16)
+ONE = Static(1)
 F = np.float32
 
 COLUMNS = 2 * LANES
@@ -181,15 +191,28 @@ def compute_output_delta(data: Any, chunk: Any, net: Any, step: float) -> Any:
 
 
 @compiled
-def backward(chunk: Any, net: Any, crew: Any, met: int) -> int:
-    """Compute delta^l = (W^(l+1)^T delta^(l+1)) f'(z^l), shared as in `forward`."""
+def goes_without_copy(layer: Any) -> Any:
+    """Whether products take a layer's weights for backward from those for forward, as they copy them anyway."""
+    return layer.width_in >= FAR_APART and layer.n_in % LANES == 0 and layer.n_out >= 4 * TILE
+
+
+@compiled
+def backward(chunk: Any, net: Any, crew: Any, met: int, with_copies: bool) -> int:
+    """Compute delta^l = (W^(l+1)^T delta^(l+1)) f'(z^l), shared as in `forward`.
+
+    `with_copies`: the weights for backward are those for forward in all layers, see `mirror`.
+    """
     for number in range(net.n_layers - 1, 0, -1):
         layer = layer_at(net, number)
         begin, end = share(layer.width_in, COLUMNS, crew.thread, crew.threads)
         delta = Matrix(net.work, layer.delta + chunk.row * layer.width, layer.width, 1)
-        weights = Matrix(net.parameters, layer.backward + begin, layer.width_in, 1)
         below = Matrix(net.work, layer.delta_below + chunk.row * layer.width_in + begin, layer.width_in, 1)
-        multiply(delta, weights, below, chunk.rows, layer.n_out, end - begin, OVERWRITE, net.room)
+        if with_copies or not goes_without_copy(layer):
+            weights = Matrix(net.parameters, layer.backward + begin, layer.width_in, 1)
+            multiply(delta, weights, below, chunk.rows, layer.n_out, end - begin, OVERWRITE, net.room)
+        else:
+            weights = Matrix(net.parameters, layer.forward + begin * layer.width, 1, layer.width)
+            multiply_by_columns(delta, weights, below, chunk.rows, layer.n_out, end - begin, net.room)
         for r in range(chunk.row, chunk.row + chunk.rows):
             for c in range(r * layer.width_in + begin, r * layer.width_in + end, LANES):
                 place = layer.delta_below + c
@@ -227,24 +250,3 @@ def update(chunk: Any, net: Any, target: Any, both: bool, crew: Any, by_columns:
             below = Matrix(net.work, layer.below + left, layer.width_in, 1)
             backward = Matrix(target, layer.backward + top * layer.width_in + left, layer.width_in, 1)
             multiply(delta, below, backward, bottom - top, chunk.rows, right - left, ADD, net.room)
-
-
-@compiled
-def mirror(net: Any, thread: int, threads: int) -> None:
-    """Make the weights for backward what those for forward are."""
-    for number in range(1, net.n_layers):
-        layer = layer_at(net, number)
-        begin, end = share(layer.width_in, COLUMNS, thread, threads)
-        # Square by square, as both sides are read or written along a row.
-        for left in range(begin, min(end, layer.n_in), LANES):
-            for top in range(0, layer.n_out, LANES):
-                forward = layer.forward + left * layer.width + top
-                backward = layer.backward + top * layer.width_in + left
-                if left + LANES <= layer.n_in and top + LANES <= layer.n_out:
-                    square = load_rows(net.parameters, forward, layer.width, SIXTEEN, ONE)
-                    store_rows(net.parameters, backward, layer.width_in, SIXTEEN, transposed(square))
-                    continue
-                for j in range(min(LANES, layer.n_out - top)):
-                    for k in range(min(LANES, layer.n_in - left)):
-                        weight = at(net.parameters, forward + k * layer.width + j)
-                        put(net.parameters, backward + j * layer.width_in + k, weight)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpunn.kernels import dense, lit
+from gpunn.kernels import gather as gathering
 from gpunn.kernels.compilation import compiled
 from gpunn.kernels.layout import Layout, aligned_zeros, padded
 from gpunn.kernels.lit_pixels import PARTS, find_lit_pixels
@@ -58,9 +59,12 @@ def test_a_large_product_is_numpys(rows: int, inner: int, columns: int, transpos
         check_product(rows, inner, columns, transposed, add, packed=True)
 
 
+put_images = gathering.gather
+
+
 @compiled
 def gather(images: Any, n_pixels: int, rows: Any, out: Any) -> None:
-    dense.gather(images, n_pixels, dense.Chunk(rows, rows.size, 0, 0, rows.size), dense.Matrix(out, 0, n_pixels, 1))
+    put_images(images, n_pixels, dense.Chunk(rows, rows.size, 0, 0, rows.size), dense.Matrix(out, 0, n_pixels, 1))
 
 
 @pytest.mark.parametrize("n_pixels", [1, 16, 256, 255])
