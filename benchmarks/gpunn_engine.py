@@ -4,22 +4,35 @@ from typing import Any, final
 
 from numpy.typing import NDArray
 
-from gpunn import Split, get_backend
+from gpunn import Backend, Split, get_backend
 from gpunn.engines import Parameters, Recipe, choose_engine
+from gpunn.equations import Array
 
 
 @final
 class GpunnEngine:
     """Trains a network of its own; `device` and `name` as `gpunn train` takes them.
 
+    `on_device`: the images and labels of `split`, if they are on the device already.
+
     Raises `ConfigurationError` where the engine can't train these parameters there, and `DeviceError` where the device
     fails.
     """
 
-    def __init__(self, name: str, device: str, start: Parameters, split: Split, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        name: str,
+        device: str | Backend,
+        start: Parameters,
+        split: Split,
+        recipe: Recipe,
+        *,
+        on_device: tuple[Array, Array] | None = None,
+    ) -> None:
         self._backend = get_backend(device)
         with self._backend.activate():
-            images, labels = self._backend.asarray(split.images), self._backend.asarray(split.labels)
+            asarray = self._backend.asarray
+            images, labels = on_device or (asarray(split.images), asarray(split.labels))
             engine = choose_engine(name, self._backend, start, recipe)
             self._engine = engine(self._backend, start, images, labels, recipe)
             self._backend.synchronize()

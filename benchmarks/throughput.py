@@ -1,0 +1,100 @@
+"""The table at the end of `pytest --benchmark`: images a second, batch sizes down, engines and peers across."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from benchmarks.harness import WIDE, Harness
+
+Record = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """A column's text in one line, and whether it is the fastest of the line."""
+
+    text: str
+    best: bool = False
+
+
+def tables(harness: Harness) -> Iterator[tuple[str, list[list[Cell]]]]:
+    """Yield a title and the lines of cells for each network that was timed."""
+    epochs = [record for record in harness.records if record["what"] == "epoch"]
+    columns = list(dict.fromkeys((record["device"], record["name"], record["is_peer"]) for record in epochs))
+    columns.sort(key=lambda column: column[2])
+    with_peers = any(is_peer for _, _, is_peer in columns)
+    for network in dict.fromkeys(record["network"] for record in epochs):
+        lines = [_header(columns, 0), _header(columns, 1)]
+        if with_peers:
+            lines[1].append(Cell("  to best peer"))
+        mine = [record for record in epochs if record["network"] == network]
+        for batch_size in dict.fromkeys(record["batch_size"] for record in mine):
+            row = [record for record in mine if record["batch_size"] == batch_size]
+            lines.append(_line(batch_size, row, columns, with_peers=with_peers))
+        kind = ", images without a zero pixel" if harness.choices.dense else ""
+        yield f"{network}, {harness.choices.images:,} images an epoch{kind}", lines
+
+
+def notes(harness: Harness) -> list[str]:
+    """Return what there is to say below the tables: marks, preparations, transfers."""
+    found = [f"~ quartiles more than {WIDE:.0%} of the median apart; - not timed, for the reasons given below"]
+    if any(record["is_peer"] for record in harness.records if record["what"] == "epoch"):
+        found.append("to best peer: the speed of gpunn's best engine, divided by that of the best peer")
+    preparations: dict[str, list[float]] = {}
+    for record in harness.records:
+        if record["what"] == "preparation":
+            preparations.setdefault(f"{record['device']} {record['name']}", []).append(record["quartiles"][1] * 1e3)
+    ranges = (f"{name} {_range(medians)}" for name, medians in preparations.items())
+    if preparations:
+        found.append(f"prepared before the epochs, in ms: {', '.join(ranges)}")
+    found += (
+        f"images to {record['device']}: {record['quartiles'][1] * 1e3:.1f} ms"
+        for record in harness.records
+        if record["what"] == "transfer"
+    )
+    return found
+
+
+def compact(speed: float) -> str:
+    """Return images a second in three digits: 950, 24.1k, 3.75M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if speed >= size * 0.9995:
+            return f"{speed / size:#.3g}".rstrip(".") + unit
+    return f"{speed:.0f}"
+
+
+def _header(columns: list[tuple[str, str, bool]], part: int) -> list[Cell]:
+    first = f"{'' if part == 0 else 'batch':>6}"
+    return [Cell(first), *(Cell(f"{column[part]!s:>{_width(column)}}") for column in columns)]
+
+
+def _line(batch_size: int, row: list[Record], columns: list[tuple[str, str, bool]], *, with_peers: bool) -> list[Cell]:
+    by_column = {(record["device"], record["name"], record["is_peer"]): record for record in row}
+    right = [record for record in row if record["problem"] is None]
+    best = max(right, key=lambda record: float(record["images_per_second"]), default=None)
+    cells = [Cell(f"{batch_size:>6}")]
+    for column in columns:
+        record = by_column.get(column)
+        cells.append(Cell(f"{_speed(record):>{_width(column)}}", record is not None and record is best))
+    if with_peers:
+        ours, theirs = (
+            max((record["images_per_second"] for record in right if record["is_peer"] == peers), default=0.0)
+            for peers in (False, True)
+        )
+        cells.append(Cell(f"{f'{ours / theirs:.2f}' if ours and theirs else '-':>14}"))
+    return cells
+
+
+def _speed(record: Record | None) -> str:
+    if record is None:
+        return "-"
+    if record["problem"] is not None:
+        return "FAILED"
+    return ("~" if record["wide"] else "") + compact(record["images_per_second"])
+
+
+def _width(column: tuple[str, str, bool]) -> int:
+    return max(7, len(column[0]), len(column[1])) + 2
+
+
+def _range(medians: list[float]) -> str:
+    low, high = (f"{value:.0f}" if value >= 10 else f"{value:.1f}" for value in (min(medians), max(medians)))
+    return low if low == high else f"{low} to {high}"

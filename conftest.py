@@ -1,0 +1,64 @@
+"""`pytest --benchmark` runs `benchmarks/` instead of the tests; plain `pytest` knows nothing of pytest-benchmark."""
+
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the benchmarks."""
+    group = parser.getgroup("gpunn", "gpunn's benchmarks")
+    add = group.addoption
+    add("--benchmark", action="store_true", help="Time an epoch of MNIST with every engine on every device.")
+    add("--network", action="append", default=[], metavar="SIZES", help="Layer sizes: 784-16-10; can be repeated.")
+    add("--batch-sizes", default="1,10,32,128,1024,8192,60000", metavar="SIZES", help="Default: %(default)s")
+    add("--devices", default="all", metavar="NAMES", help="Such as cpu,cuda:0; by default all that can be used.")
+    add("--engines", default="all", metavar="NAMES", help="Such as epoch,plain; by default all but auto.")
+    add("--peers", default="none", metavar="NAMES", help="Other libraries: all, none (the default), or torch,jax.")
+    add("--dense", action="store_true", help="Train on images without a zero pixel.")
+    add("--images", default=None, metavar="N", help="Train on the first N images only.")
+    add("--seconds", default="4", metavar="S", help="For the rounds of each row, of which there are three at least.")
+    add("--results", default=None, metavar="PATH", help="Write all numbers there; by default into .benchmarks/.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Turn to the benchmarks if they were asked for, or say in one line why they can't be run."""
+    option = config.option
+    by_name = config.args_source is pytest.Config.ArgsSource.ARGS
+    for path in [config.invocation_params.dir / name.partition("::")[0] for name in config.args if by_name]:
+        if option.benchmark and not path.resolve().is_relative_to(BENCHMARKS):
+            raise pytest.UsageError(f"--benchmark runs what is in benchmarks/ alone, found {path}")
+        if not option.benchmark and path.resolve().is_relative_to(BENCHMARKS):
+            raise pytest.UsageError("benchmarks are run by: pytest --benchmark")
+    if not option.benchmark:
+        return
+    if not config.pluginmanager.hasplugin("benchmark"):
+        raise pytest.UsageError("--benchmark needs pytest-benchmark: pip install -e '.[bench]'")
+    if option.benchmark_disable or option.benchmark_skip or getattr(option, "numprocesses", None):
+        raise pytest.UsageError("--benchmark can't be combined with --benchmark-disable, --benchmark-skip or -n")
+
+    from benchmarks import plugin
+    from benchmarks.choices import choices_of
+    from benchmarks.harness import HARNESS, Harness
+    from gpunn.errors import GpunnError
+
+    try:
+        config.stash[HARNESS] = Harness(choices_of(option), config.rootpath)
+    except GpunnError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(plugin, "gpunn-benchmarks")
+    # Our table says it all; --benchmark-verbose brings back that of pytest-benchmark.
+    option.benchmark_quiet, option.benchmark_only = True, False
+    if not by_name:
+        config.args, config.args_source = [str(BENCHMARKS)], pytest.Config.ArgsSource.ARGS
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Collect either the benchmarks or the rest."""
+    if config.option.benchmark:
+        aside = not (collection_path.is_relative_to(BENCHMARKS) or BENCHMARKS.is_relative_to(collection_path))
+    else:
+        aside = collection_path.is_relative_to(BENCHMARKS)
+    return True if aside else None
