@@ -66,7 +66,7 @@ def run_epoch(
     if one_by_one:
         forget_image(net)
     loss = 0.0
-    met = 0
+    met = np.int64(0)
     for start in range(0, n, batch_size):
         m = min(batch_size, n - start)
         step = F(-2.0 * eta / m)

@@ -12,7 +12,7 @@ from .dense import ADD, BLOCK, FOUR, ONE, OVERWRITE, TILE, Chunk, Matrix, multip
 from .gather import gather
 from .lit import add_lit, multiply_lit
 from .memory import at, load, store
-from .network_cpu import COLUMNS, layer_at, meet, part_of, share_of
+from .network_cpu import COLUMNS, FIRST, layer_at, meet, part_of, share_of
 from .simd import LANES, add_scaled, zeros
 from .threads import share
 
@@ -26,7 +26,7 @@ def multiply_images(pixels: Any, images: Any, chunk: Any, piece: Any, net: Any, 
     The threads of `crew` share the columns of sparse images' product with `chunk`; each computes that of the dense
     images of its `piece`, sharing the columns with the threads of `inner`. Returns the count of meetings, as `meet`.
     """
-    layer = layer_at(net, 0)
+    layer = layer_at(net, FIRST)
     # Numba leaves out the branch for what is None.
     if pixels is not None:
         z = Matrix(net.work, layer.activation, layer.width, 1)
@@ -46,7 +46,7 @@ def multiply_images(pixels: Any, images: Any, chunk: Any, piece: Any, net: Any, 
 @compiled
 def add_images(pixels: Any, images: Any, chunk: Any, net: Any, target: Any, crew: Any, by_columns: bool) -> None:
     """Compute W^1 += delta^1 X, added up over the examples, in `target`; shared as in `update`."""
-    layer = layer_at(net, 0)
+    layer = layer_at(net, FIRST)
     if pixels is not None:
         delta = Matrix(net.work, layer.delta, layer.width, 1)
         add_lit(pixels, chunk, delta, F(1), layer.n_in, target, crew.thread, crew.threads, net.room)
@@ -68,7 +68,7 @@ def go_on(images: Any, chunk: Any, net: Any, number: int) -> None:
     opposite directions, as the cache still has those that were used last.
     """
     if images is not None:
-        layer = layer_at(net, 0)
+        layer = layer_at(net, FIRST)
         row = number % 2
         rows = Matrix(net.work, layer.below, layer.width_in, 1)
         gather(images, layer.n_in, Chunk(chunk.order, chunk.n, chunk.first, row, 1), rows)
@@ -110,7 +110,7 @@ def _add_pixel(net: Any, layer: Any, weights: int, image: int, p: int, delta: An
 @compiled
 def forget_image(net: Any) -> None:
     """Let there be no image before the next one of `go_on`."""
-    layer = layer_at(net, 0)
+    layer = layer_at(net, FIRST)
     for place in range(layer.delta, layer.delta + layer.width, LANES):
         store(net.work, place, zeros(ONE, ONE))
 
@@ -119,7 +119,7 @@ def forget_image(net: Any) -> None:
 def add_last_image(images: Any, net: Any, number: int) -> None:
     """Update with the image that was the last of `number`, at least one."""
     if images is not None:
-        layer = layer_at(net, 0)
+        layer = layer_at(net, FIRST)
         x = Matrix(net.work, layer.below + (number - 1) % 2 * layer.width_in, 1, 1)
         delta = Matrix(net.work, layer.delta, layer.width, 1)
         weights = Matrix(net.parameters, layer.forward, layer.width, 1)

@@ -32,6 +32,9 @@ from .threads import share, wait_for_others
 ONE = Static(1)
 F = np.float32
 
+FIRST = np.int64(0)
+"""The number of the first layer; Numba compiles a function once more for a plain 0, which it takes into the type."""
+
 COLUMNS = 2 * LANES
 """What threads share the columns of a matrix by."""
 
