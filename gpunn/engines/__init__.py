@@ -41,6 +41,8 @@ def choose_engine(name: str, backend: Backend, start: Parameters, recipe: Recipe
     if name == "auto":
         engine, why = _fastest(backend, start, recipe)
         logger.info("engine auto: %s, %s", engine.name, why)
+        if recipe.precision == "float32":  # for which it has been asked whether it can
+            return engine
     elif name in ENGINES:
         engine = _on(backend, name)
     else:
@@ -68,7 +70,7 @@ def _fastest(backend: Backend, start: Parameters, recipe: Recipe) -> tuple[type[
     if backend.name != "cpu":
         # What `fused` launches for each batch: six kernels and products for every layer.
         launches = 6 * len(start.weights)
-        products = recipe.batch_size * sum(W.size for W in start.weights)
+        products = recipe.batch_size * start.n_weights
         if refusal is not None or products >= launches * WORTH_A_LAUNCH:
             return fused, f"the fastest for batches of {products:,} multiplications"
         return epoch, f"the fastest for batches of {products:,} multiplications"

@@ -2,7 +2,7 @@
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,6 +20,16 @@ class Parameters:
 
     weights: Sequence[Array]
     biases: Sequence[Array]
+
+    @property
+    def sizes(self) -> list[int]:
+        """The layer sizes n_0, ..., n_L."""
+        return [self.weights[0].shape[1], *map(len, self.biases)]
+
+    @property
+    def n_weights(self) -> int:
+        """How many weights there are: the multiplications that one example takes in a forward pass."""
+        return sum(W.size for W in self.weights)
 
 
 PRECISIONS = ("float32", "tf32")
@@ -69,6 +79,22 @@ class Engine(ABC):
     @abstractmethod
     def parameters(self) -> Parameters:
         """Return the parameters as they are now, on the device. The next epoch may change these arrays."""
+
+
+def checked_order(order: NDArray[Any], n_images: int) -> NDArray[np.int64]:
+    """Return `order` as contiguous int64; raises `IndexError` where a number isn't that of an image."""
+    from gpunn.kernels.contract import check_below
+
+    order = np.ascontiguousarray(order, np.int64)
+    check_below("order", order, n_images)
+    return order
+
+
+def in_calls(order: NDArray[np.int64], batch_size: int, most: int) -> Iterator[NDArray[np.int64]]:
+    """Yield `order` in parts of whole batches: of at most `most` examples, or of one batch if that is more."""
+    step = batch_size * max(1, most // batch_size)
+    for first in range(0, len(order), step):
+        yield order[first : first + step]
 
 
 def tf32_refusal(recipe: Recipe) -> str | None:

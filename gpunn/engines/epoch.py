@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.backends.cpu import usable_cores
-from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, tf32_refusal
+from gpunn.engines.base import Engine, Parameters, Recipe, checked_order, in_calls, kernel_refusal, tf32_refusal
 from gpunn.engines.inputs import are_sparse
 from gpunn.equations import Array
 
@@ -34,7 +34,7 @@ class EpochEngine(Engine):
     name = "epoch"
     own_threads = True
 
-    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
+    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:  # noqa: ARG002
         from gpunn.kernels.contract import check_array, check_below
         from gpunn.kernels.dense import room_for
         from gpunn.kernels.epoch_cpu import run_epoch
@@ -46,12 +46,12 @@ class EpochEngine(Engine):
 
         self._run = run_epoch
         self._recipe = recipe
-        sizes = [images.shape[1], *map(len, start.biases)]
-        check_array("images", images, np.dtype(np.uint8), (len(images), start.weights[0].shape[1]))
+        sizes = start.sizes
+        check_array("images", images, np.dtype(np.uint8), (len(images), sizes[0]))
         check_array("labels", labels, np.dtype(np.uint8), (len(images),))
         check_below("labels", labels, sizes[-1])
         self._n_images = len(images)
-        sparse = are_sparse(backend, images)
+        sparse = are_sparse(images)
         self._layout = Layout(sizes, sparse=sparse, batch_size=recipe.batch_size)
         self._parameters = self._layout.pack(start.weights, start.biases)
         collects = recipe.batch_size > self._layout.chunk_size
@@ -84,14 +84,10 @@ class EpochEngine(Engine):
         return tf32_refusal(recipe) or kernel_refusal(backend, start, "numba")
 
     def run_epoch(self, order: NDArray[Any]) -> float:
-        from gpunn.kernels.contract import check_below
-
-        order = np.ascontiguousarray(order, np.int64)
-        check_below("order", order, self._n_images)
-        m = self._recipe.batch_size
-        at_once = m * max(1, AT_ONCE // (m * self._layout.n_parameters))
-        losses = [self._run_batches(order[first : first + at_once]) for first in range(0, len(order), at_once)]
-        return sum(losses) / len(order)
+        parts = in_calls(
+            checked_order(order, self._n_images), self._recipe.batch_size, AT_ONCE // self._layout.n_parameters
+        )
+        return sum(map(self._run_batches, parts)) / len(order)
 
     def _run_batches(self, order: NDArray[np.int64]) -> float:
         """Train on these examples, whole batches; return the sum of their losses."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
-from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, tf32_refusal
+from gpunn.engines.base import Engine, Parameters, Recipe, checked_order, in_calls, kernel_refusal, tf32_refusal
 from gpunn.equations import Array
 
 logger = logging.getLogger(__name__)
@@ -32,8 +32,7 @@ class EpochCudaEngine(Engine):
         xp = backend.xp
         self._backend, self._recipe = backend, recipe
         self._n_images, n_pixels = images.shape
-        sizes = [n_pixels, *map(len, start.biases)]
-        self._kernel = EpochKernel(sizes, batch_size=recipe.batch_size, threads=THREADS)
+        self._kernel = EpochKernel(start.sizes, batch_size=recipe.batch_size, threads=THREADS)
         self._layout = layout = self._kernel.layout
         # Four pixels a word, so that the images' rows may have to be longer.
         padded = xp.zeros((self._n_images, 4 * layout.n_words), np.uint8)
@@ -66,30 +65,24 @@ class EpochCudaEngine(Engine):
         reason = tf32_refusal(recipe) or kernel_refusal(backend, start)
         if reason is not None:
             return reason
-        products = recipe.batch_size * sum(W.size for W in start.weights)
+        products = recipe.batch_size * start.n_weights
         if products > AT_ONCE:
             return f"found batches of {products:,} multiplications, expected at most {AT_ONCE:,} in a launch"
         from gpunn.kernels.epoch_cuda import EpochKernel
 
         try:
             with backend.activate():
-                EpochKernel(
-                    [start.weights[0].shape[1], *map(len, start.biases)], batch_size=recipe.batch_size, threads=THREADS
-                )
+                EpochKernel(start.sizes, batch_size=recipe.batch_size, threads=THREADS)
         except ValueError as error:
             return str(error)
         return None
 
     def run_epoch(self, order: NDArray[Any]) -> float:
-        from gpunn.kernels.contract import check_below
-
-        order = np.ascontiguousarray(order, np.int64)
-        check_below("order", order, self._n_images)
-        m = self._recipe.batch_size
-        at_once = m * max(1, AT_ONCE // (m * self._layout.n_parameters))
+        parts = in_calls(
+            checked_order(order, self._n_images), self._recipe.batch_size, AT_ONCE // self._layout.n_parameters
+        )
         loss = 0.0
-        for first in range(0, len(order), at_once):
-            part = order[first : first + at_once]
+        for part in parts:
             self._order[0, : len(part)] = self._backend.asarray(part)
             self._count.fill(len(part))
             self._kernel.launch(self._count)

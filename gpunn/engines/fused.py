@@ -24,7 +24,7 @@ GRADIENT_ROWS = 128
 class FusedEngine(Engine):
     """For large networks: all work space is made once, and no array is passed over without need.
 
-    On a CPU, threads share each batch: first by its examples, forward and backward, then by the neurons whose weights
+    Threads share each batch: first by its examples, forward and backward, then by the neurons whose weights
     are updated. BLAS runs inside each of them, with no threads of its own to compete.
     """
 
@@ -34,44 +34,42 @@ class FusedEngine(Engine):
     def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
         from gpunn.kernels.team import Team
 
-        xp = backend.xp
-        self._backend = backend
         self._kernels = backend.kernels
         self._recipe = recipe
         self._labels = labels
         m = recipe.batch_size
-        sizes = [images.shape[1], *map(len, start.biases)]
+        sizes = start.sizes
         products = m * max(n_in * n_out for n_in, n_out in pairwise(sizes))
-        self._team = Team(usable_cores() if backend.name == "cpu" and products >= WORTH_THREADS else 1)
+        self._team = Team(usable_cores() if products >= WORTH_THREADS else 1)
 
         self._inputs: DenseInputs | SparseInputs
-        if are_sparse(backend, images):
+        if are_sparse(images):
             self._inputs = SparseInputs(start.weights[0], images, m, self._team.threads)
         else:
-            self._inputs = DenseInputs(backend, start.weights[0], images, m)
+            self._inputs = DenseInputs(self._kernels, start.weights[0], images, m)
         # Sparse inputs pad the first layer with neurons without weights.
         self._n_first = sizes[1]
         widths = [self._inputs.width, *sizes[2:]]
         padding = widths[0] - self._n_first
-        self._weights = [xp.array(W) for W in start.weights[1:]]
-        self._biases = [xp.array(b) for b in start.biases]
-        self._biases[0] = xp.pad(self._biases[0], (0, padding))
+        self._weights = [np.array(W) for W in start.weights[1:]]
+        self._biases = [np.array(b) for b in start.biases]
+        self._biases[0] = np.pad(self._biases[0], (0, padding))
         if self._weights:
-            self._weights[0] = xp.pad(self._weights[0], ((0, 0), (0, padding)))
-        self._activations = [xp.empty((m, n), np.float32) for n in widths]
-        self._deltas = [xp.empty((m, n), np.float32) for n in widths]
+            self._weights[0] = np.pad(self._weights[0], ((0, 0), (0, padding)))
+        self._activations = [np.empty((m, n), np.float32) for n in widths]
+        self._deltas = [np.empty((m, n), np.float32) for n in widths]
         self._gradients = [
-            [xp.empty((min(len(W), GRADIENT_ROWS), W.shape[1]), np.float32) for W in self._weights]
+            [np.empty((min(len(W), GRADIENT_ROWS), W.shape[1]), np.float32) for W in self._weights]
             for _ in range(self._team.threads)
         ]
-        self._losses = [xp.zeros(1, np.float64) for _ in range(self._team.threads)]
+        self._losses = [np.zeros(1, np.float64) for _ in range(self._team.threads)]
 
     @classmethod
     def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
         return tf32_refusal(recipe) or kernel_refusal(backend, start, "numba", "threadpoolctl")
 
     def run_epoch(self, order: NDArray[Any]) -> float:
-        rows = self._backend.asarray(np.ascontiguousarray(order, np.int64))
+        rows = np.ascontiguousarray(order, np.int64)
         labels = self._labels[rows]
         for loss in self._losses:
             loss[...] = 0
@@ -79,7 +77,7 @@ class FusedEngine(Engine):
             for first in range(0, len(order), self._recipe.batch_size):
                 batch = slice(first, first + self._recipe.batch_size)
                 self._step(rows[batch], labels[batch])
-        return sum(float(self._backend.to_host(loss)[0]) for loss in self._losses) / len(order)
+        return sum(float(loss[0]) for loss in self._losses) / len(order)
 
     def _step(self, rows: Array, labels: Array) -> None:
         """Train on one batch."""
@@ -97,7 +95,7 @@ class FusedEngine(Engine):
 
     def _compute_delta(self, thread: int, own: slice, rows: Array, labels: Array, factor: float) -> None:
         """Go forward and backward with the examples `own` of the batch."""
-        xp, kernels = self._backend.xp, self._kernels
+        kernels = self._kernels
         A = [activations[own] for activations in self._activations]
         D = [delta[own] for delta in self._deltas]
 
@@ -105,12 +103,12 @@ class FusedEngine(Engine):
         kernels.bias_sigmoid(A[0], self._biases[0], out=A[0])
         A[0][:, self._n_first :] = 0
         for layer, W in enumerate(self._weights, 1):
-            xp.dot(A[layer - 1], W.T, out=A[layer])
+            np.dot(A[layer - 1], W.T, out=A[layer])
             kernels.bias_sigmoid(A[layer], self._biases[layer], out=A[layer])
 
         kernels.output_delta(A[-1], labels, factor, self._losses[thread], out=D[-1])
         for layer in reversed(range(len(self._weights))):
-            xp.dot(D[layer + 1], self._weights[layer], out=D[layer])
+            np.dot(D[layer + 1], self._weights[layer], out=D[layer])
             kernels.hidden_delta(D[layer], A[layer], out=D[layer])
 
     def _update(self, thread: int, rows: Array) -> None:
@@ -122,7 +120,7 @@ class FusedEngine(Engine):
             for first in range(own.start, own.stop, GRADIENT_ROWS):
                 neurons = slice(first, min(first + GRADIENT_ROWS, own.stop))
                 target, gradient = W[neurons], room[: neurons.stop - first]
-                self._backend.xp.dot(self._deltas[layer][:m, neurons].T, self._activations[layer - 1][:m], out=gradient)
+                np.dot(self._deltas[layer][:m, neurons].T, self._activations[layer - 1][:m], out=gradient)
                 kernels.descend(target, gradient, eta, out=target)
         for layer, (b, delta) in enumerate(zip(self._biases, self._deltas, strict=True)):
             if layer % self._team.threads == thread:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
-from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal
+from gpunn.engines.base import Engine, Parameters, Recipe, checked_order, kernel_refusal
 from gpunn.engines.cublas import Cublas
 from gpunn.equations import Array
 
@@ -50,8 +50,7 @@ class FusedCudaEngine(Engine):
         self._images, self._labels = self._shared(images), labels
         self._weights = [xp.array(W) for W in start.weights]
         self._biases = [self._shared(xp.array(b)) for b in start.biases]
-        sizes = [images.shape[1], *map(len, start.biases)]
-        m = recipe.batch_size
+        sizes, m = start.sizes, recipe.batch_size
         self._arrays = [xp.empty((m, size), np.float32) for size in (*sizes, *sizes[1:])]
         self._spaces: dict[int, _Space] = {}
         self._total = self._shared(xp.zeros(1, np.float64))
@@ -69,11 +68,8 @@ class FusedCudaEngine(Engine):
         return reason
 
     def run_epoch(self, order: NDArray[Any]) -> float:
-        from gpunn.kernels.contract import check_below
-
-        order = np.ascontiguousarray(order, np.int64)
+        order = checked_order(order, len(self._order))
         n, m = len(order), self._recipe.batch_size
-        check_below("order", order, len(self._order))
         self._order[:n] = self._backend.asarray(order)
         self._ordered[:n] = self._labels[self._order[:n]]
         self._total.array.fill(0)

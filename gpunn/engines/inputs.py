@@ -1,13 +1,11 @@
 """The first layer's weights and the images that they are multiplied with, sparse or dense."""
 
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.backends import Backend
 from gpunn.engines.threads import part
-from gpunn.equations import Array
 
 SPARSE = 0.5
 """The share of lit pixels below which looking at them alone is faster."""
@@ -19,38 +17,39 @@ def lit_share(images: NDArray[np.uint8]) -> float:
     return np.count_nonzero(sample) / sample.size
 
 
-def are_sparse(backend: Backend, images: Array) -> bool:
+def are_sparse(images: NDArray[np.uint8]) -> bool:
     """Whether to look at the lit pixels of `images` alone."""
-    return backend.name == "cpu" and lit_share(images) < SPARSE
+    return lit_share(images) < SPARSE
 
 
 @final
 class DenseInputs:
     """Weights (n_1, n_0), multiplied by BLAS with images put into an array of their own, batch by batch."""
 
-    def __init__(self, backend: Backend, weights: NDArray[np.float32], images: Array, batch_size: int) -> None:
-        self._xp = backend.xp
-        self._kernels = backend.kernels
+    def __init__(self, kernels: Any, weights: NDArray[np.float32], images: NDArray[np.uint8], batch_size: int) -> None:
+        self._kernels = kernels
         self._images = images
-        self._weights = self._xp.array(weights)
-        self._gradient = self._xp.empty_like(self._weights)
-        self._X = self._xp.empty((batch_size, images.shape[1]), np.float32)
+        self._weights = np.array(weights)
+        self._gradient = np.empty_like(self._weights)
+        self._X = np.empty((batch_size, images.shape[1]), np.float32)
         self.width = len(weights)
 
-    def multiply(self, rows: Array, own: slice, *, out: Array) -> None:
+    def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:
         """Compute out = X W^T for the images `rows`, which are the examples `own` of their batch."""
         X = self._X[own]
         self._kernels.gather_scale(self._images, rows, out=X)
-        self._xp.dot(X, self._weights.T, out=out)
+        np.dot(X, self._weights.T, out=out)
 
-    def descend(self, rows: Array, delta: Array, learning_rate: float, thread: int, threads: int) -> None:
+    def descend(
+        self, rows: NDArray[np.int64], delta: NDArray[np.float32], learning_rate: float, thread: int, threads: int
+    ) -> None:
         """Compute W -= learning_rate delta^T X for the batch `rows`, which was multiplied before; a thread's share."""
         own = part(self.width, thread, threads)
         W, gradient = self._weights[own], self._gradient[own]
-        self._xp.dot(delta[:, own].T, self._X[: len(rows)], out=gradient)
+        np.dot(delta[:, own].T, self._X[: len(rows)], out=gradient)
         self._kernels.descend(W, gradient, learning_rate, out=W)
 
-    def weights(self) -> Array:
+    def weights(self) -> NDArray[np.float32]:
         """Return the weights, (n_1, n_0)."""
         return self._weights
 
