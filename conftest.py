@@ -16,7 +16,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--batch-sizes", default="1,10,32,128,1024,8192,60000", metavar="SIZES", help="Default: %(default)s")
     add("--devices", default="all", metavar="NAMES", help="Such as cpu,cuda:0; by default all that can be used.")
     add("--engines", default="all", metavar="NAMES", help="Such as epoch,plain; by default all but auto.")
-    add("--peers", default="none", metavar="NAMES", help="Other libraries: all, none (the default), or torch,jax.")
+    peers = "Other libraries, such as torch,jax; all of them where none is named."
+    add("--peers", nargs="?", const="all", default="none", metavar="NAMES", help=peers)
     add("--dense", action="store_true", help="Train on images without a zero pixel.")
     add("--images", default=None, metavar="N", help="Train on the first N images only.")
     add("--seconds", default="4", metavar="S", help="For the rounds of each row, of which there are three at least.")

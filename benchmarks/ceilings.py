@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.words import in_a_line
 from gpunn import Backend
 from gpunn.equations import Array
 
@@ -22,13 +23,16 @@ SIDE = {"cpu": 1024, "cuda": 8192}
 
 REPEATS = 10
 
+COPY, PRODUCT = "copy in GB/s, read + written", "float32 product in GFLOP/s"
+"""What is measured of every device."""
+
 
 def measure_ceilings(backend: Backend) -> tuple[dict[str, float], dict[str, str]]:
     """Return what was measured by name and unit, medians of `REPEATS`, and for the rest why it couldn't be."""
     kind = backend.name.partition(":")[0]
     measures: dict[str, Callable[[], float]] = {
-        "copy in GB/s, read + written": lambda: _copy_rate(backend, BYTES[kind]),
-        "float32 product in GFLOP/s": lambda: _product_rate(backend, SIDE[kind]),
+        COPY: lambda: _copy_rate(backend, BYTES[kind]),
+        PRODUCT: lambda: _product_rate(backend, SIDE[kind]),
     }
     if kind == "cuda":
         measures["TF32 product in GFLOP/s"] = lambda: _tf32_product_rate(backend, SIDE[kind])
@@ -38,7 +42,7 @@ def measure_ceilings(backend: Backend) -> tuple[dict[str, float], dict[str, str]
             with backend.activate():
                 found[name] = measure()
         except Exception as error:  # what isn't known of a device keeps nothing else from being measured
-            missing[name] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            missing[name] = in_a_line(error)
         _give_memory_back(backend)
     return found, missing
 

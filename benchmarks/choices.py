@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from benchmarks.bars import Row
 from benchmarks.entrants import Entrant
+from benchmarks.goals import GOALS, Goal
 from benchmarks.peers import PEERS, peers_on
 from gpunn import Backend, devices, get_backend
 from gpunn.engines import ENGINES
@@ -27,6 +28,8 @@ class Choices:
     """The options, checked; how each is spelled is in the root `conftest.py`."""
 
     networks: tuple[str, ...]
+    named: bool
+    """Whether `networks` were chosen, or are the default."""
     batch_sizes: tuple[int, ...]
     backends: tuple[Backend, ...]
     engines: tuple[str, ...]
@@ -43,6 +46,15 @@ class Choices:
     def rows(self) -> list[Row]:
         """Return what is timed, in the order of the table."""
         return [Row(network, size, self.dense) for network in self.networks for size in self.batch_sizes]
+
+    def goals(self) -> list[Goal]:
+        """Return the accuracies to be reached: those of the chosen networks, of all if none was chosen.
+
+        The settings that reach them are those for all of MNIST, as it is.
+        """
+        if self.dense or self.images < N_IMAGES:
+            return []
+        return [goal for goal in GOALS if not self.named or goal.network in self.networks]
 
     def entrants(self) -> list[Entrant]:
         """Return who is timed on each row, in the order of the columns."""
@@ -77,6 +89,7 @@ def choices_of(option: Namespace) -> Choices:
         check_writable(results)
     return Choices(
         networks=_unique(_network(sizes) for sizes in option.network or [DEFAULT_NETWORK]),
+        named=bool(option.network),
         batch_sizes=_unique(_whole("the batch size", size) for size in option.batch_sizes.split(",")),
         backends=backends,
         engines=tuple(ENGINES) if option.engines == "all" else _names("engine", option.engines, ["auto", *ENGINES]),

@@ -17,6 +17,7 @@ from benchmarks.exactness import TOLERANCES, deviation_of, exact_epoch
 from benchmarks.gpunn_engine import GpunnEngine
 from benchmarks.peers import PEERS, Place, load_peer
 from benchmarks.standings import Result, survivors
+from benchmarks.words import in_a_line
 from gpunn import MLP, Split, get_backend
 from gpunn.backends.cpu import usable_cores
 from gpunn.engines import Parameters, Recipe
@@ -134,8 +135,7 @@ def hold(
 
 def recipe_of(row: Row, precision: str) -> Recipe:
     """Return the recipe of `row`."""
-    options: dict[str, Any] = {} if precision == "float32" else {"precision": precision}
-    return Recipe(row.batch_size, row.learning_rate, **options)
+    return Recipe(row.batch_size, row.learning_rate, precision)
 
 
 def _contestants(
@@ -197,7 +197,7 @@ def _noted(contest: Contest, result: Result, conditions: Conditions) -> Iterator
     except Exception as error:
         if conditions.stop_on_error:
             raise
-        result.problem = " ".join(f"failed: {type(error).__name__}: {error}".split())[:300]
+        result.problem = f"failed: {in_a_line(error)}"
         contest.tracebacks[result.name] = traceback.format_exc()
         _check_device(result.name, conditions)
 
@@ -213,7 +213,7 @@ def _check_device(name: str, conditions: Conditions) -> None:
             backend.to_host(backend.xp.zeros(1))
             backend.synchronize()
     except Exception as error:
-        raise DeviceLostError(name, " ".join(str(error).split())[:300], trace) from error
+        raise DeviceLostError(name, in_a_line(error), trace) from error
 
 
 def _timed(network: Network, order: NDArray[Any], conditions: Conditions) -> tuple[float, float]:

@@ -7,11 +7,12 @@ from functools import partial
 from benchmarks.contest import Network
 from benchmarks.gpunn_engine import GpunnEngine
 from benchmarks.peers import PEERS, Place, load_peer
+from benchmarks.words import in_a_line
 from gpunn import Backend, Split
 from gpunn.backends.cpu import usable_cores
 from gpunn.engines import Parameters, Recipe
 from gpunn.equations import Array
-from gpunn.errors import ConfigurationError, OutOfMemoryError
+from gpunn.errors import ConfigurationError, GpunnError, OutOfMemoryError
 
 Prepare = Callable[[], Network]
 
@@ -50,7 +51,7 @@ def ways_to_prepare(  # noqa: PLR0917 - who, where and what
     try:
         peer = load_peer(entrant.name)
     except Exception as error:  # a broken installation raises more than ImportError
-        raise AbsentError(f"{entrant.name} is not installed: {install} ({_one_line(error)})") from error
+        raise AbsentError(f"{entrant.name} is not installed: {install} ({in_a_line(error)})") from error
     choice = sorted({1, usable_cores()}) if kind == "cpu" and peer.threads_can_be_set else [None]
     ways: dict[int | None, Prepare] = {}
     for threads in choice:
@@ -65,8 +66,5 @@ def _prepared(make: Prepare, refusals: tuple[type[Exception], ...], prefix: str)
     try:
         return make()
     except refusals as error:
-        raise AbsentError(prefix + _one_line(error)) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+        reason = str(error) if isinstance(error, GpunnError) else in_a_line(error)
+        raise AbsentError(prefix + reason) from error

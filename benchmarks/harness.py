@@ -1,6 +1,7 @@
 """What a run of `pytest --benchmark` shares: the data, the networks everyone is compared with, and what was found."""
 
 import time
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,13 +11,17 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.bars import Row
+from benchmarks.ceilings import COPY, PRODUCT
 from benchmarks.choices import Choices
 from benchmarks.contest import recipe_of
 from benchmarks.entrants import Entrant, Prepare, ways_to_prepare
 from benchmarks.exactness import TOLERANCES, deviation_of, exact_epoch
+from benchmarks.fusions import Case
+from benchmarks.goals import Goal
+from benchmarks.race import Race
 from benchmarks.timing import Timing, quartiles
 from gpunn import MLP, Backend, Dataset, Split, get_backend, load_mnist
-from gpunn.engines import Parameters
+from gpunn.engines import Parameters, Recipe
 from gpunn.equations import Array
 from gpunn.evaluation import evaluate_on_device
 
@@ -63,15 +68,14 @@ class Harness:
         """Return the backend of that name."""
         return next(backend for backend in self.choices.backends if backend.name == name)
 
-    def ways(self, row: Row, entrant: Entrant) -> dict[int | None, Prepare]:
-        """Return how `entrant` can prepare a network for `row`; raises `AbsentError` where it can't."""
+    def ways(self, entrant: Entrant, start: Parameters, recipe: Recipe) -> dict[int | None, Prepare]:
+        """Return how `entrant` can prepare a network from `start`; raises `AbsentError` where it can't."""
         backend, train = self.backend(entrant.device), self.data.train
         if not entrant.is_peer and backend.name not in self._on_device:
             with backend.activate():
                 self._on_device[backend.name] = backend.asarray(train.images), backend.asarray(train.labels)
         on_device = self._on_device.get(backend.name, (train.images, train.labels))
-        start = self.exact(row).start
-        return ways_to_prepare(entrant, backend, on_device, start, train, recipe_of(row, PRECISION))
+        return ways_to_prepare(entrant, backend, on_device, start, train, recipe)
 
     def judge(self, row: Row, loss: float, found: Parameters) -> tuple[float, str | None]:
         """Return how far a network is from that of float64, and what is wrong if it is too far."""
@@ -82,23 +86,47 @@ class Harness:
     def record_epochs(self, row: Row, entrant: Entrant, timing: Timing) -> dict[str, Any]:
         """Keep the times of an entrant's epochs, and those of preparing its networks as a row of its own."""
         assert timing.parameters is not None
-        about = self._about(row, entrant) | {"threads": timing.threads}
+        about = _about(row, entrant) | {"threads": timing.threads}
         epochs = {
-            "what": "epoch",
             **about,
             **times(timing.seconds),
             "images_per_second": self.choices.images / quartiles(timing.seconds)[1],
             "late_seconds": timing.late,
             "deviation": timing.deviation if np.isfinite(timing.deviation) else None,
-            "accuracy": self._accuracy(timing.parameters),
+            "accuracy": self.accuracy(timing.parameters),
             "problem": timing.problem,
         }
-        self.records += [epochs, {"what": "preparation", **about, **times(timing.preparations)}]
+        self.records += [epochs, about | {"what": "preparation"} | times(timing.preparations)]
         return epochs
 
-    def record_failure(self, row: Row, entrant: Entrant, problem: str) -> None:
-        """Keep why an entrant broke down."""
-        self.records.append({"what": "epoch", **self._about(row, entrant), "seconds": [], "problem": problem})
+    def record_race(self, goal: Goal, entrant: Entrant, race: Race) -> None:
+        """Keep how long an entrant took to the goal's accuracy."""
+        record = {
+            **_about(goal, entrant),
+            "threads": race.threads,
+            "batch_size": race.setting.batch_size,
+            "learning_rate": race.setting.learning_rate,
+            "epochs": race.epochs,
+            "accuracies": race.accuracies,
+            **times(race.seconds),
+            "problem": race.problem,
+        }
+        self.records.append(record)
+
+    def record_ceilings(self, device: str, found: Mapping[str, float]) -> None:
+        """Keep what a device can do at most."""
+        record: dict[str, Any] = {"what": "ceiling", "device": device}
+        for key, name in (("copied_bytes_per_second", COPY), ("multiplied_operations_per_second", PRODUCT)):
+            record |= {key: found[name] * 1e9} if name in found else {}
+        self.records.append(record)
+
+    def record_kernel(
+        self, device: str, kernel: str, case: Case, found: Mapping[str, list[float]], problem: str | None
+    ) -> None:
+        """Keep the times of a kernel, of its unfused form, and of a copy of as many bytes."""
+        about = {"what": "kernel", "device": device, "name": kernel, "shape": case.shape, "bytes": case.n_bytes}
+        ways = {way: times(seconds) for way, seconds in found.items()}
+        self.records.append({**about, **ways, "problem": problem})
 
     def record_transfer(self, device: str, seconds: list[float]) -> None:
         """Keep how long the images and labels took to the device."""
@@ -106,30 +134,33 @@ class Harness:
         n_bytes = train.images.nbytes + train.labels.nbytes
         self.records.append({"what": "transfer", "device": device, "bytes": n_bytes, **times(seconds)})
 
-    def skip(self, row: Row, entrant: Entrant, reason: str) -> None:
-        """Keep why an entrant wasn't timed."""
-        self.skipped.append({**self._about(row, entrant), "reason": reason})
+    def record_failure(self, what: Row | Goal, entrant: Entrant, problem: str) -> None:
+        """Keep why an entrant broke down."""
+        self.records.append({**_about(what, entrant), "seconds": [], "problem": problem})
 
-    def _about(self, row: Row, entrant: Entrant) -> dict[str, Any]:
-        return {
-            "network": row.network,
-            "batch_size": row.batch_size,
-            "learning_rate": row.learning_rate,
-            "dense": row.dense,
-            "device": entrant.device,
-            "name": entrant.name,
-            "is_peer": entrant.is_peer,
-        }
+    def skip(self, what: Row | Goal, entrant: Entrant, reason: str) -> None:
+        """Keep why an entrant wasn't timed."""
+        self.skipped.append({**_about(what, entrant), "reason": reason})
+
+    def accuracy(self, parameters: Parameters) -> float:
+        """Return the share of the test images that a network gets right."""
+        backend, test = get_backend("cpu"), self.data.test
+        with backend.activate():
+            return evaluate_on_device(backend, parameters, test.images, test.labels).accuracy
 
     def _exact(self, row: Row) -> Exact:
         net, train = MLP(row.sizes), self.data.train
         start, order = Parameters(net.weights, net.biases), np.random.default_rng(0).permutation(len(train))
         return Exact(start, order, *exact_epoch(start, train, recipe_of(row, PRECISION), order, "cpu"))
 
-    def _accuracy(self, parameters: Parameters) -> float:
-        backend, test = get_backend("cpu"), self.data.test
-        with backend.activate():
-            return evaluate_on_device(backend, parameters, test.images, test.labels).accuracy
+
+def _about(what: Row | Goal, entrant: Entrant) -> dict[str, Any]:
+    """Return what a record says of its row, or goal, and of its entrant."""
+    about = {"device": entrant.device, "name": entrant.name, "is_peer": entrant.is_peer}
+    if isinstance(what, Goal):
+        return {"what": "time to accuracy", "network": what.network, "goal": what.accuracy, **about}
+    row = {"batch_size": what.batch_size, "learning_rate": what.learning_rate, "dense": what.dense}
+    return {"what": "epoch", "network": what.network, **row, **about}
 
 
 HARNESS: pytest.StashKey[Harness] = pytest.StashKey()

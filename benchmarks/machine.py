@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gpunn import __version__, get_backend
 
-CPU_LIBRARIES = ("torch", "jax", "scikit-learn")
+CPU_LIBRARIES = ("torch", "jax", "scikit-learn", "thinc")
 GPU_LIBRARIES = (
     "numba-cuda",
     "cupy-cuda12x",

@@ -2,8 +2,10 @@
 
 import pytest
 
+from benchmarks.fusions import FUSIONS
 from benchmarks.harness import HARNESS, Harness
 from benchmarks.results import write_results
+from benchmarks.summary import kernel_lines, race_lines
 from benchmarks.throughput import notes, tables
 from gpunn.errors import GpunnError
 
@@ -20,7 +22,15 @@ def harness(request: pytest.FixtureRequest) -> Harness:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test of every row and entrant, and of every device."""
     choices = metafunc.config.stash[HARNESS].choices
-    if "entrant" in metafunc.fixturenames:
+    names = metafunc.fixturenames
+    if "goal" in names:
+        pairs = [
+            pytest.param(goal, entrant, id=f"{goal.network}-{entrant}", marks=_marks(entrant.is_peer))
+            for goal in choices.goals()
+            for entrant in choices.entrants()
+        ]
+        metafunc.parametrize(("goal", "entrant"), pairs)
+    elif "entrant" in names:
         pairs = [
             pytest.param(
                 row, entrant, id=f"{row.network}-batch-{row.batch_size}-{entrant}", marks=_marks(entrant.is_peer)
@@ -29,8 +39,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             for entrant in choices.entrants()
         ]
         metafunc.parametrize(("row", "entrant"), pairs)
-    elif "device" in metafunc.fixturenames:
+    elif "device" in names:
         metafunc.parametrize("device", [backend.name for backend in choices.backends])
+    if "kernel" in names:
+        cases = [
+            pytest.param(kernel, shape, id=f"{kernel}-{shape[0]}x{shape[1]}")
+            for kernel, (_, shapes) in FUSIONS.items()
+            for shape in shapes
+        ]
+        metafunc.parametrize(("kernel", "shape"), cases)
 
 
 def _marks(is_peer: bool) -> list[pytest.MarkDecorator]:
@@ -56,7 +73,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not harness.records:
         return
     write, end = terminalreporter.write, terminalreporter.line
-    terminalreporter.section("images a second")
+    terminalreporter.section("benchmarks")
     for title, lines in tables(harness):
         end(title)
         for cells in lines:
@@ -64,5 +81,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 write(cell.text, bold=cell.best)
             end("")
         end("")
+    for line in (*race_lines(harness.records), *kernel_lines(harness.records)):
+        end(line)
     for note in (*notes(harness), terminalreporter.config.stash[WRITTEN]):
         end(note)

@@ -5,9 +5,11 @@ from functools import partial
 import pytest
 
 from benchmarks.bars import Row
+from benchmarks.contest import recipe_of
 from benchmarks.entrants import AbsentError, Entrant
-from benchmarks.harness import Harness
+from benchmarks.harness import PRECISION, Harness
 from benchmarks.timing import time_epochs
+from benchmarks.words import in_a_line
 from gpunn.equations import Array
 
 TRANSFERS = 10
@@ -33,7 +35,8 @@ def test_transfer(harness: Harness, device: str, request: pytest.FixtureRequest)
 def test_epoch(harness: Harness, row: Row, entrant: Entrant, request: pytest.FixtureRequest) -> None:
     """Time an entrant's epochs; it fails where its network isn't that of float64."""
     try:
-        ways = harness.ways(row, entrant)
+        start, recipe = harness.exact(row).start, recipe_of(row, PRECISION)
+        ways = harness.ways(entrant, start, recipe)
         fixture = partial(request.getfixturevalue, "benchmark")
         timing = time_epochs(
             fixture, ways, harness.exact(row).order, partial(harness.judge, row), harness.choices.seconds
@@ -42,7 +45,7 @@ def test_epoch(harness: Harness, row: Row, entrant: Entrant, request: pytest.Fix
         harness.skip(row, entrant, str(absence))
         pytest.skip(str(absence))
     except Exception as error:
-        harness.record_failure(row, entrant, " ".join(f"{type(error).__name__}: {error}".split())[:300])
+        harness.record_failure(row, entrant, in_a_line(error))
         raise
     record = harness.record_epochs(row, entrant, timing)
     if record["problem"] is not None:

@@ -30,7 +30,7 @@ def tables(harness: Harness) -> Iterator[tuple[str, list[list[Cell]]]]:
             row = [record for record in mine if record["batch_size"] == batch_size]
             lines.append(_line(batch_size, row, columns, with_peers=with_peers))
         kind = ", images without a zero pixel" if harness.choices.dense else ""
-        yield f"{network}, {harness.choices.images:,} images an epoch{kind}", lines
+        yield f"{network}, images a second, epochs of {harness.choices.images:,}{kind}", lines
 
 
 def notes(harness: Harness) -> list[str]:

@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,15 @@ LATE_SHARE, LATE_SECONDS = 0.05, 1e-3
 
 Judge = Callable[[float, Parameters], tuple[float, str | None]]
 """Takes the loss of an epoch and the parameters after it, and returns their deviation and what is wrong with them."""
+
+
+class Way(NamedTuple):
+    """How an entrant prepares a network: with how many threads, and the seconds that this and an epoch take."""
+
+    threads: int | None
+    prepare: Prepare
+    preparation: float
+    epoch: float
 
 
 @dataclass
@@ -69,13 +78,14 @@ def time_epochs(
     having used it. Each round has a network of its own, made outside its time; there are as many as fit into
     `seconds`, but `LEAST` at least.
     """
-    threads, prepare, rounds = _warm_up(ways, order, seconds)
-    timing = Timing(threads)
+    way = fastest_way(ways, order)
+    rounds = min(max(int(seconds / (way.preparation + SETTLE + way.epoch)), LEAST), MOST)
+    timing = Timing(way.threads)
     losses: list[float] = []
 
     def set_up() -> tuple[tuple[Network], dict[str, Any]]:
         started = time.perf_counter()
-        network = prepare()
+        network = way.prepare()
         timing.preparations.append(time.perf_counter() - started)
         time.sleep(SETTLE)
         return (network,), {}
@@ -103,8 +113,8 @@ def quartiles(seconds: list[float]) -> tuple[float, float, float]:
     return float(low), float(median), float(high)
 
 
-def _warm_up(ways: dict[int | None, Prepare], order: NDArray[Any], seconds: float) -> tuple[int | None, Prepare, int]:
-    """Compile, train once, and return the fastest number of threads, its way, and how many rounds there is time for."""
+def fastest_way(ways: dict[int | None, Prepare], order: NDArray[Any]) -> Way:
+    """Compile, train once or twice, and return the way with the shortest epoch."""
     found = []
     for threads, prepare in ways.items():
         prepare()  # with what is compiled then, which isn't part of a round
@@ -114,10 +124,8 @@ def _warm_up(ways: dict[int | None, Prepare], order: NDArray[Any], seconds: floa
         epoch = _seconds_of(network, order)
         if epoch < SHORT:
             epoch = min(epoch, _seconds_of(network, order))
-        found.append((epoch, preparation, threads, prepare))
-    epoch, preparation, threads, prepare = min(found, key=lambda each: each[0])
-    rounds = int(seconds / (preparation + SETTLE + epoch))
-    return threads, prepare, min(max(rounds, LEAST), MOST)
+        found.append(Way(threads, prepare, preparation, epoch))
+    return min(found, key=lambda way: way.epoch)
 
 
 def _seconds_of(network: Network, order: NDArray[Any]) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.contest import Contest, DeviceLostError, Watch
 from benchmarks.job import Job, do_job
+from benchmarks.words import in_a_line
 
 PATIENCE = {"start": 120.0, "prepare": 90.0, "train": 30.0}
 """Seconds without a word, in each of the acts a worker tells of, after which it is given up."""
@@ -100,7 +101,7 @@ def _serve(connection: Connection, do: Do) -> None:
             connection.send(("given up", lost.name, f"the device was lost: {lost.reason}", lost.trace))
             return
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            reason = in_a_line(error)
             connection.send(("given up", turn[0], reason, traceback.format_exc()))
             return
         connection.send(("done", contest))

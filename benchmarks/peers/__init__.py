@@ -24,6 +24,7 @@ PEERS = {
     "torch.compile": Entry("torch_compiled", "TorchCompiled", "pip install 'torch>=2.13', and a C++ compiler"),
     "jax": Entry("jax_scan", "JaxScan", "pip install jax, or jax[cuda13] for a GPU", ("cpu", "cuda")),
     "sklearn": Entry("sklearn_mlp", "SklearnMlp", "pip install scikit-learn"),
+    "thinc": Entry("thinc_model", "ThincModel", "pip install thinc"),
 }
 
 

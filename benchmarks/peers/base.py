@@ -53,8 +53,3 @@ class Peer(ABC):
     @abstractmethod
     def parameters(self) -> Parameters:
         """Return the parameters as they are now, as host arrays shaped as in `MLP`."""
-
-
-def precision_of(recipe: Recipe) -> str:
-    """Return how float32 matrices are multiplied: in "float32", or in "tf32" where the recipe asks for it."""
-    return recipe.precision

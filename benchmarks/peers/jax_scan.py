@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Peer, Place, precision_of
+from benchmarks.peers.base import Peer, Place
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -61,7 +61,7 @@ class JaxScan(Peer):
         self._inputs_first = place.kind == "cpu" and recipe.batch_size < 32 and len(start.biases[0]) >= 64
         self._device = jax.devices(place.kind)[place.index]
         # On GPUs the default is TF32. CPUs have one precision.
-        asked = {"tf32": "tensorfloat32", "float32": "highest"}[precision_of(recipe)] if place.kind == "cuda" else None
+        asked = {"tf32": "tensorfloat32", "float32": "highest"}[recipe.precision] if place.kind == "cuda" else None
         with jax.default_device(self._device), jax.default_matmul_precision(asked):
             self._set_up(start, split, recipe)
             if place.kind == "cuda":

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Peer, Place, precision_of
+from benchmarks.peers.base import Peer, Place
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -31,7 +31,7 @@ def threads_set_to(threads: int) -> Iterator[None]:
 
 def set_precision(recipe: Recipe) -> None:
     """Have GPUs multiply float32 matrices as `recipe` says, from now on."""
-    torch.set_float32_matmul_precision("high" if precision_of(recipe) == "tf32" else "highest")
+    torch.set_float32_matmul_precision("high" if recipe.precision == "tf32" else "highest")
 
 
 def on_device(start: Parameters, split: Split, device: Any) -> tuple[list[Any], list[Any], Any, Any]:
