@@ -17,10 +17,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--devices", default="all", metavar="NAMES", help="Such as cpu,cuda:0; by default all that can be used.")
     add("--engines", default="all", metavar="NAMES", help="Such as epoch,plain; by default all but auto.")
     peers = "Other libraries, such as torch,jax; all of them where none is named."
-    add("--peers", nargs="?", const="all", default="none", metavar="NAMES", help=peers)
+    add("--peers", nargs="?", const="all", metavar="NAMES", help=peers)
     add("--dense", action="store_true", help="Train on images without a zero pixel.")
     add("--images", default=None, metavar="N", help="Train on the first N images only.")
     add("--seconds", default="4", metavar="S", help="For the rounds of each row, of which there are three at least.")
+    add("--assert-speed", action="store_true", help="Fail where gpunn is slower beside its peers than it has to be.")
     add("--results", default=None, metavar="PATH", help="Write all numbers there; by default into .benchmarks/.")
 
 

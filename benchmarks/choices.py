@@ -2,12 +2,12 @@
 
 import math
 from argparse import Namespace
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks.bars import Row
+from benchmarks.bars import Row, chosen_rows
 from benchmarks.entrants import Entrant
 from benchmarks.goals import GOALS, Goal
 from benchmarks.peers import PEERS, peers_on
@@ -33,6 +33,7 @@ class Choices:
     batch_sizes: tuple[int, ...]
     backends: tuple[Backend, ...]
     engines: tuple[str, ...]
+    """None named: all."""
     peers: tuple[str, ...] | None
     """None: all that compute on the device."""
     dense: bool
@@ -40,12 +41,14 @@ class Choices:
     seconds: float
     """How long the rounds of an entrant may take, but for the least number of them."""
     results: Path | None
+    assert_speed: bool = False
+    """Whether the run fails where a row is below its bar."""
     absent: dict[str, str] = field(default_factory=dict)
     """The devices that can't be used, and why, where none were asked for by name."""
 
     def rows(self) -> list[Row]:
         """Return what is timed, in the order of the table."""
-        return [Row(network, size, self.dense) for network in self.networks for size in self.batch_sizes]
+        return chosen_rows(self.networks, self.batch_sizes, dense=self.dense)
 
     def goals(self) -> list[Goal]:
         """Return the accuracies to be reached: those of the chosen networks, of all if none was chosen.
@@ -58,11 +61,15 @@ class Choices:
 
     def entrants(self) -> list[Entrant]:
         """Return who is timed on each row, in the order of the columns."""
-        return list(self._entrants())
+        return list(self._entrants(self.engines or tuple(ENGINES)))
 
-    def _entrants(self) -> Iterator[Entrant]:
+    def racers(self) -> list[Entrant]:
+        """Return who is timed on its way to a goal: gpunn as it comes, unless engines were chosen, and the peers."""
+        return list(self._entrants(self.engines or ("auto",)))
+
+    def _entrants(self, engines: Sequence[str]) -> Iterator[Entrant]:
         for backend in self.backends:
-            yield from (Entrant(name, backend.name) for name in self.engines)
+            yield from (Entrant(name, backend.name) for name in engines)
         for backend in self.backends:
             names = peers_on(backend.name.partition(":")[0]) if self.peers is None else self.peers
             yield from (Entrant(name, backend.name, is_peer=True) for name in names)
@@ -73,7 +80,7 @@ class Choices:
             "networks": self.networks,
             "batch_sizes": self.batch_sizes,
             "devices": [backend.name for backend in self.backends],
-            "engines": self.engines,
+            "engines": self.engines or "all",
             "peers": "all" if self.peers is None else self.peers,
             "dense": self.dense,
             "images": self.images,
@@ -83,6 +90,8 @@ class Choices:
 
 def choices_of(option: Namespace) -> Choices:
     """Return the checked options; raises `GpunnError`, in one line, for what can't be done."""
+    if option.assert_speed and option.images is not None:
+        raise ConfigurationError("found --images with --assert-speed, expected all images: the bars are for them")
     backends, absent = _backends(option.devices)
     results = None if option.results is None else Path(option.results).absolute()
     if results is not None:
@@ -92,12 +101,13 @@ def choices_of(option: Namespace) -> Choices:
         named=bool(option.network),
         batch_sizes=_unique(_whole("the batch size", size) for size in option.batch_sizes.split(",")),
         backends=backends,
-        engines=tuple(ENGINES) if option.engines == "all" else _names("engine", option.engines, ["auto", *ENGINES]),
-        peers=_peers(option.peers),
+        engines=() if option.engines == "all" else _names("engine", option.engines, ["all", "auto", *ENGINES]),
+        peers=_peers(option.peers or ("all" if option.assert_speed else "none")),
         dense=option.dense,
         images=N_IMAGES if option.images is None else _whole("the number of images", option.images, N_IMAGES),
         seconds=_seconds(option.seconds),
         results=results,
+        assert_speed=option.assert_speed,
         absent=absent,
     )
 

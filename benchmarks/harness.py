@@ -20,6 +20,7 @@ from benchmarks.fusions import Case
 from benchmarks.goals import Goal
 from benchmarks.race import Race
 from benchmarks.timing import Timing, quartiles
+from benchmarks.verdicts import Verdict, verdicts
 from gpunn import MLP, Backend, Dataset, Split, get_backend, load_mnist
 from gpunn.engines import Parameters, Recipe
 from gpunn.equations import Array
@@ -141,6 +142,10 @@ class Harness:
     def skip(self, what: Row | Goal, entrant: Entrant, reason: str) -> None:
         """Keep why an entrant wasn't timed."""
         self.skipped.append({**_about(what, entrant), "reason": reason})
+
+    def verdicts(self) -> list[Verdict]:
+        """Return how the rows that have bars compare with them."""
+        return list(verdicts(self.choices.rows(), self.records))
 
     def accuracy(self, parameters: Parameters) -> float:
         """Return the share of the test images that a network gets right."""

@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pairs = [
             pytest.param(goal, entrant, id=f"{goal.network}-{entrant}", marks=_marks(entrant.is_peer))
             for goal in choices.goals()
-            for entrant in choices.entrants()
+            for entrant in choices.racers()
         ]
         metafunc.parametrize(("goal", "entrant"), pairs)
     elif "entrant" in names:
@@ -65,6 +65,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     except GpunnError as error:
         session.config.stash[WRITTEN] = str(error)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if harness.choices.assert_speed and not all(verdict.passed for verdict in harness.verdicts()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -83,5 +85,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         end("")
     for line in (*race_lines(harness.records), *kernel_lines(harness.records)):
         end(line)
+    if harness.choices.assert_speed:
+        for verdict in harness.verdicts():
+            end(str(verdict))
     for note in (*notes(harness), terminalreporter.config.stash[WRITTEN]):
         end(note)

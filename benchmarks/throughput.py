@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from benchmarks.harness import WIDE, Harness
+from benchmarks.verdicts import ratio_to_best_peer
 
 Record = dict[str, Any]
 
@@ -75,11 +76,8 @@ def _line(batch_size: int, row: list[Record], columns: list[tuple[str, str, bool
         record = by_column.get(column)
         cells.append(Cell(f"{_speed(record):>{_width(column)}}", record is not None and record is best))
     if with_peers:
-        ours, theirs = (
-            max((record["images_per_second"] for record in right if record["is_peer"] == peers), default=0.0)
-            for peers in (False, True)
-        )
-        cells.append(Cell(f"{f'{ours / theirs:.2f}' if ours and theirs else '-':>14}"))
+        ratio = ratio_to_best_peer(right)
+        cells.append(Cell(f"{'-' if ratio is None else f'{ratio:.2f}':>14}"))
     return cells
 
 

@@ -18,6 +18,7 @@ from benchmarks.entrants import AbsentError, Entrant
 from benchmarks.harness import Harness, times
 from benchmarks.throughput import compact, notes, tables
 from benchmarks.timing import Timing
+from benchmarks.verdicts import verdicts
 from gpunn import MLP, get_backend
 from gpunn.engines import Parameters, Recipe
 from gpunn.errors import GpunnError
@@ -92,7 +93,7 @@ def test_plain_pytest_knows_nothing_of_benchmarks_nor_of_pytest_benchmark() -> N
     ("options", "message"),
     [
         (["-p", "no:benchmark"], "--benchmark needs pytest-benchmark: pip install -e '.[bench]'"),
-        (["--engines", "warp"], "found the engine 'warp', expected some of auto, plain, fused, epoch"),
+        (["--engines", "warp"], "found the engine 'warp', expected some of all, auto, plain, fused, epoch"),
         (["--devices", "abacus"], "found the device 'abacus', expected auto, cpu, cuda or cuda:N"),
         (["--peers", "tensorflow"], "found the peer 'tensorflow', expected some of all, none, numpy"),
         (["tests/test_idx.py"], "--benchmark runs what is in benchmarks/ alone, found"),
@@ -107,6 +108,22 @@ def test_what_cannot_be_run_is_said_in_a_line(options: list[str], message: str) 
     assert message in line
 
 
+def options(**others: Any) -> Namespace:
+    defaults: dict[str, Any] = {
+        "network": [],
+        "batch_sizes": "1,32",
+        "devices": "cpu",
+        "engines": "all",
+        "peers": None,
+        "dense": False,
+        "images": None,
+        "seconds": "4",
+        "assert_speed": False,
+        "results": None,
+    }
+    return Namespace(**(defaults | others))
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -117,21 +134,8 @@ def test_what_cannot_be_run_is_said_in_a_line(options: list[str], message: str) 
     ],
 )
 def test_options_are_checked_before_anything_is_timed(name: str, value: Any, message: str) -> None:
-    option = Namespace(
-        network=[],
-        batch_sizes="1,32",
-        devices="cpu",
-        engines="all",
-        peers="none",
-        dense=False,
-        images=None,
-        seconds="4",
-        results=None,
-    )
-    assert choices_of(option).engines == ("plain", "fused", "epoch")
-    setattr(option, name, value)
     with pytest.raises(GpunnError, match=re.escape(message)):
-        choices_of(option)
+        choices_of(options(**{name: value}))
 
 
 def test_benchmarks_named_without_the_option_are_not_run() -> None:
@@ -157,11 +161,62 @@ def choices(**others: Any) -> Choices:
 
 
 def test_every_row_has_every_engine_and_the_peers_that_compute_there() -> None:
-    assert choices().rows() == [Row("784-16-10", 1), Row("784-16-10", 32)]
+    assert choices().rows() == [Row("784-16-10", 1, bar=15), Row("784-16-10", 32, bar=5)]
     assert choices().entrants() == [Entrant("plain", "cpu"), Entrant("epoch", "cpu")]
+    assert [entrant.name for entrant in choices(engines=()).entrants()] == ["plain", "fused", "epoch"]
     names = [entrant.name for entrant in choices(peers=None).entrants()]
     assert names[:3] == ["plain", "epoch", "numpy"]
     assert "torch.graphs" not in names
+
+
+def test_goals_are_reached_by_gpunn_as_it_comes_unless_engines_are_chosen() -> None:
+    assert choices(engines=(), peers=("numpy",)).racers() == [
+        Entrant("auto", "cpu"),
+        Entrant("numpy", "cpu", is_peer=True),
+    ]
+    assert [entrant.name for entrant in choices().racers()] == ["plain", "epoch"]
+    assert choices().goals() == []
+    assert [goal.network for goal in choices(images=60000).goals()] == ["784-16-10", "784-256-10"]
+    assert [goal.network for goal in choices(images=60000, named=True).goals()] == ["784-16-10"]
+    assert choices(images=60000, dense=True).goals() == []
+
+
+def test_speed_is_asserted_of_all_images_and_beside_all_peers() -> None:
+    assert choices_of(options()).peers == ()
+    assert choices_of(options(assert_speed=True)).peers is None
+    assert choices_of(options(assert_speed=True, peers="numpy")).peers == ("numpy",)
+    with pytest.raises(GpunnError, match="found --images with --assert-speed, expected all images"):
+        choices_of(options(assert_speed=True, images="100"))
+
+
+def test_a_row_below_its_bar_is_named() -> None:
+    row = {"network": "784-16-10", "dense": False}
+    records = [
+        record("plain", 1, 100.0, **row),
+        record("epoch", 1, 2000.0, **row),
+        record("numpy", 1, 125.0, **row | {"is_peer": True}),
+        record("epoch", 32, 499.0, **row),
+        record("jax", 32, 100.0, **row | {"is_peer": True}),
+        record("epoch", 1024, 999.0, "wrong: a weight", **row),
+        record("jax", 1024, 100.0, **row | {"is_peer": True}),
+        record("epoch", 8192, 999.0, **row),
+    ]
+    found = list(verdicts(choices(batch_sizes=(1, 32, 1024, 8192)).rows(), records))
+    assert list(map(str, found)) == [
+        "ok: 784-16-10, batch size 1, sparse: 16.00 times the best peer's speed, expected 15",
+        "BELOW: 784-16-10, batch size 32, sparse: 4.99 times the best peer's speed, expected 5",
+        "BELOW: 784-16-10, batch size 1024, sparse: no result, expected 2",
+    ]
+    assert [verdict.passed for verdict in found] == [True, False, False]
+
+
+def test_a_run_below_its_bars_fails(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_benchmark", reason='needs pytest-benchmark: pip install -e ".[bench]"')
+    options = "--benchmark --assert-speed --seconds 0 --batch-sizes 60000 --devices cpu --engines plain --peers numpy"
+    done = run_pytest(*options.split(), "-k", "epoch and not transfer", "--results", tmp_path / "results.json")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+    assert "BELOW: 784-16-10, batch size 60000, sparse" in done.stdout
 
 
 def test_a_spread_above_a_tenth_is_marked() -> None:
