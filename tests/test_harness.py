@@ -190,7 +190,7 @@ def test_speed_is_asserted_of_all_images_and_beside_all_peers() -> None:
 
 
 def test_a_row_below_its_bar_is_named() -> None:
-    row = {"network": "784-16-10", "dense": False}
+    row: dict[str, Any] = {"network": "784-16-10", "dense": False}
     records = [
         record("plain", 1, 100.0, **row),
         record("epoch", 1, 2000.0, **row),
