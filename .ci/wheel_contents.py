@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def expected() -> set[str]:
     """Return what belongs in the wheel, by what is in the checkout."""
-    package = [path for path in (ROOT / "gpunn").rglob("*") if path.suffix in (".py", ".gz") or path.name == "py.typed"]
+    files = (ROOT / "gpunn").rglob("*")
+    package = [path for path in files if path.suffix in {".py", ".gz", ".html"} or path.name == "py.typed"]
     kernels = (ROOT / "kernels").glob("*.py")
     return {str(path.relative_to(ROOT)) for path in package} | {f"gpunn/kernels/{path.name}" for path in kernels}
 

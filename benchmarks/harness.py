@@ -19,7 +19,7 @@ from benchmarks.exactness import TOLERANCES, deviation_of, exact_epoch
 from benchmarks.fusions import Case
 from benchmarks.goals import Goal
 from benchmarks.race import Race
-from benchmarks.timing import Timing, quartiles
+from benchmarks.timing import LEAST, Timing, quartiles
 from benchmarks.verdicts import Verdict, verdicts
 from gpunn import MLP, Backend, Dataset, Split, get_backend, load_mnist
 from gpunn.engines import Parameters, Recipe
@@ -176,4 +176,5 @@ def times(seconds: list[float]) -> dict[str, Any]:
     """Return all times, their quartiles, and whether they are spread widely."""
     low, median, high = quartiles(seconds)
     spread = (high - low) / median if median > 0 else 0.0
-    return {"seconds": seconds, "quartiles": [low, median, high], "spread": spread, "wide": spread > WIDE}
+    wide = spread > WIDE or len(seconds) < LEAST  # of fewer, nothing is known of their spread
+    return {"seconds": seconds, "quartiles": [low, median, high], "spread": spread, "wide": wide}

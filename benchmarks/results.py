@@ -10,9 +10,7 @@ from benchmarks.machine import CPU_LIBRARIES, GPU_LIBRARIES, describe_machine
 from gpunn.backends.cpu import usable_cores
 from gpunn.errors import OutputError
 from gpunn.files import write_whole
-
-VERSION = 1
-"""Of the file's layout."""
+from gpunn.report.results import KEY, VERSION
 
 
 def write_results(harness: Harness) -> Path:
@@ -32,7 +30,7 @@ def document(harness: Harness) -> dict[str, Any]:
     """Return the run as JSON's types; times are in seconds."""
     machine = describe_machine(list(dict.fromkeys((*CPU_LIBRARIES, *GPU_LIBRARIES, "pytest-benchmark"))))
     return {
-        "gpunn benchmarks": VERSION,
+        KEY: VERSION,
         "started": harness.started,
         "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
         "revision": machine.pop("gpunn"),

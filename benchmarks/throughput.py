@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from benchmarks.harness import WIDE, Harness
+from benchmarks.timing import LEAST
 from benchmarks.verdicts import ratio_to_best_peer
+from gpunn.report.wording import speed_in_words
 
 Record = dict[str, Any]
 
@@ -36,7 +38,10 @@ def tables(harness: Harness) -> Iterator[tuple[str, list[list[Cell]]]]:
 
 def notes(harness: Harness) -> list[str]:
     """Return what there is to say below the tables: marks, preparations, transfers."""
-    found = [f"~ quartiles more than {WIDE:.0%} of the median apart; - not timed, for the reasons given below"]
+    found = [
+        f"~ quartiles more than {WIDE:.0%} of the median apart, or fewer than {LEAST} rounds",
+        "- not timed, for the reasons given below",
+    ]
     if any(record["is_peer"] for record in harness.records if record["what"] == "epoch"):
         found.append("to best peer: the speed of gpunn's best engine, divided by that of the best peer")
     preparations: dict[str, list[float]] = {}
@@ -52,14 +57,6 @@ def notes(harness: Harness) -> list[str]:
         if record["what"] == "transfer"
     )
     return found
-
-
-def compact(speed: float) -> str:
-    """Return images a second in three digits: 950, 24.1k, 3.75M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if speed >= size * 0.9995:
-            return f"{speed / size:#.3g}".rstrip(".") + unit
-    return f"{speed:.0f}"
 
 
 def _header(columns: list[tuple[str, str, bool]], part: int) -> list[Cell]:
@@ -86,7 +83,7 @@ def _speed(record: Record | None) -> str:
         return "-"
     if record["problem"] is not None:
         return "FAILED"
-    return ("~" if record["wide"] else "") + compact(record["images_per_second"])
+    return ("~" if record["wide"] else "") + speed_in_words(record["images_per_second"])
 
 
 def _width(column: tuple[str, str, bool]) -> int:

@@ -14,7 +14,10 @@ from benchmarks.entrants import Prepare
 from gpunn.engines import Parameters
 
 LEAST, MOST = 3, 25
-"""How many rounds there are at least, however long they take, and at most."""
+"""How many rounds there are at least, unless epochs are long, and at most."""
+
+LONG = 5.0
+"""Seconds of an epoch after which there is one round alone, and no other number of threads is tried."""
 
 SHORT = 1.0
 """Seconds of a first epoch after which there is a second one to tell how long an epoch takes.
@@ -76,10 +79,11 @@ def time_epochs(
 
     `fixture` returns pytest-benchmark's, which is asked for when it is needed, as it warns of tests that end without
     having used it. Each round has a network of its own, made outside its time; there are as many as fit into
-    `seconds`, but `LEAST` at least.
+    `seconds`, but `LEAST` at least, or one where an epoch takes longer than `LONG`.
     """
     way = fastest_way(ways, order)
-    rounds = min(max(int(seconds / (way.preparation + SETTLE + way.epoch)), LEAST), MOST)
+    least = LEAST if way.epoch < LONG else 1
+    rounds = min(max(int(seconds / (way.preparation + SETTLE + way.epoch)), least), MOST)
     timing = Timing(way.threads)
     losses: list[float] = []
 
@@ -125,6 +129,8 @@ def fastest_way(ways: dict[int | None, Prepare], order: NDArray[Any]) -> Way:
         if epoch < SHORT:
             epoch = min(epoch, _seconds_of(network, order))
         found.append(Way(threads, prepare, preparation, epoch))
+        if epoch > LONG:
+            break
     return min(found, key=lambda way: way.epoch)
 
 

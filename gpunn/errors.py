@@ -21,6 +21,10 @@ class ModelFileError(GpunnError, ValueError):
     """A model file is missing, damaged, or was written by a newer gpunn."""
 
 
+class ResultsFileError(GpunnError, ValueError):
+    """A file with results of benchmarks is missing, damaged, or something else."""
+
+
 class OutputError(GpunnError, OSError):
     """A file can't be written where it was asked for."""
 

@@ -16,12 +16,13 @@ from benchmarks.bars import Row
 from benchmarks.choices import Choices, choices_of
 from benchmarks.entrants import AbsentError, Entrant
 from benchmarks.harness import Harness, times
-from benchmarks.throughput import compact, notes, tables
+from benchmarks.throughput import notes, tables
 from benchmarks.timing import Timing
 from benchmarks.verdicts import verdicts
 from gpunn import MLP, get_backend
 from gpunn.engines import Parameters, Recipe
 from gpunn.errors import GpunnError
+from gpunn.report.wording import speed_in_words
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -244,7 +245,7 @@ def test_a_late_device_is_told_from_a_slow_read() -> None:
     ],
 )
 def test_speeds_are_short(speed: float, text: str) -> None:
-    assert compact(speed) == text
+    assert speed_in_words(speed) == text
 
 
 def record(name: str, batch_size: int, speed: float, problem: str | None = None, **others: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command line: gpunn train | evaluate | predict | devices."""
+"""The command line: gpunn train | evaluate | predict | devices | report."""
 
 import io
 import os
@@ -10,6 +10,7 @@ import click
 import gpunn
 from gpunn.cli import inspection
 from gpunn.cli.interruption import INTERRUPTED
+from gpunn.cli.report import report as report_command
 from gpunn.cli.train import train as train_command
 from gpunn.errors import GpunnError
 
@@ -23,7 +24,7 @@ def gpunn_command(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (train_command, inspection.evaluate, inspection.predict, inspection.devices):
+for _command in (train_command, inspection.evaluate, inspection.predict, inspection.devices, report_command):
     gpunn_command.add_command(_command)
 
 

@@ -1,0 +1,42 @@
+"""`gpunn report`: a page about results of benchmarks."""
+
+from pathlib import Path
+
+import click
+
+from gpunn.cli import options
+from gpunn.errors import OutputError
+from gpunn.files import check_writable, write_whole
+
+
+@click.command()
+@click.argument("results", nargs=-1, required=True, metavar="RESULT...", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    callback=options.as_path,
+    default="report.html",
+    show_default=True,
+    help="The page.",
+)
+@click.option("--pictures", type=click.Path(), callback=options.as_path, help="Also put each picture there, as SVG.")
+def report(results: tuple[Path, ...], output: Path, pictures: Path | None) -> None:
+    """Make a page with pictures of what `pytest --benchmark` left in each file RESULT.
+
+    Files of several machines stand side by side; two runs of one machine also show what changed between them.
+    """
+    from gpunn.report.page import page
+    from gpunn.report.results import read_run
+
+    check_writable(output)
+    html, drawn = page([read_run(path) for path in results])
+    if pictures is not None:
+        try:
+            pictures.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write {pictures}: {error.strerror}; choose another place") from error
+        for picture in drawn:
+            write_whole(pictures / f"{picture.name}.svg", picture.wide)
+    write_whole(output, html.encode())
+    click.echo(f"{output}: {len(drawn)} pictures")

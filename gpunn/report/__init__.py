@@ -1,0 +1,1 @@
+"""`gpunn report`: what runs of `pytest --benchmark` have found, as a page with pictures."""

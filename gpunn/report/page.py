@@ -1,0 +1,68 @@
+"""The page, in one piece: a summary, the sections, and the machines."""
+
+import base64
+import statistics
+from collections.abc import Iterator, Sequence
+from importlib import resources
+
+from gpunn.errors import ConfigurationError
+from gpunn.report import findings
+from gpunn.report.findings import Machine
+from gpunn.report.pictures import Picture
+from gpunn.report.results import Run
+from gpunn.report.sections import goals, median_seconds, sections
+from gpunn.report.wording import range_in_words, speed_in_words, time_in_words
+
+
+def page(runs: Sequence[Run]) -> tuple[str, list[Picture]]:
+    """Return the page about `runs` as HTML in one piece, and its pictures.
+
+    Raises `ConfigurationError` where the libraries that draw are missing.
+    """
+    try:
+        import jinja2
+        import matplotlib  # noqa: F401 - to be sure that it is there
+    except ImportError as error:
+        raise ConfigurationError(
+            f"gpunn report needs Matplotlib and Jinja ({error}): pip install 'gpunn[report]'"
+        ) from error
+    machines = findings.machines(runs)
+    found = [section for section in sections(machines) if section.pictures or section.tables]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["data_uri"] = _data_uri
+    template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
+    html = template.render(machines=machines, sections=found, summary=list(_summary(machines)), runs=runs)
+    return html, [drawn for section in found for drawn in section.pictures]
+
+
+def _summary(machines: Sequence[Machine]) -> Iterator[str]:
+    """Yield the findings in a sentence each."""
+    places = findings.places(machines)
+    for place in places:
+        ours = findings.best(findings.right(place, peers=False)).values()
+        if ours:
+            top = max(ours, key=lambda row: row.speed)
+            sentence = (
+                f"On {place}, gpunn trains {top.task.network} at up to {speed_in_words(top.speed)} images a second "
+                f"(engine {top.entrant.name}, batch size {top.task.batch_size:,})"
+            )
+            ratios = [ratio for ratio, _ in findings.speed_ups(place).values()]
+            if ratios:
+                sentence += (
+                    f", and is {range_in_words(ratios)} times as fast as the best of its peers, "
+                    f"{statistics.median(ratios):.3g} times in the median of {len(ratios)} rows"
+                )
+            yield f"{sentence}."
+    for goal, races in goals(places).items():
+        (label, first), *others = races
+        peer = next((race for race in races if race[1].entrant.is_peer), None)
+        beside = (
+            f"; the best peer, {peer[0]}, in {time_in_words(median_seconds(peer[1]))}"
+            if peer is not None and others
+            else ""
+        )
+        yield f"{goal}: {label} in {time_in_words(median_seconds(first))}{beside}."
+
+
+def _data_uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
