@@ -13,13 +13,13 @@ from .compilation import compiled
 from .contract import check_array, check_below, check_output
 from .dense import Chunk, Matrix
 from .gather import gather
-from .memory import at, load_part, pointer, store_part
+from .memory import at, load, load_part, pointer, store, store_part
 from .simd import LANES, Static, subtract_one, zeros
 from .simd import total as sum_of
 
 F = np.float32
 FLOAT32 = np.dtype(np.float32)
-ONE = Static(1)
+ONE, EIGHT = Static(1), Static(8)
 
 
 def gather_scale(images: NDArray[np.uint8], rows: NDArray[np.int64], *, out: NDArray[np.float32]) -> None:
@@ -143,7 +143,14 @@ def descend_sums(
 def _descend_sums(parameter: Any, gradients: Any, learning_rate: float, out: Any) -> None:
     columns, size = parameter.size, gradients.size
     parameter, gradients, out = pointer(parameter), pointer(gradients), pointer(out)
-    for c in range(0, columns, LANES):
+    # Rows lie far apart: where there are many columns, more than one vector is taken from each.
+    strips = columns - columns % (8 * LANES)
+    for c in range(0, strips, 8 * LANES):
+        strip = zeros(ONE, EIGHT)
+        for row in range(0, size, columns):
+            strip = strip + load(gradients, row + c, EIGHT)
+        store(out, c, load(parameter, c, EIGHT) - learning_rate * strip)
+    for c in range(strips, columns, LANES):
         count = min(LANES, columns - c)
         sums = zeros(ONE, ONE)
         for row in range(0, size, columns):

@@ -88,7 +88,7 @@ def test_every_set_of_kernels_has_the_same_names_and_signatures() -> None:
 @st.composite
 def arguments(draw: st.DrawFn, name: str) -> tuple[list[Any], np.ndarray]:
     """Draw arguments of a kernel, and its output."""
-    m, n = draw(st.integers(0, 40)), draw(st.integers(1, 70))
+    m, n = draw(st.integers(0, 40)), draw(st.integers(1, 200))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scale = draw(st.sampled_from([1e-3, 1.0, 30.0]))
 
