@@ -22,7 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--images", default=None, metavar="N", help="Train on the first N images only.")
     add("--seconds", default="4", metavar="S", help="For the rounds of each row, of which there are three at least.")
     add("--assert-speed", action="store_true", help="Fail where gpunn is slower beside its peers than it has to be.")
-    add("--results", default=None, metavar="PATH", help="Write all numbers there; by default into .benchmarks/.")
+    # With a space, pytest would take the folder of a file that is there already for the root of the tests.
+    results = "Write all numbers there, with = before the path; by default into .benchmarks/."
+    add("--results", default=None, metavar="PATH", help=results)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.contest import SETTLE, Network
+from benchmarks.contest import Network
 from benchmarks.entrants import Prepare
 from benchmarks.goals import Goal, Setting
 from benchmarks.timing import Way, fastest_way
 from gpunn import MLP
 from gpunn.engines import Parameters, Recipe
+from gpunn.engines.threads import blas_threads
+
+PAUSE = 0.05
+"""Seconds between an epoch's evaluation and the next epoch."""
 
 Ways = Callable[[Parameters, Recipe], dict[int | None, Prepare]]
 """How networks are prepared from these parameters, by the number of threads."""
@@ -58,9 +62,13 @@ def _best_setting(goal: Goal, ways: Ways, n_images: int) -> tuple[Setting, Way]:
     """Return the setting whose epochs take the shortest, and the way to prepare a network for it."""
     found: list[tuple[float, Setting, Way]] = []
     start, order = _start(goal, 0), np.random.default_rng(0).permutation(n_images)
-    # From large batches to small ones, until they take longer: with small ones, some would take minutes.
+    # From large batches to small ones, until they take longer: with small ones, some would take minutes. How many
+    # threads are the best is found out with the largest, where it matters most.
+    threads: list[int | None] = []
     for setting in sorted(goal.settings, key=lambda setting: -setting.batch_size):
-        way = fastest_way(ways(start, setting.recipe), order)
+        prepared = ways(start, setting.recipe)
+        way = fastest_way({each: prepared[each] for each in threads or prepared}, order)
+        threads = [way.threads]
         found.append((setting.epochs * way.epoch, setting, way))
         if found[-1][0] > 2 * min(expected for expected, _, _ in found):
             break
@@ -82,9 +90,11 @@ def _run(
     reached = 0.0
     while reached < goal.accuracy and len(taken) < goal.most_epochs:
         order = rng.permutation(n_images)
-        time.sleep(SETTLE)
+        time.sleep(PAUSE)
         started = time.perf_counter()
         network.run_epoch(order)
         taken.append(time.perf_counter() - started)
-        reached = accuracy(network.parameters())
+        # On one thread, so that no others are awake when the next epoch is timed.
+        with blas_threads(1):
+            reached = accuracy(network.parameters())
     return sum(taken), len(taken), reached
