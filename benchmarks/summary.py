@@ -26,7 +26,7 @@ def race_lines(records: Sequence[Record]) -> Iterator[str]:
     for network, goal in dict.fromkeys((race["network"], race["goal"]) for race in races):
         mine = [race for race in races if (race["network"], race["goal"]) == (network, goal)]
         yield f"{network} to {goal:.0%} of the test images, each in its best setting"
-        yield f"{'':>24}{'seconds':>10}{'quartiles':>18}{'epochs':>8}{'batch':>7}{'rate':>6}"
+        yield f"{'':>24}{'seconds':>10}{'quartiles':>19}{'epochs':>8}{'batch':>7}{'rate':>6}"
         for race in sorted(mine, key=_seconds):
             yield _race_line(race)
         yield ""
@@ -62,6 +62,6 @@ def _race_line(race: Record) -> str:
     low, median, high = race["quartiles"]
     spread = f"({low:.3g} to {high:.3g})"
     return (
-        f"{start}{median:10.3g}{spread:>18}{statistics.median(race['epochs']):8g}{race['batch_size']:7}"
+        f"{start}{median:10.3g}{spread:>19}{statistics.median(race['epochs']):8g}{race['batch_size']:7}"
         f"{race['learning_rate']:6g}"
     )

@@ -1,5 +1,7 @@
 """Checks that several modules make of their arguments."""
 
+import math
+
 import numpy as np
 
 from gpunn.errors import ConfigurationError
@@ -9,3 +11,16 @@ def check_whole(name: str, value: object, lowest: int) -> None:
     """Raise `ConfigurationError` where `value` isn't an integer of `lowest` or more."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < lowest:
         raise ConfigurationError(f"found {name} {value!r}, expected a whole number of {lowest} or more")
+
+
+def check_number(
+    name: str, value: object, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf
+) -> None:
+    """Raise `ConfigurationError` where `value` isn't a finite number within these bounds; `least` itself is."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if is_number and least <= value < below and value > above and abs(value) < math.inf:  # type: ignore[operator,arg-type]
+        return
+    bounds = [f"of {least:g} or more"] if least > -math.inf else []
+    bounds += [f"above {above:g}"] if above > -math.inf else []
+    bounds += [f"below {below:g}"] if below < math.inf else []
+    raise ConfigurationError(f"found {name} {value!r}, expected a finite number {' and '.join(bounds)}")

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from gpunn.backends import Backend, get_backend
 from gpunn.datasets.split import Split, check_fits
 from gpunn.engines.base import Parameters
-from gpunn.equations import Array, forward, loss, scale
+from gpunn.equations import Array, forward, scale
 from gpunn.errors import DivergenceError
+from gpunn.losses import LOSSES, loss_for
 from gpunn.network import MLP
 
 CHUNK, CHUNK_ON_CPU = 8192, 1024
@@ -35,24 +36,31 @@ class Evaluation:
         return {"loss": self.loss, "accuracy": self.accuracy, "confusion": self.confusion.tolist()}
 
 
-def evaluate(net: MLP, split: Split, *, device: str | Backend = "auto") -> Evaluation:
+def evaluate(net: MLP, split: Split, *, loss: str | None = None, device: str | Backend = "auto") -> Evaluation:
     """Return loss, accuracy and confusion matrix of `net` on `split`, computed on `device`.
+
+    `loss` is the name of one of `gpunn.losses`: cross-entropy for softmax outputs and the squared error for others,
+    where none is given.
 
     Raises `DataError` where images or labels don't fit the network, `DivergenceError` where its weights are so large
     that its outputs aren't numbers, and what `get_backend` raises.
     """
     net.check()
     check_fits(split, net.sizes)
+    loss = loss_for(net.functions[-1], loss)
     backend = get_backend(device)
     with backend.activate():
-        on_device = Parameters([backend.asarray(W) for W in net.weights], [backend.asarray(b) for b in net.biases])
-        result = evaluate_on_device(backend, on_device, backend.asarray(split.images), backend.asarray(split.labels))
+        asarray = backend.asarray
+        on_device = Parameters([asarray(W) for W in net.weights], [asarray(b) for b in net.biases], net.functions)
+        result = evaluate_on_device(backend, on_device, asarray(split.images), asarray(split.labels), loss)
     if not math.isfinite(result.loss):
         raise DivergenceError(f"found the loss {result.loss}, expected a number: the network's weights are too large")
     return result
 
 
-def evaluate_on_device(backend: Backend, parameters: Parameters, images: Array, labels: Array) -> Evaluation:
+def evaluate_on_device(
+    backend: Backend, parameters: Parameters, images: Array, labels: Array, loss: str = "squared_error"
+) -> Evaluation:
     """Do what `evaluate` does with everything already on the device of `backend`, which is active.
 
     `images` (n, n_0) and `labels` (n,) are uint8 and fit the parameters.
@@ -67,8 +75,8 @@ def evaluate_on_device(backend: Backend, parameters: Parameters, images: Array, 
         rows = slice(first, first + chunk)
         X = scale(images[rows], one_hot.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            output = forward(xp, parameters.weights, parameters.biases, X)[-1]
-        total += len(X) * loss(xp, output - one_hot[labels[rows]])
+            output = forward(xp, parameters.weights, parameters.biases, X, parameters.functions)[-1]
+            total += len(X) * LOSSES[loss].value(xp, output, one_hot[labels[rows]])
         cell = labels[rows].astype(np.int64) * n_classes + output.argmax(axis=1)
         counts += xp.bincount(cell, minlength=n_classes * n_classes)
     confusion = backend.to_host(counts).reshape(n_classes, n_classes)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpunn.engines.base import Recipe
 from gpunn.evaluation import Evaluation
 
 
@@ -11,7 +12,8 @@ class Epoch:
     """One finished epoch.
 
     `number` counts from 1; `loss` is the mean over the training images, each measured before its batch's step;
-    `seconds` is the training alone, without the evaluation `test` of the test images.
+    `seconds` is the training alone, without the evaluations: `test` of the test images, `held_out` of those that early
+    stopping goes by.
     """
 
     number: int
@@ -19,6 +21,7 @@ class Epoch:
     seconds: float
     images_per_second: float
     test: Evaluation | None = None
+    held_out: Evaluation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the epoch as JSON's types, without the confusion matrix."""
@@ -30,6 +33,8 @@ class Epoch:
         }
         if self.test is not None:
             row |= {"test_loss": self.test.loss, "test_accuracy": self.test.accuracy}
+        if self.held_out is not None:
+            row |= {"held_out_loss": self.held_out.loss, "held_out_accuracy": self.held_out.accuracy}
         return row
 
 
@@ -39,11 +44,8 @@ class History:
 
     device: str
     engine: str
-    batch_size: int
-    learning_rate: float
-    seed: int
+    recipe: Recipe
     epochs: list[Epoch] = field(default_factory=list)
-    precision: str = "float32"
 
     @property
     def losses(self) -> list[float]:
@@ -60,9 +62,6 @@ class History:
         return {
             "device": self.device,
             "engine": self.engine,
-            "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
-            "precision": self.precision,
-            "seed": self.seed,
+            **self.recipe.to_dict(),
             "epochs": [epoch.to_dict() for epoch in self.epochs],
         }

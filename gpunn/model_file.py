@@ -3,9 +3,10 @@
 A file holds `weights.0`, `biases.0`, `weights.1`, ... (counted from the input, shapes and dtype as in `MLP`), and in
 its metadata, under "gpunn", a JSON object:
 
-    version      the version of this layout, now 1
+    version      of this layout: 1 where all neurons are sigmoid, so that older readers take it, else 2
     sizes        the layer sizes, [784, 16, 10]
-    activation   "sigmoid"
+    activation   "sigmoid", in version 1
+    functions    in version 2: the activation function of each layer but the inputs, ["relu", "softmax"]
 
 One entry, because safetensors writes several in random order, and the same network should give the same file.
 """
@@ -21,14 +22,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.errors import ModelFileError
+from gpunn.activations import checked_functions
+from gpunn.errors import ConfigurationError, ModelFileError
 from gpunn.files import write_whole
 
 if TYPE_CHECKING:
     from safetensors import safe_open
 
-VERSION = 1
-ACTIVATIONS = ("sigmoid",)
+VERSION = 2
 DTYPES = {"F32": np.float32, "F64": np.float64}
 
 
@@ -37,7 +38,8 @@ class Model(NamedTuple):
 
     weights: list[NDArray[Any]]
     biases: list[NDArray[Any]]
-    activation: str
+    functions: tuple[str, ...]
+    """The activation function of each layer but the inputs."""
 
 
 def write_model(path: str | os.PathLike[str], model: Model) -> None:
@@ -50,7 +52,10 @@ def write_model(path: str | os.PathLike[str], model: Model) -> None:
         tensors[f"weights.{layer}"] = np.ascontiguousarray(W)
         tensors[f"biases.{layer}"] = np.ascontiguousarray(b)
     sizes = [model.weights[0].shape[1], *(len(b) for b in model.biases)]
-    about = {"version": VERSION, "sizes": sizes, "activation": model.activation}
+    if set(model.functions) == {"sigmoid"}:
+        about: dict[str, Any] = {"version": 1, "sizes": sizes, "activation": "sigmoid"}
+    else:
+        about = {"version": 2, "sizes": sizes, "functions": model.functions}
     write_whole(path, save(tensors, {"gpunn": json.dumps(about)}))
 
 
@@ -73,7 +78,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
 
 
 def _checked(name: str, file: "safe_open") -> Model:
-    sizes, activation = _about(name, file.metadata() or {})
+    sizes, functions = _about(name, file.metadata() or {})
     expected: dict[str, tuple[int, ...]] = {}
     for layer, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         expected[f"weights.{layer}"] = (n_out, n_in)
@@ -102,11 +107,11 @@ def _checked(name: str, file: "safe_open") -> Model:
     return Model(
         weights=[tensors[f"weights.{layer}"] for layer in layers],
         biases=[tensors[f"biases.{layer}"] for layer in layers],
-        activation=activation,
+        functions=functions,
     )
 
 
-def _about(name: str, metadata: dict[str, str]) -> tuple[list[int], str]:
+def _about(name: str, metadata: dict[str, str]) -> tuple[list[int], tuple[str, ...]]:
     if "gpunn" not in metadata:
         raise ModelFileError(f"{name} is a safetensors file, but not one of gpunn's: expected one by `gpunn train`")
     try:
@@ -120,11 +125,23 @@ def _about(name: str, metadata: dict[str, str]) -> tuple[list[int], str]:
         raise ModelFileError(
             f"{name} has version {version}, this gpunn reads versions up to {VERSION}: install a newer gpunn"
         )
-    sizes, activation = about.get("sizes"), about.get("activation")
-    if activation not in ACTIVATIONS:
-        raise ModelFileError(
-            f"{name} has the activation {reprlib.repr(activation)}: expected {' or '.join(ACTIVATIONS)}"
-        )
+    sizes = about.get("sizes")
     if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(size) is int and size > 0 for size in sizes):
         raise ModelFileError(f"{name} has the sizes {reprlib.repr(sizes)}: expected two or more positive numbers")
-    return sizes, activation
+    return sizes, _functions(name, about, len(sizes) - 1)
+
+
+def _functions(name: str, about: dict[str, Any], n_layers: int) -> tuple[str, ...]:
+    """Return the checked activation functions of the layers."""
+    if about["version"] == 1:
+        activation = about.get("activation")
+        if activation != "sigmoid":
+            raise ModelFileError(f"{name} has the activation {reprlib.repr(activation)}: expected sigmoid")
+        return ("sigmoid",) * n_layers
+    functions = about.get("functions")
+    if not isinstance(functions, list) or not functions:
+        raise ModelFileError(f"{name} has the functions {reprlib.repr(functions)}: expected a name for each layer")
+    try:
+        return checked_functions(functions[:-1], functions[-1], n_layers)
+    except (ConfigurationError, TypeError) as error:
+        raise ModelFileError(f"{name} has the functions {reprlib.repr(functions)}: {error}") from error

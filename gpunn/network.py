@@ -1,7 +1,6 @@
 """The network: its layer sizes, its parameters, and what it answers. Host arrays only; training is elsewhere."""
 
 import itertools
-import math
 import os
 from collections.abc import Sequence
 from typing import Any, Self, final
@@ -9,34 +8,44 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from gpunn.activations import checked_functions
 from gpunn.checks import check_whole
 from gpunn.equations import forward, scale
 from gpunn.errors import ConfigurationError, DataError
+from gpunn.initialization import draw
 from gpunn.model_file import Model, read_model, write_model
 
 
 @final
 class MLP:
-    """A multi-layer perceptron with sigmoid neurons in every layer.
+    """A multi-layer perceptron, of sigmoid neurons unless others are asked for.
 
-    `sizes` are the layer sizes n_0 (inputs) to n_L (outputs). Weights are drawn from a normal distribution of
-    standard deviation 1 / sqrt(inputs of the layer), so that a neuron starts in the steep part of its sigmoid
-    however many inputs it has (LeCun et al., "Efficient BackProp", 1998, section 4.6); biases start at zero. The
-    same `seed` draws the same network on every machine.
+    `sizes` are the layer sizes n_0 (inputs) to n_L (outputs). `hidden` names the activation function of the hidden
+    layers, or one for each of them, `output` that of the output layer: "sigmoid", "tanh", "relu", "leaky_relu", "elu",
+    "identity", and for the output also "softmax". `init` says how weights are drawn, see `gpunn.initialization`; biases
+    start at zero, but for `init="normal"`. The same `seed` draws the same network on every machine.
 
-    Attributes, which training replaces with new arrays:
+    Attributes, of which training replaces the first two with new arrays:
 
     - `weights[l]` (n_out, n_in): row j holds the weights into neuron j of layer l + 1;
     - `biases[l]` (n_out,);
+    - `functions[l]`: the name of the activation function of layer l + 1.
 
-    both of `dtype`, float32 or (to check gradients) float64.
+    Both arrays are of `dtype`, float32 or (to check gradients) float64.
 
-    Raises `ConfigurationError` for sizes, seeds and dtypes that no network can have.
+    Raises `ConfigurationError` for sizes, names, seeds and dtypes that no network can have.
     """
 
-    activation = "sigmoid"
-
-    def __init__(self, sizes: Sequence[int], *, seed: int = 0, dtype: DTypeLike = np.float32) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        hidden: str | Sequence[str] = "sigmoid",
+        output: str = "sigmoid",
+        init: str = "scaled",
+        seed: int = 0,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
         sizes = tuple(sizes)
         if len(sizes) < 2:
             raise ConfigurationError(f"found layer sizes {list(sizes)}, expected inputs and outputs at least")
@@ -46,15 +55,15 @@ class MLP:
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise ConfigurationError(f"found the dtype {np.dtype(dtype)}, expected float32 or float64")
 
-        rng = np.random.default_rng(seed)
+        self.functions = checked_functions(hidden, output, len(sizes) - 1)
         layers = list(itertools.pairwise(sizes))
         try:
-            # Drawn in float64 and rounded, so that the float32 network is the float64 one, rounded.
-            self.weights: list[NDArray[Any]] = [
-                (rng.standard_normal((n_out, n_in)) / math.sqrt(n_in)).astype(dtype) for n_in, n_out in layers
-            ]
-            self.biases: list[NDArray[Any]] = [np.zeros(n_out, dtype) for _, n_out in layers]
+            self.weights: list[NDArray[Any]]
+            self.biases: list[NDArray[Any]]
+            self.weights, self.biases = draw(init, layers, seed, dtype)
         except (MemoryError, ValueError, OverflowError) as error:
+            if isinstance(error, ConfigurationError):
+                raise
             needed = sum(n_in * n_out for n_in, n_out in layers) * 8 / 2**30
             raise ConfigurationError(
                 f"layer sizes {list(sizes)} need {needed:,.0f} GiB of memory for the weights alone; choose smaller ones"
@@ -83,7 +92,7 @@ class MLP:
         dtype.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            return forward(np, self.weights, self.biases, self._inputs(images))
+            return forward(np, self.weights, self.biases, self._inputs(images), self.functions)
 
     def feedforward(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return the output layer's activations a^L, (n, n_L); `images` as in `activations`."""
@@ -97,10 +106,11 @@ class MLP:
     def predict_proba(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return each image's output activations divided by their sum, (n, n_L): rows of shares that add up to 1.
 
-        Sigmoid outputs are trained one by one, so the shares rank the classes; they are not calibrated. Where all
-        outputs have underflowed to zero, every class gets the same share.
+        Those of softmax are probabilities. Sigmoid outputs are trained one by one, so the shares rank the classes; they
+        are not calibrated. Where all outputs are zero, every class gets the same share; outputs below zero count as
+        zero.
         """
-        output = self.feedforward(images)
+        output: NDArray[Any] = np.maximum(self.feedforward(images), 0)
         total = output.sum(axis=1, keepdims=True)
         shares = np.full_like(output, 1 / output.shape[1])
         np.divide(output, total, out=shares, where=total > 0)
@@ -112,14 +122,14 @@ class MLP:
         Raises `OutputError` where it can't be written, and what `check` raises.
         """
         self.check()
-        write_model(path, Model(self.weights, self.biases, self.activation))
+        write_model(path, Model(self.weights, self.biases, self.functions))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Return the network in the model file at `path`; raises `ModelFileError` where it is damaged."""
         model = read_model(path)
         net = cls.__new__(cls)
-        net.weights, net.biases = model.weights, model.biases
+        net.weights, net.biases, net.functions = model.weights, model.biases, model.functions
         return net
 
     def check(self) -> None:
@@ -129,6 +139,7 @@ class MLP:
                 f"found {len(self.weights)} weight matrices and {len(self.biases)} bias vectors, "
                 "expected one of each a layer"
             )
+        checked_functions(self.functions[:-1], self.functions[-1], len(self.weights))
         n_in = self.weights[0].shape[-1]
         for layer, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
             if W.shape != (len(b), n_in) or b.ndim != 1:

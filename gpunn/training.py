@@ -1,10 +1,10 @@
 """Training a network: epochs, the order of the examples, evaluation and history."""
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,15 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend, get_backend
-from gpunn.checks import check_whole
+from gpunn.checks import check_number, check_whole
 from gpunn.datasets.split import Split, check_fits
+from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Parameters, Recipe, choose_engine
 from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, DivergenceError, OutOfMemoryError
-from gpunn.evaluation import evaluate_on_device
+from gpunn.evaluation import Evaluation, evaluate_on_device
 from gpunn.history import Epoch, History
+from gpunn.losses import loss_for
 from gpunn.network import MLP
+from gpunn.optimizers import PLAIN, Optimizer
+from gpunn.schedules import CONSTANT, Schedule
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,12 @@ def train(
     device: str | Backend = "auto",
     engine: str = "auto",
     precision: str = "float32",
+    loss: str | None = None,
+    optimizer: Optimizer = PLAIN,
+    l2: float = 0.0,
+    schedule: Schedule = CONSTANT,
+    dropout: float = 0.0,
+    early_stopping: EarlyStopping | None = None,
     seed: int = 0,
     on_epoch: Callable[[History], None] | None = None,
 ) -> History:
@@ -49,6 +59,11 @@ def train(
 
     After Ctrl-C (`KeyboardInterrupt` passes through) or an error, `net` is as it was after the last finished epoch.
 
+    `loss` is the name of one of `gpunn.losses`: cross-entropy for softmax outputs and the squared error for others,
+    where none is given. `optimizer` is one of `gpunn.optimizers`, `schedule` one of `gpunn.schedules`; what `l2` and
+    `dropout` are says `gpunn.engines.Recipe`. With `early_stopping` the network ends as it was when it was best on the
+    examples that are held out for that. Not every engine takes every combination: "auto" chooses one that does.
+
     `precision` "tf32" lets a GPU multiply with 10 bits of each factor's mantissa, which is faster in large networks;
     see `gpunn.engines.Recipe`. With `device="auto"`, what doesn't fit a GPU's memory is trained on the CPU.
 
@@ -60,13 +75,25 @@ def train(
     check_fits(split, net.sizes)
     if test is not None:
         check_fits(test, net.sizes)
+    check_whole("epochs", epochs, 1)
+    check_whole("seed", seed, 0)
+    watched: tuple[EarlyStopping, Split] | None = None
+    if early_stopping is not None:
+        split, held_out = early_stopping.divide(split, seed)
+        watched = early_stopping, held_out
     recipe = _checked_recipe(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        precision=precision,
-        seed=seed,
-        n_images=len(split),
+        Recipe(
+            batch_size,
+            learning_rate,
+            precision,
+            loss_for(net.functions[-1], loss),
+            optimizer,
+            l2=l2,
+            dropout=dropout,
+            seed=seed,
+            schedule=schedule,
+        ),
+        len(split),
     )
     backend, before = get_backend(device), net.weights
     run = partial(
@@ -77,7 +104,7 @@ def train(
         recipe=recipe,
         test=test,
         engine=engine,
-        seed=seed,
+        watched=watched,
         on_epoch=on_epoch,
     )
     try:
@@ -99,61 +126,80 @@ def _train_on(
     recipe: Recipe,
     test: Split | None,
     engine: str,
-    seed: int,
+    watched: tuple[EarlyStopping, Split] | None,
     on_epoch: Callable[[History], None] | None,
 ) -> History:
-    start = Parameters(net.weights, net.biases)
+    start = Parameters(net.weights, net.biases, net.functions)
     with backend.activate():
         engine_type = choose_engine(engine, backend, start, recipe)
     logger.info(
         "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
     )
 
-    history = History(
-        backend.name, engine_type.name, recipe.batch_size, recipe.learning_rate, int(seed), precision=recipe.precision
-    )
-    rng = np.random.default_rng(seed)
+    history = History(backend.name, engine_type.name, recipe)
+    rng = np.random.default_rng(recipe.seed)
+    watch = None if watched is None else watched[0].watch()
+    n_batches = -(-len(split) // recipe.batch_size)
     with backend.activate(), blas_threads(1) if engine_type.own_threads else nullcontext():
         images, labels = backend.asarray(split.images), backend.asarray(split.labels)
-        if test is not None:
-            test_images, test_labels = backend.asarray(test.images), backend.asarray(test.labels)
+        evaluate_test = _evaluator(backend, test, recipe.loss)
+        evaluate_held_out = _evaluator(backend, None if watched is None else watched[1], recipe.loss)
         runner = engine_type(backend, start, images, labels, recipe)
         for number in range(1, epochs + 1):
             order = rng.permutation(len(split))
+            rates = recipe.learning_rate * recipe.schedule.factors(number - 1, epochs, n_batches)
             started = time.perf_counter()
-            loss = runner.run_epoch(order)
+            loss = runner.run_epoch(order, rates)
             seconds = time.perf_counter() - started
 
-            on_device = runner.parameters()
+            found = runner.parameters()
+            on_device = Parameters(found.weights, found.biases, net.functions)
             weights = [_host_copy(backend, W) for W in on_device.weights]
             biases = [_host_copy(backend, b) for b in on_device.biases]
-            evaluation = None
-            if test is not None:
-                evaluation = evaluate_on_device(backend, on_device, test_images, test_labels)
-            losses = [loss] if evaluation is None else [loss, evaluation.loss]
+            evaluation, held_out = evaluate_test(on_device), evaluate_held_out(on_device)
+            losses = [loss, *(each.loss for each in (evaluation, held_out) if each is not None)]
             _check_finite(number, losses, [*weights, *biases], recipe.learning_rate)
-            epoch = Epoch(number, loss, seconds, len(split) / seconds, evaluation)
+            epoch = Epoch(number, loss, seconds, len(split) / seconds, evaluation, held_out)
+            if watch is not None and held_out is not None:
+                weights, biases = watch.see(held_out.loss, weights, biases)
             # Nothing is called between the two, so that Ctrl-C finds the network and the history of one epoch.
             net.weights, net.biases = weights, biases
             history.epochs.append(epoch)
             if on_epoch is not None:
                 on_epoch(history)
+            if watch is not None and watch.ended:
+                break
     return history
 
 
-def _checked_recipe(
-    *, epochs: int, batch_size: int, learning_rate: float, precision: str, seed: int, n_images: int
-) -> Recipe:
-    for name, value, lowest in (("epochs", epochs, 1), ("batch size", batch_size, 1), ("seed", seed, 0)):
-        check_whole(name, value, lowest)
-    if batch_size > n_images:
-        raise ConfigurationError(f"found batch size {batch_size}, expected at most {n_images}, the number of images")
-    if not isinstance(learning_rate, int | float | np.number) or not 0 < learning_rate < math.inf:
-        raise ConfigurationError(f"found learning rate {learning_rate!r}, expected a finite number above 0")
-    if precision not in PRECISIONS:
-        raise ConfigurationError(f"found the precision {precision!r}, expected {' or '.join(PRECISIONS)}")
+def _evaluator(backend: Backend, split: Split | None, loss: str) -> Callable[[Parameters], Evaluation | None]:
+    """Return what evaluates parameters on `split`, which is put on the device once; on no split it finds None."""
+    if split is None:
+        return lambda _: None
+    images, labels = backend.asarray(split.images), backend.asarray(split.labels)
+    return lambda parameters: evaluate_on_device(backend, parameters, images, labels, loss)
+
+
+def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
+    check_whole("batch size", recipe.batch_size, 1)
+    if recipe.batch_size > n_images:
+        raise ConfigurationError(
+            f"found batch size {recipe.batch_size}, expected at most {n_images}, the number of images"
+        )
+    check_number("learning rate", recipe.learning_rate, above=0)
+    check_number("L2 penalty", recipe.l2, least=0)
+    check_number("dropout", recipe.dropout, least=0, below=1)
+    if recipe.precision not in PRECISIONS:
+        raise ConfigurationError(f"found the precision {recipe.precision!r}, expected {' or '.join(PRECISIONS)}")
     # A NumPy scalar would promote float32 arrays to float64.
-    return Recipe(int(batch_size), float(learning_rate), precision)
+    return replace(
+        recipe,
+        batch_size=int(recipe.batch_size),
+        learning_rate=float(recipe.learning_rate),
+        l2=float(recipe.l2),
+        dropout=float(recipe.dropout),
+        seed=int(recipe.seed),
+    )
 
 
 def _host_copy(backend: Backend, array: Array) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from .compilation import compiled
 from .dense import Chunk
 from .images_cpu import add_images, add_last_image, forget_image, go_on, multiply_images
 from .lit import pointers
-from .memory import load, pointer, store
+from .memory import at, load, pointer, store
 from .mirror_cpu import mirror
 from .network_cpu import (
     Crew,
@@ -43,10 +43,11 @@ def run_epoch(
     batch_size: int,
     chunk_size: int,
     by_columns: bool,
-    eta: float,
+    rates: Any,
 ) -> float:
     """Train on the examples `order` in batches; return the sum of losses, each before its batch's step.
 
+    `rates`, float64, are the learning rates of the batches.
     `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
     worked on chunk by chunk, and its updates are added up in `collected`, which has the length of the parameters then
     and is zero before and after. Called by several threads with a counter of 0, each does a part and returns that part
@@ -56,7 +57,7 @@ def run_epoch(
     data = Data(pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.one_hot))
     crew = Crew(crew.thread, crew.threads, pointer(crew.counter), pointer(crew.room))
     net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), crew.room)
-    order, n = pointer(order), order.size
+    order, n, rates = pointer(order), order.size, pointer(rates)
     sums, n_parameters = pointer(collected), parameters.size
     thread, threads = crew.thread, crew.threads
     alone = Crew(0, 1, crew.counter, crew.room)
@@ -69,7 +70,7 @@ def run_epoch(
     met = np.int64(0)
     for start in range(0, n, batch_size):
         m = min(batch_size, n - start)
-        step = F(-2.0 * eta / m)
+        step = F(-2.0 * at(rates, start // batch_size) / m)
         target = net.parameters if m <= chunk_size else sums
         for first in range(start, start + m, chunk_size):
             chunk = Chunk(order, n, first, 0, min(chunk_size, start + m - first))

@@ -28,8 +28,8 @@ class Fake(Engine):
     def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
         return None
 
-    def run_epoch(self, order: NDArray[Any]) -> float:
-        loss = self._plain.run_epoch(order)
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[Any] | None = None) -> float:
+        loss = self._plain.run_epoch(order, rates)
         self._device = threading.Thread(target=time.sleep, args=(self.seconds_too_late,))
         self._device.start()
         return loss
@@ -48,14 +48,14 @@ class Late(Fake):
 class Lazy(Fake):
     name = "lazy"
 
-    def run_epoch(self, order: NDArray[Any]) -> float:
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[Any] | None = None) -> float:
         return super().run_epoch(order[: len(order) * 9 // 10])
 
 
 class Broken(Fake):
     name = "broken"
 
-    def run_epoch(self, order: NDArray[Any]) -> float:
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[Any] | None = None) -> float:
         raise RuntimeError("a wire is loose")
 
 

@@ -10,7 +10,26 @@ from typing import Any
 
 import numpy as np
 
-FUNCTIONS = frozenset(["bincount", "empty", "exp", "eye", "negative", "reciprocal", "vdot", "zeros"])
+FUNCTIONS = frozenset(
+    {
+        "arange",
+        "bincount",
+        "empty",
+        "exp",
+        "expm1",
+        "eye",
+        "log",
+        "maximum",
+        "minimum",
+        "negative",
+        "reciprocal",
+        "sqrt",
+        "tanh",
+        "vdot",
+        "zeros",
+        "zeros_like",
+    }
+)
 """What gpunn may use; each was looked up in CuPy, and does there what it does in NumPy."""
 
 

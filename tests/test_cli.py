@@ -251,12 +251,12 @@ def test_a_device_that_fails_on_the_way_loses_nothing(
 ) -> None:
     calls = 0
 
-    def backpropagate(*arguments: Any) -> Any:
+    def backpropagate(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2 * 6 + 3:
             raise MemoryError("unable to allocate")
-        return equations.backpropagate(*arguments)
+        return equations.backpropagate(*arguments, **options)
 
     monkeypatch.setattr("gpunn.engines.plain.backpropagate", backpropagate)
     outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--engine", "plain", "--output", "net")
@@ -266,6 +266,38 @@ def test_a_device_that_fails_on_the_way_loses_nothing(
         "the network after epoch 2 is in net\n"
     )
     assert MLP.load("net").sizes == (16, 16, 10)
+
+
+def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, data_dir: Path) -> None:
+    network = ["--hidden", "8,6", "--activation", "relu", "--output-activation", "softmax", "--init", "he"]
+    learning = ["--optimizer", "adam", "--learning-rate", "0.01", "--l2", "0.001", "--schedule", "cosine"]
+    more = ["--dropout", "0.1", "--early-stopping", "50", "--epochs", "3", "--batch-size", "10", "--json"]
+    outcome = run("train", "--data-dir", data_dir, *network, *learning, *more, "--output", "net")
+    assert outcome.code == 0, outcome.err
+    document = json.loads(outcome.out)
+    assert document["functions"] == ["relu", "relu", "softmax"]
+    assert document["engine"] == "plain"
+    assert document["loss"] == "cross_entropy"
+    assert document["optimizer"] == "Adam(beta1=0.9, beta2=0.999, epsilon=1e-08, decoupled=False)"
+    assert (document["l2"], document["dropout"], document["schedule"]) == (0.001, 0.1, "Cosine()")
+    best = min(document["epochs"], key=lambda epoch: float(epoch["held_out_loss"]))
+    evaluated = json.loads(run("evaluate", "net", "--data-dir", data_dir, "--json").out)
+    assert evaluated["loss"] == pytest.approx(best["test_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--loss", "cross_entropy"], ["found the loss cross_entropy with the output activation sigmoid", "softmax"]),
+        (["--output-activation", "softmax", "--engine", "epoch"], ["the engine epoch", "found softmax neurons"]),
+        (["--optimizer", "momentum", "--momentum", "1"], ["found momentum 1.0, expected a number from 0 to below 1"]),
+        (["--activation", "softmax"], ["'softmax' is not one of 'sigmoid', 'tanh', 'relu'"]),
+        (["--dropout", "1"], ["found dropout 1.0"]),
+        (["--early-stopping", "0"], ["found the patience of early stopping 0"]),
+    ],
+)
+def test_recipes_that_cannot_be_get_one_line(run: Run, data_dir: Path, options: list[str], parts: list[str]) -> None:
+    assert_one_line(run("train", "--data-dir", data_dir, "--batch-size", "10", "--device", "cpu", *options), *parts)
 
 
 def test_a_network_that_cannot_be_saved_where_asked_is_rescued(

@@ -50,7 +50,7 @@ def test_data_must_fit_the_network() -> None:
 
 def test_a_network_whose_outputs_are_no_numbers_is_named(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whether sums of huge weights end as inf - inf depends on the order in which a BLAS adds.
-    def forward(xp: Any, weights: Any, biases: Any, X: Array) -> list[Array]:
+    def forward(xp: Any, weights: Any, biases: Any, X: Array, functions: Any) -> list[Array]:
         return [np.full((len(X), 3), np.nan, np.float32)]
 
     monkeypatch.setattr(evaluation, "forward", forward)

@@ -31,6 +31,15 @@ def test_a_network_comes_back_bit_for_bit(tmp_path: Path, sizes: tuple[int, ...]
     assert back.weights[0].flags.writeable
 
 
+def test_activation_functions_come_back(tmp_path: Path) -> None:
+    net = MLP([4, 3, 3, 2], hidden=["relu", "tanh"], output="softmax")
+    net.save(tmp_path / "net")
+    assert MLP.load(tmp_path / "net").functions == ("relu", "tanh", "softmax")
+    with safe_open(tmp_path / "net", framework="numpy") as file:
+        about = json.loads(file.metadata()["gpunn"])
+    assert about == {"version": 2, "sizes": [4, 3, 3, 2], "functions": ["relu", "tanh", "softmax"]}
+
+
 def test_arrays_that_are_not_c_contiguous_are_saved_right(tmp_path: Path) -> None:
     net = MLP([4, 3, 2])
     net.weights[0] = np.asfortranarray(net.weights[0])
@@ -82,7 +91,11 @@ def content(*, about: Any = None, **tensors: Any) -> bytes:
         (content(about="{"), "describes itself as '{': expected a JSON object with a version"),
         (content(about="[1]"), "describes itself as '[1]'"),
         (content(about={"version": "1"}), "expected a JSON object with a version"),
-        (content(about={"version": 2}), f"has version 2, this gpunn reads versions up to {VERSION}: "),
+        (content(about={"version": 3}), f"has version 3, this gpunn reads versions up to {VERSION}: "),
+        (content(about={"version": 2}), "has the functions None: expected a name for each layer"),
+        (content(about={"version": 2, "functions": ["relu"]}), "found 0 activations for hidden layers, expected 1"),
+        (content(about={"version": 2, "functions": ["softmax", "relu"]}), "the hidden layer's activation 'softmax'"),
+        (content(about={"version": 2, "functions": [["relu"], {}]}), "has the functions [['relu'], {}]"),
         (content(about={"version": 0}), "expected a JSON object with a version"),
         (content(about="[" * 100_000), "describes itself as '[[[[[[[[[[[[...[[[[[[[[[[[[['"),
         (content(about={"activation": "swish"}), "has the activation 'swish': expected sigmoid"),

@@ -5,11 +5,16 @@ import numpy as np
 import pytest
 
 from gpunn import MLP, ConfigurationError, DataError, Dataset, DivergenceError, History, Split, engines, evaluate, train
+from gpunn.activations import HIDDEN
 from gpunn.backends.base import Backend
 from gpunn.backends.cpu import CpuBackend
 from gpunn.backends.cuda import CudaBackend
+from gpunn.early_stopping import EarlyStopping
+from gpunn.engines import Recipe
 from gpunn.engines.plain import PlainEngine
 from gpunn.equations import Array, backpropagate
+from gpunn.optimizers import SGD, Adam
+from gpunn.schedules import Cosine
 
 from .conftest import parameters, random_split
 from .strict_cupy import StrictCupy
@@ -81,9 +86,9 @@ def test_every_engine_and_backend_starts_alike_and_sees_the_same_batches(
             super().__init__(backend, start, *args)
             seen.append(([W.copy() for W in start.weights], []))
 
-        def run_epoch(self, order: np.ndarray) -> float:
+        def run_epoch(self, order: np.ndarray, rates: np.ndarray | None = None) -> float:
             seen[-1][1].append(order.copy())
-            return super().run_epoch(order)
+            return super().run_epoch(order, rates)
 
     monkeypatch.setitem(engines.ENGINES, "spy", Spy)
     for backend in (CpuBackend(), CudaBackend(StrictCupy(), 0)):
@@ -110,12 +115,30 @@ def test_the_cuda_backends_code_path_keeps_to_the_device_and_gives_the_same_netw
     assert type(on_gpu.weights[0]) is np.ndarray
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": Adam(), "l2": 0.01, "schedule": Cosine()},
+        {"optimizer": SGD(0.9, nesterov=True), "dropout": 0.3},
+        {"loss": "binary_cross_entropy", "early_stopping": EarlyStopping(patience=1)},
+    ],
+)
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_every_recipe_keeps_to_the_device(small: Split, hidden: str, options: dict[str, Any]) -> None:
+    nets = []
+    for device in ("cpu", CudaBackend(StrictCupy(), 0)):
+        net = MLP([12, 5, 3], hidden=hidden, output="sigmoid" if "loss" in options else "softmax")
+        train(net, small, epochs=2, batch_size=30, learning_rate=0.05, **options, device=device, engine="plain")
+        nets.append(net)
+    assert_same_bits(*nets)
+
+
 def test_batch_sizes_at_both_ends_count_their_steps(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def counting(xp: Any, weights: Any, biases: Any, X: Array, Y: Array) -> Any:
+    def counting(xp: Any, weights: Any, biases: Any, X: Array, Y: Array, **options: Any) -> Any:
         sizes.append(len(X))
-        return backpropagate(xp, weights, biases, X, Y)
+        return backpropagate(xp, weights, biases, X, Y, **options)
 
     monkeypatch.setattr("gpunn.engines.plain.backpropagate", counting)
     for batch_size, expected in ((200, [200]), (1, [1] * 200), (150, [150, 50])):
@@ -135,7 +158,7 @@ def test_history_tells_the_course_of_the_run(small: Split) -> None:
     assert [number for number, _ in seen] == [1, 2, 3]
     assert not np.array_equal(seen[0][1], seen[1][1])
     np.testing.assert_array_equal(seen[2][1], net.weights[0])
-    assert (history.device, history.engine, history.batch_size, history.seed) == ("cpu", "epoch", 32, 0)
+    assert (history.device, history.engine, history.recipe) == ("cpu", "epoch", Recipe(32, 0.5))
     assert history.losses[2] < history.losses[0]
     assert history.accuracies[-1] == evaluate(net, small[:40]).accuracy
     for epoch in history.epochs:
@@ -161,12 +184,12 @@ def test_an_interrupted_run_leaves_the_network_of_the_last_finished_epoch(
 
     calls = 0
 
-    def interrupting(xp: Any, weights: Any, biases: Any, X: Array, Y: Array) -> Any:
+    def interrupting(xp: Any, weights: Any, biases: Any, X: Array, Y: Array, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if when == "in an epoch" and calls == 2 * 7 + 4:
             raise KeyboardInterrupt
-        return backpropagate(xp, weights, biases, X, Y)
+        return backpropagate(xp, weights, biases, X, Y, **options)
 
     def on_epoch(so_far: History) -> None:
         if when == "in the callback" and len(so_far.epochs) == 2:
@@ -187,8 +210,8 @@ def test_training_that_diverges_stops_and_suggests_a_rate(small: Split) -> None:
 
 
 def test_divergence_in_the_very_last_step_is_found_too(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overflowing(xp: Any, weights: Any, biases: Any, X: Array, Y: Array) -> Any:
-        loss, dW, db = backpropagate(xp, weights, biases, X, Y)
+    def overflowing(xp: Any, weights: Any, biases: Any, X: Array, Y: Array, **options: Any) -> Any:
+        loss, dW, db = backpropagate(xp, weights, biases, X, Y, **options)
         return loss, [np.full_like(d, np.inf) for d in dW], db
 
     monkeypatch.setattr("gpunn.engines.plain.backpropagate", overflowing)

@@ -12,6 +12,7 @@ from gpunn import training
 from gpunn.cli import options
 from gpunn.cli.interruption import INTERRUPTED, CtrlC
 from gpunn.cli.progress import TrainingProgress
+from gpunn.cli.recipes import chosen, learning_options, network_options
 from gpunn.datasets import load_mnist
 from gpunn.engines import ENGINES, PRECISIONS
 from gpunn.errors import DeviceError, OutputError
@@ -29,9 +30,11 @@ from gpunn.network import MLP
     show_default=True,
     help="Sizes of the hidden layers, such as 16 or 100,50.",
 )
+@network_options
 @click.option("--epochs", type=int, default=15, show_default=True, help="How often to see every image.")
 @click.option("--batch-size", type=int, default=32, show_default=True, help="Images a step.")
 @click.option("--learning-rate", type=float, default=1.0, show_default=True, help="Step size, eta.")
+@learning_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the weights and the order of the images.")
 @options.device
 @click.option(
@@ -57,9 +60,19 @@ from gpunn.network import MLP
 @options.as_json
 def train(
     hidden: list[int],
+    activation: str,
+    output_activation: str,
+    init: str,
     epochs: int,
     batch_size: int,
     learning_rate: float,
+    loss: str | None,
+    optimizer: str,
+    momentum: float,
+    l2: float,
+    schedule: str,
+    dropout: float,
+    early_stopping: int | None,
     seed: int,
     device: str,
     engine: str,
@@ -74,8 +87,10 @@ def train(
     Ctrl-C ends the run and keeps the network as it was after the last finished epoch.
     """
     check_writable(output)
+    learning = chosen(optimizer=optimizer, momentum=momentum, schedule=schedule, early_stopping=early_stopping)
     dataset = load_mnist(data_dir, n_classes=classes)
-    net = MLP([dataset.train.images.shape[1], *hidden, classes], seed=seed)
+    sizes = [dataset.train.images.shape[1], *hidden, classes]
+    net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
     history: History | None = None
     ended_by: KeyboardInterrupt | DeviceError | OSError | None = None
     # With --json the standard output belongs to the document.
@@ -97,7 +112,11 @@ def train(
                 device=device,
                 engine=engine,
                 precision=precision,
+                loss=loss,
+                l2=l2,
+                dropout=dropout,
                 seed=seed,
+                **learning,
                 on_epoch=on_epoch,
             )
         # Ctrl-C, a GPU that failed, or progress that can't be shown any more.
@@ -151,6 +170,7 @@ def _document(net: MLP, history: History, output: Path, interrupted: bool) -> di
     return {
         "model": str(output),
         "sizes": net.sizes,
+        "functions": net.functions,
         "n_parameters": net.n_parameters,
         "interrupted": interrupted,
         **history.to_dict(),

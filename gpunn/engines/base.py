@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 from gpunn.backends import Backend
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError
+from gpunn.optimizers import PLAIN, Optimizer
+from gpunn.schedules import CONSTANT, Schedule
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Weights and biases, shaped as in `MLP`, on a device or on the host."""
+    """Weights and biases, shaped as in `MLP`, on a device or on the host, and what the neurons compute."""
 
     weights: Sequence[Array]
     biases: Sequence[Array]
+    functions: Sequence[str] = ()
+    """The activation functions of all layers but the inputs; sigmoid, where there are none."""
 
     @property
     def sizes(self) -> list[int]:
@@ -41,11 +45,29 @@ class Recipe:
 
     `precision` is that of the factors in matrix products, one of `PRECISIONS`: "tf32" keeps 10 bits of their mantissas,
     which GPUs of compute capability 8.0 and newer multiply several times as fast; sums are float32 all the same.
+
+    `l2` adds l2 W to the gradient of the weights, not of the biases: the penalty l2 / 2 times the sum of their squares.
+    `dropout` is the share of the hidden layers' activations that each batch goes without; the others are made larger
+    in return, so that their mean stays. Which ones, is drawn from `seed`. By `schedule` the learning rate changes.
     """
 
     batch_size: int
     learning_rate: float
     precision: str = "float32"
+    loss: str = "squared_error"
+    optimizer: Optimizer = PLAIN
+    l2: float = 0.0
+    dropout: float = 0.0
+    seed: int = 0
+    schedule: Schedule = CONSTANT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as JSON's types; what isn't used isn't mentioned."""
+        found: dict[str, Any] = {name: getattr(self, name) for name in ("batch_size", "learning_rate", "precision")}
+        found |= {"loss": self.loss, "seed": self.seed}
+        found |= {} if self.optimizer == PLAIN else {"optimizer": str(self.optimizer)}
+        found |= {} if self.schedule == CONSTANT else {"schedule": str(self.schedule)}
+        return found | {name: getattr(self, name) for name in ("l2", "dropout") if getattr(self, name)}
 
 
 class Engine(ABC):
@@ -70,10 +92,11 @@ class Engine(ABC):
         """Return in a few words why the engine can't train these parameters on this backend like this, or None."""
 
     @abstractmethod
-    def run_epoch(self, order: NDArray[Any]) -> float:
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         """Train once on every example in `order` (n,), host integers; return the epoch's mean loss.
 
-        The loss of each example is the one before its batch's step. Returns when the device is done.
+        `rates` are the learning rates of its batches, where they aren't that of the recipe. The loss of each example is
+        the one before its batch's step, without the L2 penalty. Returns when the device is done.
         """
 
     @abstractmethod
@@ -90,11 +113,23 @@ def checked_order(order: NDArray[Any], n_images: int) -> NDArray[np.int64]:
     return order
 
 
-def in_calls(order: NDArray[np.int64], batch_size: int, most: int) -> Iterator[NDArray[np.int64]]:
-    """Yield `order` in parts of whole batches: of at most `most` examples, or of one batch if that is more."""
-    step = batch_size * max(1, most // batch_size)
-    for first in range(0, len(order), step):
-        yield order[first : first + step]
+def rates_of(recipe: Recipe, n_examples: int, rates: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Return the learning rate of each batch of an epoch over so many examples: `rates`, or the recipe's."""
+    n_batches = -(-n_examples // recipe.batch_size)
+    if rates is None:
+        return np.full(n_batches, recipe.learning_rate)
+    if rates.shape != (n_batches,):
+        raise ValueError(f"found learning rates of shape {rates.shape}, expected one for each of {n_batches} batches")
+    return np.ascontiguousarray(rates, np.float64)
+
+
+def in_calls(
+    order: NDArray[np.int64], rates: NDArray[np.float64], batch_size: int, most: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Yield `order` and the batches' `rates` in parts of at most `most` examples, or of one batch if that is more."""
+    batches = max(1, most // batch_size)
+    for first in range(0, len(rates), batches):
+        yield order[first * batch_size : (first + batches) * batch_size], rates[first : first + batches]
 
 
 def tf32_refusal(recipe: Recipe) -> str | None:
@@ -104,6 +139,20 @@ def tf32_refusal(recipe: Recipe) -> str | None:
         if recipe.precision == "float32"
         else "TF32 takes the engine fused and a GPU of compute capability 8.0 or newer"
     )
+
+
+def recipe_refusal(start: Parameters, recipe: Recipe) -> str | None:
+    """Return the refusal of an engine that takes sigmoid neurons, the squared error and plain steps alone, or None."""
+    others = [name for name in start.functions if name != "sigmoid"]
+    found = (
+        f"{others[0]} neurons" if others else "",
+        f"the loss {recipe.loss}" if recipe.loss != "squared_error" else "",
+        "" if recipe.optimizer == PLAIN else f"the optimiser {recipe.optimizer}",
+        "an L2 penalty" if recipe.l2 else "",
+        "dropout" if recipe.dropout else "",
+    )
+    first = next(filter(None, found), None)
+    return first and f"it takes sigmoid neurons, the squared error and gradient descent alone, and found {first}"
 
 
 def kernel_refusal(backend: Backend, start: Parameters, *modules: str) -> str | None:

@@ -1,6 +1,7 @@
 """The `epoch` engine: one compiled kernel runs a whole epoch."""
 
 import logging
+from itertools import starmap
 from typing import Any, final
 
 import numpy as np
@@ -8,7 +9,17 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.backends.cpu import usable_cores
-from gpunn.engines.base import Engine, Parameters, Recipe, checked_order, in_calls, kernel_refusal, tf32_refusal
+from gpunn.engines.base import (
+    Engine,
+    Parameters,
+    Recipe,
+    checked_order,
+    in_calls,
+    kernel_refusal,
+    rates_of,
+    recipe_refusal,
+    tf32_refusal,
+)
 from gpunn.engines.inputs import are_sparse
 from gpunn.equations import Array
 
@@ -77,20 +88,20 @@ class EpochEngine(Engine):
             "sparse" if sparse else "dense",
         )
         # No work, but the kernel is compiled here, and not in the first epoch's time.
-        self._run_batches(np.zeros(0, np.int64))
+        self._run_batches(np.zeros(0, np.int64), np.zeros(0))
 
     @classmethod
     def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
-        return tf32_refusal(recipe) or kernel_refusal(backend, start, "numba")
+        return tf32_refusal(recipe) or recipe_refusal(start, recipe) or kernel_refusal(backend, start, "numba")
 
-    def run_epoch(self, order: NDArray[Any]) -> float:
-        parts = in_calls(
-            checked_order(order, self._n_images), self._recipe.batch_size, AT_ONCE // self._layout.n_parameters
-        )
-        return sum(map(self._run_batches, parts)) / len(order)
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
+        order = checked_order(order, self._n_images)
+        rates = rates_of(self._recipe, len(order), rates)
+        parts = in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters)
+        return sum(starmap(self._run_batches, parts)) / len(order)
 
-    def _run_batches(self, order: NDArray[np.int64]) -> float:
-        """Train on these examples, whole batches; return the sum of their losses."""
+    def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64]) -> float:
+        """Train on these examples, whole batches, at these learning rates; return the sum of their losses."""
         from gpunn.kernels.network_cpu import Crew
 
         self._counter[0] = 0
@@ -108,7 +119,7 @@ class EpochEngine(Engine):
                     self._recipe.batch_size,
                     self._layout.chunk_size,
                     self._layout.by_columns,
-                    self._recipe.learning_rate,
+                    rates,
                 )
             except BaseException:
                 self._counter[0] = ENOUGH

@@ -7,8 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
-from gpunn.engines.base import Engine, Parameters, Recipe, checked_order, in_calls, kernel_refusal, tf32_refusal
+from gpunn.engines.base import (
+    Engine,
+    Parameters,
+    Recipe,
+    checked_order,
+    in_calls,
+    kernel_refusal,
+    rates_of,
+    recipe_refusal,
+    tf32_refusal,
+)
 from gpunn.equations import Array
+from gpunn.schedules import CONSTANT
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +52,13 @@ class EpochCudaEngine(Engine):
         self._parameters = backend.asarray(packed[np.newaxis])
         self._losses = xp.zeros((1, THREADS), np.float64)
         self._order = xp.zeros((1, self._n_images), np.int64)
+        self._rates = xp.zeros(1, np.float32)
         self._kernel.prepare(
             words=padded.view(np.uint32),
             labels=labels,
             orders=self._order,
             batch_sizes=backend.asarray(np.array([recipe.batch_size], np.int64)),
-            learning_rates=backend.asarray(np.array([recipe.learning_rate], np.float32)),
+            learning_rates=self._rates,
             parameters=self._parameters,
             collected=xp.zeros((1, layout.n_parameters if layout.collects_outside else 1), np.float32),
             losses=self._losses,
@@ -62,7 +74,9 @@ class EpochCudaEngine(Engine):
 
     @classmethod
     def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
-        reason = tf32_refusal(recipe) or kernel_refusal(backend, start)
+        reason = tf32_refusal(recipe) or recipe_refusal(start, recipe) or kernel_refusal(backend, start)
+        if reason is None and recipe.schedule != CONSTANT:
+            return "a launch has one learning rate, and there is a schedule"
         if reason is not None:
             return reason
         products = recipe.batch_size * start.n_weights
@@ -77,12 +91,14 @@ class EpochCudaEngine(Engine):
             return str(error)
         return None
 
-    def run_epoch(self, order: NDArray[Any]) -> float:
-        parts = in_calls(
-            checked_order(order, self._n_images), self._recipe.batch_size, AT_ONCE // self._layout.n_parameters
-        )
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
+        order = checked_order(order, self._n_images)
+        rates = rates_of(self._recipe, len(order), rates)
+        if len(rates) and rates.min() < rates.max():
+            raise ValueError("found several learning rates, expected one for all batches of an epoch")
+        self._rates.fill(float(rates[0]) if len(rates) else 0.0)
         loss = 0.0
-        for part in parts:
+        for part, _ in in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters):
             self._order[0, : len(part)] = self._backend.asarray(part)
             self._count.fill(len(part))
             self._kernel.launch(self._count)

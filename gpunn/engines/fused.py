@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.backends.cpu import usable_cores
-from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, tf32_refusal
+from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, rates_of, recipe_refusal, tf32_refusal
 from gpunn.engines.inputs import DenseInputs, SparseInputs, are_sparse
 from gpunn.engines.threads import blas_threads, part
 from gpunn.equations import Array
@@ -66,20 +66,25 @@ class FusedEngine(Engine):
 
     @classmethod
     def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
-        return tf32_refusal(recipe) or kernel_refusal(backend, start, "numba", "threadpoolctl")
+        return (
+            tf32_refusal(recipe)
+            or recipe_refusal(start, recipe)
+            or kernel_refusal(backend, start, "numba", "threadpoolctl")
+        )
 
-    def run_epoch(self, order: NDArray[Any]) -> float:
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
+        m, etas = self._recipe.batch_size, rates_of(self._recipe, len(order), rates).tolist()
         rows = np.ascontiguousarray(order, np.int64)
         labels = self._labels[rows]
         for loss in self._losses:
             loss[...] = 0
         with blas_threads(1):
-            for first in range(0, len(order), self._recipe.batch_size):
-                batch = slice(first, first + self._recipe.batch_size)
-                self._step(rows[batch], labels[batch])
+            for first, eta in zip(range(0, len(order), m), etas, strict=True):
+                batch = slice(first, first + m)
+                self._step(rows[batch], labels[batch], eta)
         return sum(float(loss[0]) for loss in self._losses) / len(order)
 
-    def _step(self, rows: Array, labels: Array) -> None:
+    def _step(self, rows: Array, labels: Array, eta: float) -> None:
         """Train on one batch."""
         m, threads = len(rows), self._team.threads
 
@@ -88,7 +93,7 @@ class FusedEngine(Engine):
             self._compute_delta(thread, own, rows[own], labels[own], 2 / m)
 
         def update(thread: int) -> None:
-            self._update(thread, rows)
+            self._update(thread, rows, eta)
 
         self._team.run(delta)
         self._team.run(update)
@@ -111,9 +116,9 @@ class FusedEngine(Engine):
             np.dot(D[layer + 1], self._weights[layer], out=D[layer])
             kernels.hidden_delta(D[layer], A[layer], out=D[layer])
 
-    def _update(self, thread: int, rows: Array) -> None:
+    def _update(self, thread: int, rows: Array, eta: float) -> None:
         """Make the gradient step for this thread's share of each layer's neurons."""
-        kernels, eta, m = self._kernels, self._recipe.learning_rate, len(rows)
+        kernels, m = self._kernels, len(rows)
         self._inputs.descend(rows, self._deltas[0][:m], eta, thread, self._team.threads)
         for layer, (W, room) in enumerate(zip(self._weights, self._gradients[thread], strict=True), 1):
             own = part(len(W), thread, self._team.threads)

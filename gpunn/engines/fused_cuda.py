@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
-from gpunn.engines.base import Engine, Parameters, Recipe, checked_order, kernel_refusal
+from gpunn.engines.base import Engine, Parameters, Recipe, checked_order, kernel_refusal, rates_of, recipe_refusal
 from gpunn.engines.cublas import Cublas
 from gpunn.equations import Array
 
@@ -60,25 +60,26 @@ class FusedCudaEngine(Engine):
 
     @classmethod
     def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
-        reason = kernel_refusal(backend, start)
+        reason = recipe_refusal(start, recipe) or kernel_refusal(backend, start)
         if reason is None and recipe.precision == "tf32":
             capability = backend.describe()["compute capability"]
             if float(capability) < TF32_SINCE:
                 return f"TF32 takes compute capability {TF32_SINCE}, and {backend.name} has {capability}"
         return reason
 
-    def run_epoch(self, order: NDArray[Any]) -> float:
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         order = checked_order(order, len(self._order))
         n, m = len(order), self._recipe.batch_size
+        etas = rates_of(self._recipe, n, rates).tolist()
         self._order[:n] = self._backend.asarray(order)
         self._ordered[:n] = self._labels[self._order[:n]]
         self._total.array.fill(0)
         with self._cublas.precision(self._recipe.precision):
-            for first in range(0, n, m):
-                self._step(first, min(first + m, n))
+            for first, eta in zip(range(0, n, m), etas, strict=True):
+                self._step(first, min(first + m, n), eta)
         return float(self._backend.to_host(self._total.array)[0]) / n
 
-    def _step(self, first: int, last: int) -> None:
+    def _step(self, first: int, last: int, eta: float) -> None:
         """Train on the examples `first` to `last` of the order."""
         kernels, product, weights = self._kernels, self._cublas.gemm, self._weights
         examples = self._examples.get((first, last))
@@ -102,7 +103,6 @@ class FusedCudaEngine(Engine):
             product(D[layer].array, weights[layer], out=delta.array)
             kernels.hidden_delta(delta.handle, a.handle, out=delta.handle)
 
-        eta = self._recipe.learning_rate
         for W, b, delta, below in zip(weights, self._biases, D, [X, *A[:-1]], strict=True):
             product(delta.array.T, below.array, out=W, alpha=-eta, beta=1.0)
             kernels.descend_sums(b.handle, delta.handle, eta, out=b.handle)

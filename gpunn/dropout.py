@@ -1,0 +1,38 @@
+"""Dropout's masks: which activations a batch goes without, by a hash of where they are.
+
+No generator has to be asked in any order, so that every device and engine drops the same. The hash is the finaliser of
+MurmurHash3 (A. Appleby, public domain), which flips each bit of its result for half of the inputs that differ in one.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gpunn.activations import Array
+
+ROW, COLUMN = 0x9E3779B1, 0x85EBCA77
+"""Odd numbers that spread neighbouring places over all 32 bits: primes near the golden ratio, and of xxHash."""
+
+
+def keys(seed: int, epoch: int, layers: int) -> list[int]:
+    """Return a 32-bit key for each hidden layer, in this epoch of a training drawn from `seed`."""
+    found: list[int] = np.random.default_rng((seed, epoch)).integers(0, 2**32, layers).tolist()
+    return found
+
+
+def mask(xp: Any, key: int, first: int, shape: tuple[int, int], *, share: float, dtype: DTypeLike) -> Array:
+    """Return 0 for a `share` of the places of `shape` (m, n), and 1 / (1 - share) for the others.
+
+    `first` is the place in the epoch of the batch's first example. Source: Srivastava et al., "Dropout", 2014, with the
+    scaling in training instead of after it.
+    """
+    rows = xp.arange(first, first + shape[0], dtype=np.uint32)[:, None] * ROW
+    columns = xp.arange(shape[1], dtype=np.uint32) * COLUMN
+    h = (rows + columns) ^ key
+    h ^= h >> 16
+    h *= 0x85EBCA6B
+    h ^= h >> 13
+    h *= 0xC2B2AE35
+    h ^= h >> 16
+    return (h >= round(share * 2**32)).astype(dtype) * (1 / (1 - share))

@@ -1,0 +1,101 @@
+"""Losses: what training makes small. Each is given once, by its value and by its derivative at the output layer."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from gpunn.activations import HIDDEN, Array
+from gpunn.errors import ConfigurationError
+from gpunn.kernels.formulas import Function
+
+
+class Loss(ABC):
+    """C = mean over the batch of what each example contributes; `A` and `Y` are outputs and targets, (m, n_L)."""
+
+    name: ClassVar[str]
+    outputs: ClassVar[tuple[str, ...]]
+    """The activation functions of the output layer that it goes with."""
+
+    @abstractmethod
+    def value(self, xp: Any, A: Array, Y: Array) -> Array:
+        """Return C, a number without dimensions."""
+
+    @abstractmethod
+    def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:
+        """Return delta^L = dC / dz^L, (m, n_L); `slope` is f' of the output layer, in terms of its activations."""
+
+
+@final
+class SquaredError(Loss):
+    """C = mean of sum_j (a_j - y_j)^2; delta^L = 2 (a - y) f'(z) / m."""
+
+    name = "squared_error"
+    outputs = HIDDEN
+
+    def value(self, xp: Any, A: Array, Y: Array) -> Array:
+        error = A - Y
+        return xp.vdot(error, error) / len(A)
+
+    def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:
+        # The average over the batch enters here, once, instead of into every gradient.
+        return 2 / len(A) * (A - Y) * slope(A)
+
+
+@final
+class BinaryCrossEntropy(Loss):
+    """C = -mean of sum_j (y_j ln a_j + (1 - y_j) ln(1 - a_j)); delta^L = (a - y) / m, as sigma' cancels.
+
+    Each output answers a question of its own, with yes or no. Source: M. Nielsen, "Neural Networks and Deep Learning",
+    chapter 3, equations 63 and 68.
+    """
+
+    name = "binary_cross_entropy"
+    outputs = ("sigmoid",)
+
+    def value(self, xp: Any, A: Array, Y: Array) -> Array:
+        return -(Y * _log(xp, A) + (1 - Y) * _log(xp, 1 - A)).sum() / len(A)
+
+    def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:  # noqa: ARG002 - it has cancelled out
+        return (A - Y) / len(A)
+
+
+@final
+class CrossEntropy(Loss):
+    """C = -mean of sum_j y_j ln a_j, with the softmax a; delta^L = (a - y) / m.
+
+    The outputs are the probabilities of classes of which one is right. Source: as above, equations 80 and 81.
+    """
+
+    name = "cross_entropy"
+    outputs = ("softmax",)
+
+    def value(self, xp: Any, A: Array, Y: Array) -> Array:
+        return -(Y * _log(xp, A)).sum() / len(A)
+
+    def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:  # noqa: ARG002 - softmax's, and taken in
+        return (A - Y) / len(A)
+
+
+def _log(xp: Any, a: Array) -> Array:
+    """Return ln a, of 0 that of the smallest number there is: about -87 in float32."""
+    return xp.log(xp.maximum(a, float(np.finfo(a.dtype).tiny)))
+
+
+LOSSES: dict[str, Loss] = {loss.name: loss for loss in (SquaredError(), BinaryCrossEntropy(), CrossEntropy())}
+
+
+def loss_for(output: str, name: str | None = None) -> str:
+    """Return `name`, or where it is None the loss that goes with the output layer's activation function `output`.
+
+    Raises `ConfigurationError` where the two don't go together.
+    """
+    if name is None:
+        return "cross_entropy" if output == "softmax" else "squared_error"
+    if name not in LOSSES:
+        raise ConfigurationError(f"found the loss {name!r}, expected {', '.join(LOSSES)}")
+    if output not in LOSSES[name].outputs:
+        raise ConfigurationError(
+            f"found the loss {name} with the output activation {output}: expected {', '.join(LOSSES[name].outputs)}"
+        )
+    return name
