@@ -56,10 +56,11 @@ class FusedEngine(Engine):
         self._biases[0] = np.pad(self._biases[0], (0, padding))
         if self._weights:
             self._weights[0] = np.pad(self._weights[0], ((0, 0), (0, padding)))
-        self._activations = [np.empty((m, n), np.float32) for n in widths]
-        self._deltas = [np.empty((m, n), np.float32) for n in widths]
+        # Zeros: where memory happens to hold NaN, some products warn of it, though it takes no part in them.
+        self._activations = [np.zeros((m, n), np.float32) for n in widths]
+        self._deltas = [np.zeros((m, n), np.float32) for n in widths]
         self._gradients = [
-            [np.empty((min(len(W), GRADIENT_ROWS), W.shape[1]), np.float32) for W in self._weights]
+            [np.zeros((min(len(W), GRADIENT_ROWS), W.shape[1]), np.float32) for W in self._weights]
             for _ in range(self._team.threads)
         ]
         self._losses = [np.zeros(1, np.float64) for _ in range(self._team.threads)]

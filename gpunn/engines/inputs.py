@@ -30,8 +30,8 @@ class DenseInputs:
         self._kernels = kernels
         self._images = images
         self._weights = np.array(weights)
-        self._gradient = np.empty_like(self._weights)
-        self._X = np.empty((batch_size, images.shape[1]), np.float32)
+        self._gradient = np.zeros_like(self._weights)
+        self._X = np.zeros((batch_size, images.shape[1]), np.float32)
         self.width = len(weights)
 
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:
@@ -71,7 +71,7 @@ class SparseInputs:
         self._packed = self._layout.pack([weights], [np.zeros(n_neurons, np.float32)])
         self.width = self._layout.layers[0].width
         self._in_blocks = self._packed[: n_pixels * self.width]
-        self._rooms = [np.empty(BLOCK * n_pixels if batch_size >= MANY else 0, np.float32) for _ in range(threads)]
+        self._rooms = [np.zeros(BLOCK * n_pixels if batch_size >= MANY else 0, np.float32) for _ in range(threads)]
 
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:  # noqa: ARG002
         """Compute out = X W^T for the images `rows`; which examples of the batch they are doesn't matter here."""
