@@ -1,15 +1,15 @@
-"""Activation functions, each given once by two formulas on lanes; kernels take an activation as a `Static`.
+"""The activation functions of `gpunn.kernels.formulas` on lanes; kernels take them as a `Static`."""
 
-`activate` is a = f(z); `slope` is f'(z) written in terms of a, as backward never sees z again.
-"""
-
+from collections.abc import Sequence
 from typing import Any
 
+import numba
 import numpy as np
 from numba.extending import overload
 
-from .compilation import compiled
-from .simd import Static, fused, maximum, minimum
+from .compilation import OPTIONS, compiled
+from .formulas import ACTIVATIONS, Formula, Operations
+from .simd import Static, fused, maximum, minimum, positive
 
 SIGMOID = Static("sigmoid")
 
@@ -36,9 +36,9 @@ Q = tuple(
 
 
 @compiled
-def _sigmoid(z: Any) -> Any:
-    """Compute sigma(z) = 1 / (1 + exp(-z)) = (1 + tanh(z / 2)) / 2, within 2e-7; NaN stays NaN."""
-    x = minimum(maximum(F(0.5) * z, -LIMIT), LIMIT)
+def _tanh(z: Any) -> Any:
+    """Compute tanh(z) within 3e-7; NaN stays NaN."""
+    x = minimum(maximum(z, -LIMIT), LIMIT)
     # Estrin's scheme: fewer of the operations wait for one another than in Horner's.
     x2 = x * x
     x4 = x2 * x2
@@ -47,15 +47,39 @@ def _sigmoid(z: Any) -> Any:
     high = fused(x4, P[6], fused(x2, P[5], P[4]))
     p = x * fused(high, x8, low)
     q = fused(fused(x2, Q[3], Q[2]), x4, fused(x2, Q[1], Q[0]))
-    return fused(p / q, F(0.5), F(0.5))
+    return p / q
 
 
 @compiled
-def _sigmoid_slope(a: Any) -> Any:
-    return a * (F(1) - a)
+def _sigmoid(z: Any) -> Any:
+    """Compute sigma(z) = 1 / (1 + exp(-z)) = (1 + tanh(z / 2)) / 2, within 2e-7; NaN stays NaN."""
+    return fused(_tanh(F(0.5) * z), F(0.5), F(0.5))
 
 
-FORMULAS = {"sigmoid": (_sigmoid, _sigmoid_slope)}
+@compiled
+def _expm1(z: Any) -> Any:
+    """Compute exp(z) - 1 = 2 t / (1 - t) with t = tanh(z / 2), for z up to 0, where nothing cancels; NaN stays NaN."""
+    t = _tanh(F(0.5) * z)
+    return (t + t) / (F(1) - t)
+
+
+OPERATIONS = Operations(
+    number=F, minimum=minimum, maximum=maximum, positive=positive, sigmoid=_sigmoid, tanh=_tanh, expm1=_expm1
+)
+
+
+def _made(formula: Formula) -> tuple[Any, Any]:
+    """Return the two functions of a formula, to be compiled into those that call them, and not kept by themselves."""
+    activate, slope = formula(OPERATIONS)
+    return numba.njit(**OPTIONS)(activate), numba.njit(**OPTIONS)(slope)
+
+
+FORMULAS = {name: _made(formula) for name, formula in ACTIVATIONS.items()}
+
+
+def of_layers(names: Sequence[str]) -> Static:
+    """Return the activation functions of all layers, for `activate_layer`; softmax counts as identity there."""
+    return Static(",".join("identity" if name == "softmax" else name for name in names))
 
 
 def activate(activation: Any, z: Any) -> Any:
@@ -65,6 +89,16 @@ def activate(activation: Any, z: Any) -> Any:
 
 def slope(activation: Any, a: Any) -> Any:
     """Return f'(z) where f(z) = a, lane by lane."""
+    raise NotImplementedError("for compiled code only")
+
+
+def activate_layer(functions: Any, number: int, z: Any) -> Any:
+    """Return f(z), lane by lane, with the f of layer `number`, from 0; `functions` as `of_layers` returns them."""
+    raise NotImplementedError("for compiled code only")
+
+
+def slope_of_layer(functions: Any, number: int, a: Any) -> Any:
+    """Return f'(z) where f(z) = a, lane by lane, with the f of layer `number`."""
     raise NotImplementedError("for compiled code only")
 
 
@@ -86,3 +120,27 @@ def _slope(activation: Any, a: Any) -> Any:
         return formula(a)
 
     return implementation
+
+
+def _choice(which: int, again: Any) -> Any:
+    """Return an overload that takes the formula of a layer, by its number where not all are the same."""
+
+    def chosen(functions: Any, number: Any, lanes: Any) -> Any:
+        first, *others = functions.value.split(",")
+        formula, rest = FORMULAS[first][which], Static(",".join(others))
+
+        def the_only_one(functions: Any, number: Any, lanes: Any) -> Any:
+            return formula(lanes)
+
+        def one_of_several(functions: Any, number: Any, lanes: Any) -> Any:
+            if number == 0:
+                return formula(lanes)
+            return again(rest, number - 1, lanes)
+
+        return one_of_several if set(others) - {first} else the_only_one
+
+    return chosen
+
+
+overload(activate_layer)(_choice(0, activate_layer))
+overload(slope_of_layer)(_choice(1, slope_of_layer))

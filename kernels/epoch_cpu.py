@@ -8,14 +8,15 @@ from .compilation import compiled
 from .dense import Chunk
 from .images_cpu import add_images, add_last_image, forget_image, go_on, multiply_images
 from .lit import pointers
+from .losses_cpu import compute_output_delta
 from .memory import at, load, pointer, store
 from .mirror_cpu import mirror
 from .network_cpu import (
+    COLUMNS,
     Crew,
     Data,
     Network,
     backward,
-    compute_output_delta,
     forward,
     meet,
     part_of,
@@ -43,11 +44,14 @@ def run_epoch(
     batch_size: int,
     chunk_size: int,
     by_columns: bool,
-    rates: Any,
+    steps: Any,
+    functions: Any,
+    loss: Any,
 ) -> float:
     """Train on the examples `order` in batches; return the sum of losses, each before its batch's step.
 
-    `rates`, float64, are the learning rates of the batches.
+    `steps`, float64, are the learning rates of the batches, times 2 for the squared error. `functions` and `loss` are
+    `Static`: the activation functions of the layers, see `activations.of_layers`, and the name of the loss.
     `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
     worked on chunk by chunk, and its updates are added up in `collected`, which has the length of the parameters then
     and is zero before and after. Called by several threads with a counter of 0, each does a part and returns that part
@@ -56,9 +60,9 @@ def run_epoch(
     """
     data = Data(pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.one_hot))
     crew = Crew(crew.thread, crew.threads, pointer(crew.counter), pointer(crew.room))
-    net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), crew.room)
-    order, n, rates = pointer(order), order.size, pointer(rates)
-    sums, n_parameters = pointer(collected), parameters.size
+    net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), crew.room, functions)
+    order, n, steps = pointer(order), order.size, pointer(steps)
+    collected, n_parameters = pointer(collected), parameters.size
     thread, threads = crew.thread, crew.threads
     alone = Crew(0, 1, crew.counter, crew.room)
     # Sharing neurons, the threads meet after every layer; sharing examples, when they are through with them.
@@ -66,12 +70,12 @@ def run_epoch(
     one_by_one = batch_size == 1 and threads == 1 and data.pixels is None
     if one_by_one:
         forget_image(net)
-    loss = 0.0
+    sums = 0.0
     met = np.int64(0)
     for start in range(0, n, batch_size):
         m = min(batch_size, n - start)
-        step = F(-2.0 * at(rates, start // batch_size) / m)
-        target = net.parameters if m <= chunk_size else sums
+        step = F(-at(steps, start // batch_size) / m)
+        target = net.parameters if m <= chunk_size else collected
         for first in range(start, start + m, chunk_size):
             chunk = Chunk(order, n, first, 0, min(chunk_size, start + m - first))
             own = part_of(chunk, crew)
@@ -81,7 +85,7 @@ def run_epoch(
             else:
                 met = multiply_images(data.pixels, data.images, chunk, piece, net, crew, inner, met)
             met = forward(piece, net, inner, met)
-            loss += compute_output_delta(data, own, net, step)
+            sums += compute_output_delta(loss, data, own, net, step)
             met = meet(inner, met)
             met = backward(piece, net, inner, met, m < MIRRORED)
             met = meet(outer, met)
@@ -90,10 +94,10 @@ def run_epoch(
                 add_images(data.pixels, data.images, chunk, net, target, crew, by_columns)
             met = meet(crew, met)
         if m > chunk_size:
-            begin, end = share(n_parameters, LANES, thread, threads)
+            begin, end = share(n_parameters, COLUMNS, thread, threads)
             for place in range(begin, end, LANES):
-                store(net.parameters, place, load(net.parameters, place, ONE) + load(sums, place, ONE))
-                store(sums, place, zeros(ONE, ONE))
+                store(net.parameters, place, load(net.parameters, place, ONE) + load(collected, place, ONE))
+                store(collected, place, zeros(ONE, ONE))
             met = meet(crew, met)
         if m >= MIRRORED:
             # A small batch that follows, or the next call, goes by the copies.
@@ -101,4 +105,4 @@ def run_epoch(
             met = meet(crew, met)
     if one_by_one and n > 0:
         add_last_image(data.images, net, n)
-    return loss
+    return sums

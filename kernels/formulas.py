@@ -98,13 +98,13 @@ def elu(ops: Operations) -> tuple[Function, Function]:
 
 def identity(ops: Operations) -> tuple[Function, Function]:
     """f(z) = z, f'(z) = 1."""
-    one = ops.number(1)
+    positive, zero, one = ops.positive, ops.number(0), ops.number(1)
 
     def activate(z: Any) -> Any:
         return z
 
-    def slope(a: Any) -> Any:  # noqa: ARG001 - it is the same everywhere
-        return one
+    def slope(a: Any) -> Any:
+        return one - zero * positive(a)  # of the shape of a
 
     return activate, slope
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from .compilation import compiled
-from .dense import ADD, BLOCK, FOUR, ONE, OVERWRITE, TILE, Chunk, Matrix, multiply
+from .dense import ADD, BLOCK, FOUR, ONE, OVERWRITE, Chunk, Matrix, multiply
 from .gather import gather
 from .lit import add_lit, multiply_lit
 from .memory import at, load, store
-from .network_cpu import COLUMNS, FIRST, layer_at, meet, part_of, share_of
+from .network_cpu import COLUMNS, FIRST, ROWS, layer_at, meet, part_of, share_of
 from .simd import LANES, add_scaled, zeros
 from .threads import share
 
@@ -53,7 +53,7 @@ def add_images(pixels: Any, images: Any, chunk: Any, net: Any, target: Any, crew
     if images is not None:
         columns, rows = share_of(crew, by_columns)
         left, right = share(layer.width, COLUMNS, columns.thread, columns.threads)
-        top, bottom = share(layer.n_in, TILE, rows.thread, rows.threads)
+        top, bottom = share(layer.n_in, ROWS, rows.thread, rows.threads)
         x = Matrix(net.work, layer.below + top, 1, layer.width_in)
         delta = Matrix(net.work, layer.delta + left, layer.width, 1)
         weights = Matrix(target, layer.forward + top * layer.width + left, layer.width, 1)

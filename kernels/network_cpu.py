@@ -5,14 +5,15 @@ padding stays zero. The weights of layers from the second on are kept twice, (n_
 for backward, so that both run along vectors; the copies stay equal to the bit, as each has the same sums added in the
 same order.
 
-The step -eta / m is multiplied into delta^L, from where it reaches every gradient: an update only adds.
+The step -eta / m is multiplied into delta^L, from where it reaches every gradient: an update only adds. What delta^L is
+says `gpunn.kernels.losses_cpu`.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .activations import SIGMOID, activate, slope
+from .activations import activate_layer, slope_of_layer
 from .compilation import compiled
 from .dense import (
     ADD,
@@ -26,7 +27,7 @@ from .dense import (
     multiply_by_columns,
 )
 from .memory import at, first_lanes, load, store
-from .simd import LANES, Static, total, zeros
+from .simd import LANES, Static
 from .threads import share, wait_for_others
 
 ONE = Static(1)
@@ -35,8 +36,8 @@ F = np.float32
 FIRST = np.int64(0)
 """The number of the first layer; Numba compiles a function once more for a plain 0, which it takes into the type."""
 
-COLUMNS = 2 * LANES
-"""What threads share the columns of a matrix by."""
+COLUMNS, ROWS = np.int64(2 * LANES), np.int64(TILE)
+"""What threads share the columns and the rows of a matrix by; for plain numbers, again, there would be more code."""
 
 
 class Layer(NamedTuple):
@@ -82,6 +83,8 @@ class Network(NamedTuple):
     work: Any
     room: Any
     """This thread's work space of products."""
+    functions: Any
+    """The layers' activation functions, see `activations.of_layers`."""
 
 
 class Crew(NamedTuple):
@@ -121,7 +124,7 @@ def share_of(crew: Any, by_columns: bool) -> Any:
 @compiled
 def part_of(chunk: Any, crew: Any) -> Any:
     """Return this thread's share of the examples of a chunk."""
-    begin, end = share(chunk.rows, TILE, crew.thread, crew.threads)
+    begin, end = share(chunk.rows, ROWS, crew.thread, crew.threads)
     return Chunk(chunk.order, chunk.n, chunk.first + begin, chunk.row + begin, end - begin)
 
 
@@ -164,33 +167,14 @@ def forward(chunk: Any, net: Any, crew: Any, met: int) -> int:
             place = top + r * layer.width
             for c in range(begin, full, LANES):
                 sums = load(net.work, place + c, ONE) + load(net.parameters, layer.bias + c, ONE)
-                store(net.work, place + c, activate(SIGMOID, sums))
+                store(net.work, place + c, activate_layer(net.functions, number, sums))
             if full < min(end, layer.n_out):
                 # The padding stays 0, which f(0) need not be.
                 sums = load(net.work, place + full, ONE) + load(net.parameters, layer.bias + full, ONE)
-                store(net.work, place + full, first_lanes(activate(SIGMOID, sums), layer.n_out - full))
+                a = activate_layer(net.functions, number, sums)
+                store(net.work, place + full, first_lanes(a, layer.n_out - full))
         met = meet(crew, met)
     return met
-
-
-@compiled
-def compute_output_delta(data: Any, chunk: Any, net: Any, step: float) -> Any:
-    """Compute delta^L = step (a^L - y) f'(z^L); return the sum of (a^L - y)^2."""
-    layer = layer_at(net, net.n_layers - 1)
-    squares = zeros(ONE, ONE)
-    loss = 0.0
-    for r in range(chunk.rows):
-        target = at(data.labels, at(chunk.order, chunk.first + r)) * layer.width
-        row = (chunk.row + r) * layer.width
-        for c in range(0, layer.width, LANES):
-            a = load(net.work, layer.activation + row + c, ONE)
-            error = a - load(data.one_hot, target + c, ONE)
-            squares = squares + error * error
-            store(net.work, layer.delta + row + c, step * error * slope(SIGMOID, a))
-        if (r + 1) % TILE == 0:
-            loss += total(squares)
-            squares = zeros(ONE, ONE)
-    return loss + total(squares)
 
 
 @compiled
@@ -220,7 +204,8 @@ def backward(chunk: Any, net: Any, crew: Any, met: int, with_copies: bool) -> in
             for c in range(r * layer.width_in + begin, r * layer.width_in + end, LANES):
                 place = layer.delta_below + c
                 a = load(net.work, layer.below + c, ONE)
-                store(net.work, place, load(net.work, place, ONE) * slope(SIGMOID, a))
+                product = load(net.work, place, ONE)
+                store(net.work, place, product * slope_of_layer(net.functions, number - 1, a))
         met = meet(crew, met)
     return met
 
@@ -241,14 +226,14 @@ def update(chunk: Any, net: Any, target: Any, both: bool, crew: Any, by_columns:
             add_column_sums(delta, chunk.rows, layer.width, target, layer.bias)
         if number > 0:
             left, right = share(layer.width, COLUMNS, columns.thread, columns.threads)
-            top, bottom = share(layer.n_in, TILE, rows.thread, rows.threads)
+            top, bottom = share(layer.n_in, ROWS, rows.thread, rows.threads)
             below = Matrix(net.work, layer.below + top, 1, layer.width_in)
             delta = Matrix(net.work, layer.delta + left, layer.width, 1)
             forward = Matrix(target, layer.forward + top * layer.width + left, layer.width, 1)
             multiply(below, delta, forward, bottom - top, chunk.rows, right - left, ADD, net.room)
         if number > 0 and both:
             left, right = share(layer.width_in, COLUMNS, columns.thread, columns.threads)
-            top, bottom = share(layer.n_out, TILE, rows.thread, rows.threads)
+            top, bottom = share(layer.n_out, ROWS, rows.thread, rows.threads)
             delta = Matrix(net.work, layer.delta + top, 1, layer.width)
             below = Matrix(net.work, layer.below + left, layer.width_in, 1)
             backward = Matrix(target, layer.backward + top * layer.width_in + left, layer.width_in, 1)

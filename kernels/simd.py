@@ -199,6 +199,18 @@ def subtract_one(_typing: Any, lanes: Any, number: Any) -> Any:
 
 
 @intrinsic
+def positive(_typing: Any, lanes: Any) -> Any:
+    """Return 1 in the lanes that are above 0, else 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        one, zero = (ir.Constant(VECTOR, [number] * LANES) for number in (1.0, 0.0))
+        vectors = unpack(builder, args[0], lanes.vectors)
+        return pack(builder, [builder.select(builder.fcmp_ordered(">", x, zero), one, zero) for x in vectors])
+
+    return lanes(lanes), generate
+
+
+@intrinsic
 def total(_typing: Any, lanes: Any) -> Any:
     """Return the sum of all lanes, a float32."""
 

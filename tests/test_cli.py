@@ -289,7 +289,7 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
     ("options", "parts"),
     [
         (["--loss", "cross_entropy"], ["found the loss cross_entropy with the output activation sigmoid", "softmax"]),
-        (["--output-activation", "softmax", "--engine", "epoch"], ["the engine epoch", "found softmax neurons"]),
+        (["--output-activation", "softmax", "--engine", "fused"], ["the engine fused", "found softmax neurons"]),
         (["--optimizer", "momentum", "--momentum", "1"], ["found momentum 1.0, expected a number from 0 to below 1"]),
         (["--activation", "softmax"], ["'softmax' is not one of 'sigmoid', 'tanh', 'relu'"]),
         (["--dropout", "1"], ["found dropout 1.0"]),

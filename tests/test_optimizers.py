@@ -10,11 +10,12 @@ from gpunn import MLP, ConfigurationError, Split, get_backend, train
 from gpunn.dropout import keys, mask
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import Parameters, Recipe, choose_engine
-from gpunn.engines.plain import PlainEngine
 from gpunn.optimizers import PLAIN, SGD, Adam, Optimizer
 from gpunn.schedules import CONSTANT, Cosine, Exponential, OneCycle, Schedule, Steps
 
 from .conftest import parameters
+
+CPU = get_backend("cpu")
 
 OPTIMIZERS = [PLAIN, SGD(0.9), SGD(0.9, nesterov=True), Adam(), Adam(0.8, 0.95, 1e-6), Adam(decoupled=True)]
 
@@ -107,22 +108,27 @@ def test_every_engine_follows_a_schedule(small: Split, engine: str, batch_size: 
         assert np.abs(mine - other).max() > 1e-3
 
 
-@pytest.mark.parametrize("engine", ["fused", "epoch"])
-@pytest.mark.parametrize(
-    ("options", "found"),
-    [
-        ({"loss": "binary_cross_entropy"}, "the loss binary_cross_entropy"),
-        ({"optimizer": SGD(0.9)}, r"the optimiser SGD\(momentum=0.9, nesterov=False\)"),
-        ({"l2": 0.1}, "an L2 penalty"),
-        ({"dropout": 0.1}, "dropout"),
-    ],
-)
-def test_engines_say_what_they_do_not_take(engine: str, options: dict[str, Any], found: str) -> None:
+RECIPES = [
+    ({"loss": "binary_cross_entropy"}, "the loss binary_cross_entropy"),
+    ({"optimizer": SGD(0.9)}, r"the optimiser SGD\(momentum=0.9, nesterov=False\)"),
+    ({"l2": 0.1}, "an L2 penalty"),
+    ({"dropout": 0.1}, "dropout"),
+]
+
+
+@pytest.mark.parametrize(("options", "found"), RECIPES)
+def test_engines_say_what_they_do_not_take(options: dict[str, Any], found: str) -> None:
     net, recipe = MLP([12, 5, 3]), Recipe(32, 0.1, **options)
     start = Parameters(net.weights, net.biases, net.functions)
-    with pytest.raises(ConfigurationError, match=f"gradient descent alone, and found {found}"):
-        choose_engine(engine, get_backend("cpu"), start, recipe)
-    assert choose_engine("auto", get_backend("cpu"), start, recipe) is PlainEngine
+    taken = "sigmoid neurons, the squared error and gradient descent"
+    with pytest.raises(ConfigurationError, match=f"it takes {taken} alone, and found {found}"):
+        choose_engine("fused", CPU, start, recipe)
+    if "loss" in options:
+        assert choose_engine("auto", CPU, start, recipe).name == "epoch"
+        return
+    with pytest.raises(ConfigurationError, match=f"it takes gradient descent alone, and found {found}"):
+        choose_engine("epoch", CPU, start, recipe)
+    assert choose_engine("auto", CPU, start, recipe).name == "plain"
 
 
 def test_a_mask_leaves_out_its_share_and_keeps_the_mean() -> None:

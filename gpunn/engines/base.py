@@ -141,18 +141,22 @@ def tf32_refusal(recipe: Recipe) -> str | None:
     )
 
 
-def recipe_refusal(start: Parameters, recipe: Recipe) -> str | None:
-    """Return the refusal of an engine that takes sigmoid neurons, the squared error and plain steps alone, or None."""
-    others = [name for name in start.functions if name != "sigmoid"]
+def recipe_refusal(start: Parameters, recipe: Recipe, *, any_neurons: bool = False) -> str | None:
+    """Return the refusal of an engine that takes gradient descent alone, or None.
+
+    With sigmoid neurons and the squared error, or with `any_neurons` and any loss.
+    """
+    others = [] if any_neurons else [name for name in start.functions if name != "sigmoid"]
     found = (
         f"{others[0]} neurons" if others else "",
-        f"the loss {recipe.loss}" if recipe.loss != "squared_error" else "",
+        f"the loss {recipe.loss}" if recipe.loss != "squared_error" and not any_neurons else "",
         "" if recipe.optimizer == PLAIN else f"the optimiser {recipe.optimizer}",
         "an L2 penalty" if recipe.l2 else "",
         "dropout" if recipe.dropout else "",
     )
     first = next(filter(None, found), None)
-    return first and f"it takes sigmoid neurons, the squared error and gradient descent alone, and found {first}"
+    taken = "gradient descent" if any_neurons else "sigmoid neurons, the squared error and gradient descent"
+    return first and f"it takes {taken} alone, and found {first}"
 
 
 def kernel_refusal(backend: Backend, start: Parameters, *modules: str) -> str | None:

@@ -46,16 +46,20 @@ class EpochEngine(Engine):
     own_threads = True
 
     def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:  # noqa: ARG002
+        from gpunn.kernels.activations import of_layers
         from gpunn.kernels.contract import check_array, check_below
         from gpunn.kernels.dense import room_for
         from gpunn.kernels.epoch_cpu import run_epoch
         from gpunn.kernels.layout import Layout, aligned_zeros
         from gpunn.kernels.lit_pixels import find_lit_pixels
         from gpunn.kernels.network_cpu import Data
+        from gpunn.kernels.simd import Static
         from gpunn.kernels.team import Team
         from gpunn.kernels.threads import CAN_WAIT
 
         self._run = run_epoch
+        self._functions = of_layers(start.functions or ["sigmoid"])
+        self._loss = Static(recipe.loss)
         self._recipe = recipe
         sizes = start.sizes
         check_array("images", images, np.dtype(np.uint8), (len(images), sizes[0]))
@@ -92,16 +96,22 @@ class EpochEngine(Engine):
 
     @classmethod
     def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
-        return tf32_refusal(recipe) or recipe_refusal(start, recipe) or kernel_refusal(backend, start, "numba")
+        return (
+            tf32_refusal(recipe)
+            or recipe_refusal(start, recipe, any_neurons=True)
+            or kernel_refusal(backend, start, "numba")
+        )
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         order = checked_order(order, self._n_images)
-        rates = rates_of(self._recipe, len(order), rates)
+        # The factor that the derivative of a square has.
+        factor = 2 if self._recipe.loss == "squared_error" else 1
+        rates = factor * rates_of(self._recipe, len(order), rates)
         parts = in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters)
         return sum(starmap(self._run_batches, parts)) / len(order)
 
     def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64]) -> float:
-        """Train on these examples, whole batches, at these learning rates; return the sum of their losses."""
+        """Train on these examples, whole batches, with steps of these sizes; return the sum of their losses."""
         from gpunn.kernels.network_cpu import Crew
 
         self._counter[0] = 0
@@ -120,6 +130,8 @@ class EpochEngine(Engine):
                     self._layout.chunk_size,
                     self._layout.by_columns,
                     rates,
+                    self._functions,
+                    self._loss,
                 )
             except BaseException:
                 self._counter[0] = ENOUGH

@@ -1,0 +1,122 @@
+"""Compiled activations and losses: held to NumPy in float64, alone and as parts of the engine `epoch`."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpunn import MLP, Dataset, Split, get_backend
+from gpunn.activations import HIDDEN, activation
+from gpunn.engines import ENGINES, Parameters, Recipe
+from gpunn.engines import epoch as epoch_engine
+from gpunn.kernels.activations import activate, slope
+from gpunn.kernels.compilation import compiled
+from gpunn.kernels.memory import load, store
+from gpunn.kernels.simd import LANES, Static
+
+ONE = Static(1)
+CPU = get_backend("cpu")
+
+
+@compiled
+def apply(function: Any, z: Any, a: Any, slopes: Any) -> None:
+    for place in range(0, z.size, LANES):
+        store(a, place, activate(function, load(z, place, ONE)))
+        store(slopes, place, slope(function, load(a, place, ONE)))
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_compiled_functions_follow_float64(name: str) -> None:
+    z = np.concatenate([np.linspace(-30, 30, 4000), np.geomspace(1e-6, 80, 100), -np.geomspace(1e-6, 80, 92)])
+    rounded = z.astype(np.float32)
+    a, slopes = np.empty_like(rounded), np.empty_like(rounded)
+    apply(Static(name), rounded, a, slopes)
+    function, derivative = activation(np, name)
+    exact = function(rounded.astype(np.float64))
+    np.testing.assert_allclose(a, exact, rtol=3e-7, atol=3e-7)
+    np.testing.assert_allclose(slopes, derivative(exact), rtol=3e-7, atol=6e-7)
+    # Near zero, where it matters, what is small is as exact as what is large.
+    if name != "sigmoid":
+        near = np.abs(z) < 1
+        np.testing.assert_allclose(a[near], exact[near], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_compiled_functions_keep_nan(name: str) -> None:
+    z = np.full(LANES, np.nan, np.float32)
+    z[1:] = 1
+    a, slopes = np.empty_like(z), np.empty_like(z)
+    apply(Static(name), z, a, slopes)
+    assert np.isnan(a[0])
+    assert not np.isnan(a[1:]).any()
+
+
+NETWORKS: list[tuple[Any, str, str]] = [
+    ("relu", "softmax", "cross_entropy"),
+    (["tanh", "elu"], "sigmoid", "binary_cross_entropy"),
+    (["leaky_relu", "sigmoid"], "identity", "squared_error"),
+    ("identity", "tanh", "squared_error"),
+    ("elu", "relu", "squared_error"),
+]
+
+
+def trained(name: str, net: MLP, split: Split, recipe: Recipe, dtype: type) -> tuple[float, list[Any]]:
+    start = Parameters([W.astype(dtype) for W in net.weights], [b.astype(dtype) for b in net.biases], net.functions)
+    engine = ENGINES[name](CPU, start, split.images, split.labels, recipe)
+    rng = np.random.default_rng(5)
+    loss = [engine.run_epoch(rng.permutation(len(split))) for _ in range(2)][-1]
+    found = engine.parameters()
+    return loss, [*found.weights, *found.biases]
+
+
+def assert_follows_plain(split: Split, net: MLP, recipe: Recipe) -> None:
+    assert ENGINES["epoch"].refusal(CPU, Parameters(net.weights, net.biases, net.functions), recipe) is None
+    loss, found = trained("epoch", net, split, recipe, np.float32)
+    exact_loss, exact = trained("plain", net, split, recipe, np.float64)
+    assert loss == pytest.approx(exact_loss, rel=2e-5)
+    for ours, theirs, before in zip(found, exact, (*net.weights, *net.biases), strict=True):
+        assert np.abs(ours - theirs).max() <= 2e-5 * max(1, np.abs(theirs).max())
+        assert np.abs(theirs - before).max() > 1e-4
+
+
+@pytest.fixture(scope="module")
+def digits(mnist: Dataset) -> Split:
+    return mnist.train[:600]
+
+
+@pytest.mark.parametrize(("hidden", "output", "loss"), NETWORKS, ids=str)
+def test_every_activation_and_loss_follows_float64(digits: Split, hidden: Any, output: str, loss: str) -> None:
+    sizes = [784, 20, 10] if isinstance(hidden, str) else [784, 20, 18, 10]
+    net = MLP(sizes, hidden=hidden, output=output, seed=2)
+    for batch_size in (1, 7, 64, 600):
+        assert_follows_plain(digits, net, Recipe(batch_size, 0.004 if batch_size == 1 else 0.02, loss=loss))
+
+
+def test_dense_images_and_several_threads_follow_float64(monkeypatch: pytest.MonkeyPatch, digits: Split) -> None:
+    monkeypatch.setattr(epoch_engine, "usable_cores", lambda: 2)
+    dense = Split(np.maximum(digits.images, 1), digits.labels)
+    # Of wide layers, threads share the neurons.
+    for sizes, batch_size in (([784, 40, 33], 1), ([784, 600, 33], 100), ([784, 40, 33], 600)):
+        net = MLP(sizes, hidden="relu", output="softmax", seed=2)
+        assert_follows_plain(dense, net, Recipe(batch_size, 0.002, loss="cross_entropy"))
+
+
+@pytest.mark.parametrize(("output", "loss"), [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")])
+def test_certain_outputs_have_a_finite_loss_and_right_steps(digits: Split, output: str, loss: str) -> None:
+    net = MLP([784, 6, 10], output=output, seed=2)
+    # Each example is sure of the next digit, which is wrong.
+    net.biases[-1][3] = 500
+    _, found = trained("epoch", net, digits, Recipe(600, 0.1, loss=loss), np.float32)
+    value, exact = trained("plain", net, digits, Recipe(600, 0.1, loss=loss), np.float32)
+    assert np.isfinite(value)
+    for ours, theirs in zip(found, exact, strict=True):
+        assert np.isfinite(ours).all()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_nan_is_not_trained_away_by_softmax(digits: Split) -> None:
+    net = MLP([784, 6, 10], output="softmax", seed=2)
+    net.biases[0][1] = np.nan
+    loss, found = trained("epoch", net, digits, Recipe(32, 0.1, loss="cross_entropy"), np.float32)
+    assert np.isnan(loss)
+    assert np.isnan(found[-1]).all()
