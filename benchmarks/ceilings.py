@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.memory import give_memory_back
 from benchmarks.words import in_a_line
 from gpunn import Backend
 from gpunn.equations import Array
@@ -23,8 +24,8 @@ SIDE = {"cpu": 1024, "cuda": 8192}
 
 REPEATS = 10
 
-COPY, PRODUCT = "copy in GB/s, read + written", "float32 product in GFLOP/s"
-"""What is measured of every device."""
+COPY, PRODUCT, TF32_PRODUCT = "copy in GB/s, read + written", "float32 product in GFLOP/s", "TF32 product in GFLOP/s"
+"""What is measured; a CPU's memory is copied by one thread, and TF32 is for GPUs."""
 
 
 def measure_ceilings(backend: Backend) -> tuple[dict[str, float], dict[str, str]]:
@@ -35,7 +36,7 @@ def measure_ceilings(backend: Backend) -> tuple[dict[str, float], dict[str, str]
         PRODUCT: lambda: _product_rate(backend, SIDE[kind]),
     }
     if kind == "cuda":
-        measures["TF32 product in GFLOP/s"] = lambda: _tf32_product_rate(backend, SIDE[kind])
+        measures[TF32_PRODUCT] = lambda: _tf32_product_rate(backend, SIDE[kind])
     found, missing = {}, {}
     for name, measure in measures.items():
         try:
@@ -43,7 +44,7 @@ def measure_ceilings(backend: Backend) -> tuple[dict[str, float], dict[str, str]
                 found[name] = measure()
         except Exception as error:  # what isn't known of a device keeps nothing else from being measured
             missing[name] = in_a_line(error)
-        _give_memory_back(backend)
+        give_memory_back(backend)
     return found, missing
 
 
@@ -104,10 +105,3 @@ def _timed_by_events(backend: Backend, work: Callable[[], Any]) -> float:
     after.synchronize()
     milliseconds: float = cuda.get_elapsed_time(before, after)
     return milliseconds / 1e3
-
-
-def _give_memory_back(backend: Backend) -> None:
-    """Free what CuPy keeps for later, which others need."""
-    if backend.name != "cpu":
-        with backend.activate():
-            backend.xp.get_default_memory_pool().free_all_blocks()

@@ -93,10 +93,12 @@ def choices_of(option: Namespace) -> Choices:
     if option.assert_speed and option.images is not None:
         raise ConfigurationError("found --images with --assert-speed, expected all images: the bars are for them")
     backends, absent = _backends(option.devices)
+    if option.assert_speed and "cpu" not in {backend.name for backend in backends}:
+        raise ConfigurationError("found --assert-speed without the device cpu, expected it: the bars are for CPUs")
     results = None if option.results is None else Path(option.results).absolute()
     if results is not None:
         check_writable(results)
-    return Choices(
+    choices = Choices(
         networks=_unique(_network(sizes) for sizes in option.network or [DEFAULT_NETWORK]),
         named=bool(option.network),
         batch_sizes=_unique(_whole("the batch size", size) for size in option.batch_sizes.split(",")),
@@ -110,6 +112,11 @@ def choices_of(option: Namespace) -> Choices:
         assert_speed=option.assert_speed,
         absent=absent,
     )
+    if choices.assert_speed and all(row.bar is None for row in choices.rows()):
+        raise ConfigurationError(
+            "found --assert-speed and no row that has a bar, expected some: see benchmarks/bars.py"
+        )
+    return choices
 
 
 def _unique(choices: Iterable[Choice]) -> tuple[Choice, ...]:

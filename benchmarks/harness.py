@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.bars import Row
-from benchmarks.ceilings import COPY, PRODUCT
+from benchmarks.ceilings import COPY, PRODUCT, TF32_PRODUCT
 from benchmarks.choices import Choices
 from benchmarks.contest import recipe_of
 from benchmarks.entrants import Entrant, Prepare, ways_to_prepare
@@ -27,6 +27,13 @@ from gpunn.equations import Array
 from gpunn.evaluation import evaluate_on_device
 
 PRECISION = "float32"
+
+CEILINGS = {
+    COPY: "copied_bytes_per_second",
+    PRODUCT: "multiplied_operations_per_second",
+    TF32_PRODUCT: "multiplied_operations_per_second_in_tf32",
+}
+"""What ceilings are called in records."""
 
 WIDE = 0.1
 """The interquartile range, as a share of the median, above which a row is marked."""
@@ -114,11 +121,11 @@ class Harness:
         }
         self.records.append(record)
 
-    def record_ceilings(self, device: str, found: Mapping[str, float]) -> None:
-        """Keep what a device can do at most."""
-        record: dict[str, Any] = {"what": "ceiling", "device": device}
-        for key, name in (("copied_bytes_per_second", COPY), ("multiplied_operations_per_second", PRODUCT)):
-            record |= {key: found[name] * 1e9} if name in found else {}
+    def record_ceilings(self, device: str, found: Mapping[str, float], missing: Mapping[str, str]) -> None:
+        """Keep what a device can do at most, and what couldn't be measured."""
+        record: dict[str, Any] = {"what": "ceiling", "device": device, "missing": dict(missing)}
+        for name, value in found.items():
+            record |= {CEILINGS[name]: value * 1e9}
         self.records.append(record)
 
     def record_kernel(
@@ -146,6 +153,10 @@ class Harness:
     def verdicts(self) -> list[Verdict]:
         """Return how the rows that have bars compare with them."""
         return list(verdicts(self.choices.rows(), self.records))
+
+    def skip_kernel(self, device: str, kernel: str, reason: str) -> None:
+        """Keep why a kernel wasn't timed."""
+        self.skipped.append({"what": "kernel", "device": device, "name": kernel, "reason": reason})
 
     def accuracy(self, parameters: Parameters) -> float:
         """Return the share of the test images that a network gets right."""

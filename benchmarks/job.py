@@ -1,13 +1,12 @@
 """One row of a GPU day: the contest of its contestants, and which of gpunn's engines `auto` stands for."""
 
-import gc
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
 from benchmarks.contest import SETTLE, Conditions, Contest, Watch, hold, recipe_of
 from benchmarks.gpu_rows import SMALL, WIDE, Task
+from benchmarks.memory import give_memory_back
 from gpunn import MLP, Split, get_backend, load_mnist
 from gpunn.engines import Parameters, choose_engine
 from gpunn.errors import ConfigurationError
@@ -53,7 +52,7 @@ def do_job(job: Job, watch: Watch) -> Contest:
     contest = hold(row, _images(job.images), engines, peers, job.rounds, conditions=conditions, watch=watch)
     contest.absent |= job.left_out
     _add_auto(contest, task, job.device)
-    _give_memory_back(job.device)
+    give_memory_back(get_backend(job.device))
     return contest
 
 
@@ -78,15 +77,3 @@ def _add_auto(contest: Contest, task: Task, device: str) -> None:
 @cache
 def _images(number: int | None) -> Split:
     return load_mnist().train[:number]
-
-
-def _give_memory_back(device: str) -> None:
-    """Free what the libraries keep for later; JAX, which can't, keeps the most that a row has taken."""
-    gc.collect()
-    if device == "cpu":
-        return
-    backend = get_backend(device)
-    with backend.activate():
-        backend.xp.get_default_memory_pool().free_all_blocks()
-    if "torch" in sys.modules:
-        sys.modules["torch"].cuda.empty_cache()

@@ -1,9 +1,12 @@
 """What the root `conftest.py` adds to pytest for `--benchmark`: the tests' parameters, the tables and the file."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from benchmarks.fusions import FUSIONS
 from benchmarks.harness import HARNESS, Harness
+from benchmarks.memory import give_memory_back
 from benchmarks.results import write_results
 from benchmarks.summary import kernel_lines, race_lines
 from benchmarks.throughput import notes, tables
@@ -17,6 +20,14 @@ WRITTEN: pytest.StashKey[str] = pytest.StashKey()
 def harness(request: pytest.FixtureRequest) -> Harness:
     """Return what the run shares."""
     return request.config.stash[HARNESS]
+
+
+@pytest.fixture(autouse=True)
+def _memory(harness: Harness) -> Iterator[None]:
+    """Give the GPUs' memory back after each test."""
+    yield
+    for backend in harness.choices.backends:
+        give_memory_back(backend)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -62,8 +62,8 @@ def _best_setting(goal: Goal, ways: Ways, n_images: int) -> tuple[Setting, Way]:
     """Return the setting whose epochs take the shortest, and the way to prepare a network for it."""
     found: list[tuple[float, Setting, Way]] = []
     start, order = _start(goal, 0), np.random.default_rng(0).permutation(n_images)
-    # From large batches to small ones, until they take longer: with small ones, some would take minutes. How many
-    # threads are the best is found out with the largest, where it matters most.
+    # From large batches to small ones, until they take longer: with small ones, some would take minutes. With how many
+    # threads, is found out with the largest, where it matters most, and once more for the setting that is taken.
     threads: list[int | None] = []
     for setting in sorted(goal.settings, key=lambda setting: -setting.batch_size):
         prepared = ways(start, setting.recipe)
@@ -72,8 +72,8 @@ def _best_setting(goal: Goal, ways: Ways, n_images: int) -> tuple[Setting, Way]:
         found.append((setting.epochs * way.epoch, setting, way))
         if found[-1][0] > 2 * min(expected for expected, _, _ in found):
             break
-    _, setting, way = min(found, key=lambda each: each[0])
-    return setting, way
+    _, setting, _ = min(found, key=lambda each: each[0])
+    return setting, fastest_way(ways(start, setting.recipe), order)
 
 
 def _start(goal: Goal, seed: int) -> Parameters:

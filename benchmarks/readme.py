@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from benchmarks.peers import PEERS
-from gpunn.errors import GpunnError
+from gpunn.errors import DataError, GpunnError
 from gpunn.files import write_whole
 from gpunn.report import findings, pictures
 from gpunn.report.findings import Place
@@ -25,6 +25,17 @@ BEGIN, END = "<!-- performance: made by benchmarks/readme.py from {} -->", "<!--
 
 Cells = list[str]
 
+LIBRARIES = {
+    "NumPy": "numpy",
+    "Numba": "numba",
+    "CuPy": "cupy-cuda13x",
+    "PyTorch": "torch",
+    "JAX": "jax",
+    "scikit-learn": "scikit-learn",
+    "Thinc": "thinc",
+}
+"""Whose versions are named, and their distributions."""
+
 
 @click.command()
 @click.argument("result", type=click.Path(path_type=Path, exists=True))
@@ -35,8 +46,9 @@ def main(result: Path) -> None:
     except ValueError as error:
         raise click.UsageError(f"{result} isn't in {README.parent}: expected a result that can be committed") from error
     try:
-        write_whole(README, rewritten(README.read_text("utf-8"), name).encode())
-        write_whole(result.with_suffix(".svg"), _picture(result).wide)
+        text, drawn = rewritten(README.read_text("utf-8"), name), picture_of(result)
+        write_whole(result.with_suffix(".svg"), drawn.wide)
+        write_whole(README, text.encode())
     except GpunnError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"README.md and {Path(name).with_suffix('.svg')}")
@@ -57,12 +69,7 @@ def section(name: str) -> str:
     place, *_ = _places(name)
     versions = ", ".join(
         f"{label} {run.machine[package]}"
-        for label, package in (
-            ("NumPy", "numpy"),
-            ("PyTorch", "torch"),
-            ("JAX", "jax"),
-            ("scikit-learn", "scikit-learn"),
-        )
+        for label, package in LIBRARIES.items()
         if run.machine.get(package, "none") != "none"
     )
     lines = [f"Measured on {place.machine.describe('cpu')} ({run.started.partition(' ')[0]}, {versions}):", ""]
@@ -103,7 +110,7 @@ def _speeds(place: Place, tasks: Sequence[Task]) -> Iterator[Cells]:
         for peer in peers:
             speed = speeds.get((task, Entrant(True, place.device, peer)))
             cells.append("-" if speed is None else speed_in_words(speed))
-        yield [*cells, f"{ratios[task][0]:.1f}" if task in ratios else "-"]
+        yield [*cells, f"{ratios[task][0]:.2f}" if task in ratios else "-"]
 
 
 def _races(places: Sequence[Place]) -> Iterator[Cells]:
@@ -131,9 +138,13 @@ def _markdown(rows: Iterator[Cells] | Sequence[Cells]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def _picture(result: Path) -> Picture:
+def picture_of(result: Path) -> Picture:
+    """Return the picture of the throughput of a result; raises `DataError` where that takes several."""
     places = findings.places(findings.machines([read_run(result)]))
-    tasks = [task for place in places for tasks in _groups(place).values() for task in tasks]
+    groups = {group: tasks for place in places for group, tasks in _groups(place).items()}
+    if len(groups) != 1:
+        raise DataError(f"{result} has rows of {len(groups)} kinds, expected one network with one kind of images")
+    (tasks,) = groups.values()
     draw = partial(pictures.draw_throughput, places, tasks)
     return pictures.picture("throughput", "", "", draw)
 

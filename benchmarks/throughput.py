@@ -9,6 +9,8 @@ from benchmarks.verdicts import ratio_to_best_peer
 from gpunn.report.wording import speed_in_words
 
 Record = dict[str, Any]
+Column = tuple[str, str, bool]
+"""A device, a name, and whether it is a peer's."""
 
 
 class Cell(NamedTuple):
@@ -23,15 +25,15 @@ def tables(harness: Harness) -> Iterator[tuple[str, list[list[Cell]]]]:
     epochs = [record for record in harness.records if record["what"] == "epoch"]
     columns = list(dict.fromkeys((record["device"], record["name"], record["is_peer"]) for record in epochs))
     columns.sort(key=lambda column: column[2])
-    with_peers = any(is_peer for _, _, is_peer in columns)
+    with_peers = list(dict.fromkeys(device for device, _, is_peer in columns if is_peer))
     for network in dict.fromkeys(record["network"] for record in epochs):
         lines = [_header(columns, 0), _header(columns, 1)]
-        if with_peers:
-            lines[1].append(Cell("  to best peer"))
+        lines[0] += [Cell(f"{device:>14}") for device in with_peers]
+        lines[1] += [Cell("  to best peer") for _ in with_peers]
         mine = [record for record in epochs if record["network"] == network]
         for batch_size in dict.fromkeys(record["batch_size"] for record in mine):
             row = [record for record in mine if record["batch_size"] == batch_size]
-            lines.append(_line(batch_size, row, columns, with_peers=with_peers))
+            lines.append(_line(batch_size, row, columns, with_peers))
         kind = ", images without a zero pixel" if harness.choices.dense else ""
         yield f"{network}, images a second, epochs of {harness.choices.images:,}{kind}", lines
 
@@ -43,7 +45,7 @@ def notes(harness: Harness) -> list[str]:
         "- not timed, for the reasons given below",
     ]
     if any(record["is_peer"] for record in harness.records if record["what"] == "epoch"):
-        found.append("to best peer: the speed of gpunn's best engine, divided by that of the best peer")
+        found.append("to best peer: the speed of gpunn's best engine, divided by that of the best peer there")
     preparations: dict[str, list[float]] = {}
     for record in harness.records:
         if record["what"] == "preparation":
@@ -59,12 +61,12 @@ def notes(harness: Harness) -> list[str]:
     return found
 
 
-def _header(columns: list[tuple[str, str, bool]], part: int) -> list[Cell]:
+def _header(columns: list[Column], part: int) -> list[Cell]:
     first = f"{'' if part == 0 else 'batch':>6}"
     return [Cell(first), *(Cell(f"{column[part]!s:>{_width(column)}}") for column in columns)]
 
 
-def _line(batch_size: int, row: list[Record], columns: list[tuple[str, str, bool]], *, with_peers: bool) -> list[Cell]:
+def _line(batch_size: int, row: list[Record], columns: list[Column], with_peers: list[str]) -> list[Cell]:
     by_column = {(record["device"], record["name"], record["is_peer"]): record for record in row}
     right = [record for record in row if record["problem"] is None]
     best = max(right, key=lambda record: float(record["images_per_second"]), default=None)
@@ -72,8 +74,8 @@ def _line(batch_size: int, row: list[Record], columns: list[tuple[str, str, bool
     for column in columns:
         record = by_column.get(column)
         cells.append(Cell(f"{_speed(record):>{_width(column)}}", record is not None and record is best))
-    if with_peers:
-        ratio = ratio_to_best_peer(right)
+    for device in with_peers:
+        ratio = ratio_to_best_peer([record for record in right if record["device"] == device])
         cells.append(Cell(f"{'-' if ratio is None else f'{ratio:.2f}':>14}"))
     return cells
 
@@ -86,7 +88,7 @@ def _speed(record: Record | None) -> str:
     return ("~" if record["wide"] else "") + speed_in_words(record["images_per_second"])
 
 
-def _width(column: tuple[str, str, bool]) -> int:
+def _width(column: Column) -> int:
     return max(7, len(column[0]), len(column[1])) + 2
 
 

@@ -17,7 +17,7 @@ LEAST, MOST = 3, 25
 """How many rounds there are at least, unless epochs are long, and at most."""
 
 LONG = 5.0
-"""Seconds of an epoch after which there is one round alone, and no other number of threads is tried."""
+"""Seconds of an epoch after which there is one round alone."""
 
 SHORT = 1.0
 """Seconds of a first epoch after which there is a second one to tell how long an epoch takes.
@@ -129,8 +129,6 @@ def fastest_way(ways: dict[int | None, Prepare], order: NDArray[Any]) -> Way:
         if epoch < SHORT:
             epoch = min(epoch, _seconds_of(network, order))
         found.append(Way(threads, prepare, preparation, epoch))
-        if epoch > LONG:
-            break
     return min(found, key=lambda way: way.epoch)
 
 

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,12 @@ def test_fused_kernels_and_what_they_replace_compute_the_same(kernel: str, monke
     case.fused()
     case.unfused()
     assert difference(case, backend) is None
-    found, _ = case.results()
-    found.flat[3] += 0.01 * np.abs(found).max()
-    assert "wrong: differs from the unfused result by 0.01" in (difference(case, backend) or "")
+    for pair in range(len(case.results())):
+        spoilt = case.results()
+        found, _ = spoilt[pair]
+        found.flat[-1] += 0.01 * np.abs(found).max()
+        wrong = difference(replace(case, results=partial(list, spoilt)), backend)
+        assert "wrong: differs from the unfused result by 0.01" in (wrong or "")
 
 
 def test_a_copy_moves_as_many_bytes_as_the_kernel() -> None:
@@ -111,7 +116,7 @@ def test_an_entrant_runs_in_the_setting_that_is_fastest_for_it() -> None:
 
     found = race_to(GOAL, ways, 50, known)
     assert found.setting == GOAL.settings[1]
-    assert asked == [100, 10, 1, 10, 10]
+    assert asked == [100, 10, 1, 10, 10, 10]
     assert found.epochs == [3, 3]
     assert found.seconds == pytest.approx([1.5, 1.5])
     assert found.accuracies == pytest.approx([0.3, 0.3])

@@ -64,8 +64,7 @@ class JaxScan(Peer):
         asked = {"tf32": "tensorfloat32", "float32": "highest"}[recipe.precision] if place.kind == "cuda" else None
         with jax.default_device(self._device), jax.default_matmul_precision(asked):
             self._set_up(start, split, recipe)
-            if place.kind == "cuda":
-                self._load_kernels()
+            self._warm_up()
 
     def _set_up(self, start: Parameters, split: Split, recipe: Recipe) -> None:
         self._parameters: list[tuple[Any, Any]] = [
@@ -78,8 +77,8 @@ class JaxScan(Peer):
         order = jnp.arange(len(split), dtype=jnp.int32)
         self._epoch = epoch.lower(self._parameters, self._images, self._targets, order).compile()
 
-    def _load_kernels(self) -> None:
-        """Run an epoch with a network that is thrown away."""
+    def _warm_up(self) -> None:
+        """Run an epoch with a network that is thrown away: the first call of compiled code does more than others."""
         copies = [(jnp.copy(W), jnp.copy(b)) for W, b in self._parameters]
         order = jnp.arange(len(self._images), dtype=jnp.int32)
         _, loss = self._epoch(copies, self._images, self._targets, order)
@@ -95,5 +94,6 @@ class JaxScan(Peer):
         return float(loss)
 
     def parameters(self) -> Parameters:
-        weights = [np.array(W.T if self._inputs_first else W) for W, _ in self._parameters]
-        return Parameters(weights, [np.array(b) for _, b in self._parameters])
+        # Of copies: JAX keeps what was read of an array, and how long reading takes shows whether the device is done.
+        weights = [np.array(jnp.copy(W.T if self._inputs_first else W)) for W, _ in self._parameters]
+        return Parameters(weights, [np.array(jnp.copy(b)) for _, b in self._parameters])
