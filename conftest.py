@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--peers", nargs="?", const="all", metavar="NAMES", help=peers)
     add("--dense", action="store_true", help="Train on images without a zero pixel.")
     add("--images", default=None, metavar="N", help="Train on the first N images only.")
-    add("--seconds", default="4", metavar="S", help="For the rounds of each row, of which there are three at least.")
+    add("--seconds", default="3", metavar="S", help="For the rounds of each row, of which there are three at least.")
     add("--assert-speed", action="store_true", help="Fail where gpunn is slower beside its peers than it has to be.")
     # With a space, pytest would take the folder of a file that is there already for the root of the tests.
     results = "Write all numbers there, with = before the path; by default into .benchmarks/."

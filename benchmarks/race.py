@@ -14,6 +14,9 @@ from gpunn import MLP
 from gpunn.engines import Parameters, Recipe
 from gpunn.engines.threads import blas_threads
 
+ENOUGH = 25.0
+"""Seconds of runs after which no other begins."""
+
 PAUSE = 0.05
 """Seconds between an epoch's evaluation and the next epoch."""
 
@@ -23,7 +26,7 @@ Ways = Callable[[Parameters, Recipe], dict[int | None, Prepare]]
 
 @dataclass
 class Race:
-    """The runs of an entrant to a goal, one from each seed."""
+    """The runs of an entrant to a goal, one from each seed, or from the first ones where they take long."""
 
     threads: int | None
     setting: Setting
@@ -44,6 +47,8 @@ def race_to(goal: Goal, ways: Ways, n_images: int, accuracy: Callable[[Parameter
     setting, chosen = _best_setting(goal, ways, n_images)
     race = Race(chosen.threads, setting)
     for seed in range(goal.seeds):
+        if sum(race.seconds) > ENOUGH:
+            break
         network = ways(_start(goal, seed), setting.recipe)[chosen.threads]()
         seconds, epochs, reached = _run(network, goal, n_images, seed, accuracy)
         race.seconds.append(seconds)
