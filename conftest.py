@@ -11,7 +11,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the benchmarks."""
     group = parser.getgroup("gpunn", "gpunn's benchmarks")
     add = group.addoption
-    add("--benchmark", action="store_true", help="Time an epoch of MNIST with every engine on every device.")
+    add("--benchmark", action="store_true", help="Time epochs of MNIST, kernels and the way to an accuracy.")
     add("--network", action="append", default=[], metavar="SIZES", help="Layer sizes: 784-16-10; can be repeated.")
     add("--batch-sizes", default="1,10,32,128,1024,8192,60000", metavar="SIZES", help="Default: %(default)s")
     add("--devices", default="all", metavar="NAMES", help="Such as cpu,cuda:0; by default all that can be used.")

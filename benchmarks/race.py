@@ -14,7 +14,7 @@ from gpunn import MLP
 from gpunn.engines import Parameters, Recipe
 from gpunn.engines.threads import blas_threads
 
-ENOUGH = 25.0
+ENOUGH = 15.0
 """Seconds of runs after which no other begins."""
 
 PAUSE = 0.05
@@ -46,7 +46,7 @@ def race_to(goal: Goal, ways: Ways, n_images: int, accuracy: Callable[[Parameter
     """
     setting, chosen = _best_setting(goal, ways, n_images)
     race = Race(chosen.threads, setting)
-    for seed in range(goal.seeds):
+    for seed in goal.seeds:
         if sum(race.seconds) > ENOUGH:
             break
         network = ways(_start(goal, seed), setting.recipe)[chosen.threads]()

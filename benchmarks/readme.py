@@ -16,8 +16,10 @@ from gpunn.files import write_whole
 from gpunn.report import findings, pictures
 from gpunn.report.findings import Place
 from gpunn.report.pictures import Picture
-from gpunn.report.results import Entrant, Task, read_run
-from gpunn.report.wording import Group, group_of, group_title, speed_in_words, time_in_words
+from gpunn.report.reading import read_run
+from gpunn.report.results import Entrant, Task
+from gpunn.report.sections import tasks_by_group
+from gpunn.report.wording import group_title, speed_in_words, time_in_words
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -74,7 +76,7 @@ def section(name: str) -> str:
     )
     lines = [f"Measured on {place.machine.describe('cpu')} ({run.started.partition(' ')[0]}, {versions}):", ""]
     for place in _places(name):
-        for group, tasks in _groups(place).items():
+        for group, tasks in tasks_by_group([place]).items():
             lines += [f"**{group_title(group)} on {place.device}**, images a second in an epoch", ""]
             lines += [*_markdown(_speeds(place, tasks)), ""]
     picture = Path(name).with_suffix(".svg")
@@ -88,13 +90,6 @@ def section(name: str) -> str:
 
 def _places(name: str) -> list[Place]:
     return findings.places(findings.machines([read_run(README.parent / name)]))
-
-
-def _groups(place: Place) -> dict[Group, list[Task]]:
-    found: dict[Group, list[Task]] = {}
-    for task in sorted({row.task for row in findings.right(place)}, key=lambda task: task.batch_size):
-        found.setdefault(group_of(task), []).append(task)
-    return found
 
 
 def _speeds(place: Place, tasks: Sequence[Task]) -> Iterator[Cells]:
@@ -141,7 +136,7 @@ def _markdown(rows: Iterator[Cells] | Sequence[Cells]) -> Iterator[str]:
 def picture_of(result: Path) -> Picture:
     """Return the picture of the throughput of a result; raises `DataError` where that takes several."""
     places = findings.places(findings.machines([read_run(result)]))
-    groups = {group: tasks for place in places for group, tasks in _groups(place).items()}
+    groups = tasks_by_group(places)
     if len(groups) != 1:
         raise DataError(f"{result} has rows of {len(groups)} kinds, expected one network with one kind of images")
     (tasks,) = groups.values()

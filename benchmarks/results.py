@@ -10,7 +10,7 @@ from benchmarks.machine import CPU_LIBRARIES, GPU_LIBRARIES, describe_machine
 from gpunn.backends.cpu import usable_cores
 from gpunn.errors import OutputError
 from gpunn.files import write_whole
-from gpunn.report.results import KEY, VERSION
+from gpunn.report.reading import KEY, VERSION
 
 
 def write_results(harness: Harness) -> Path:

@@ -9,6 +9,7 @@ if not (_checkout / "gpunn" / "kernels" / "__init__.py").exists() and (_checkout
 
 from gpunn.backends import Backend, DeviceStatus, devices, get_backend
 from gpunn.datasets import Dataset, Split, load_mnist
+from gpunn.early_stopping import EarlyStopping
 from gpunn.errors import (
     ConfigurationError,
     DataError,
@@ -18,16 +19,20 @@ from gpunn.errors import (
     ModelFileError,
     OutOfMemoryError,
     OutputError,
+    ResultsFileError,
 )
 from gpunn.evaluation import Evaluation, evaluate
 from gpunn.history import Epoch, History
 from gpunn.network import MLP
+from gpunn.optimizers import SGD, Adam
 from gpunn.training import train
 
 __version__ = "0.1.0"
 
 __all__ = [
     "MLP",
+    "SGD",
+    "Adam",
     "Backend",
     "ConfigurationError",
     "DataError",
@@ -35,6 +40,7 @@ __all__ = [
     "DeviceError",
     "DeviceStatus",
     "DivergenceError",
+    "EarlyStopping",
     "Epoch",
     "Evaluation",
     "GpunnError",
@@ -42,6 +48,7 @@ __all__ = [
     "ModelFileError",
     "OutOfMemoryError",
     "OutputError",
+    "ResultsFileError",
     "Split",
     "__version__",
     "devices",

@@ -23,6 +23,8 @@ def checked_functions(hidden: str | Sequence[str], output: str, n_layers: int) -
     Raises `ConfigurationError` for names that there are not, and for too many or too few.
     """
     names = (hidden,) * (n_layers - 1) if isinstance(hidden, str) else tuple(hidden)
+    if isinstance(hidden, str) and hidden not in HIDDEN:
+        raise ConfigurationError(f"found the hidden layers' activation {hidden!r}, expected {', '.join(HIDDEN)}")
     if len(names) != n_layers - 1:
         raise ConfigurationError(f"found {len(names)} activations for hidden layers, expected {n_layers - 1}")
     for name, known, where in [*((name, HIDDEN, "hidden layer") for name in names), (output, OUTPUT, "output")]:

@@ -14,13 +14,21 @@ def check_whole(name: str, value: object, lowest: int) -> None:
 
 
 def check_number(
-    name: str, value: object, *, least: float = -math.inf, above: float = -math.inf, below: float = math.inf
+    name: str,
+    value: object,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    most: float = math.inf,
 ) -> None:
-    """Raise `ConfigurationError` where `value` isn't a finite number within these bounds; `least` itself is."""
+    """Raise `ConfigurationError` where `value` isn't a finite number within these bounds; `least` and `most` are."""
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if is_number and least <= value < below and value > above and abs(value) < math.inf:  # type: ignore[operator,arg-type]
+    number = float(value) if is_number else math.nan  # type: ignore[arg-type]
+    if least <= number <= most and above < number < below and math.isfinite(number):
         return
     bounds = [f"of {least:g} or more"] if least > -math.inf else []
     bounds += [f"above {above:g}"] if above > -math.inf else []
     bounds += [f"below {below:g}"] if below < math.inf else []
+    bounds += [f"up to {most:g}"] if most < math.inf else []
     raise ConfigurationError(f"found {name} {value!r}, expected a finite number {' and '.join(bounds)}")

@@ -1,4 +1,4 @@
-"""Dropout's masks: which activations a batch goes without, by a hash of where they are.
+"""Dropout's masks: which activations each example goes without, by a hash of where they are.
 
 No generator has to be asked in any order, so that every device and engine drops the same. The hash is the finaliser of
 MurmurHash3 (A. Appleby, public domain), which flips each bit of its result for half of the inputs that differ in one.
@@ -15,9 +15,13 @@ ROW, COLUMN = 0x9E3779B1, 0x85EBCA77
 """Odd numbers that spread neighbouring places over all 32 bits: primes near the golden ratio, and of xxHash."""
 
 
+DROPOUT = 2
+"""Tells this generator from that of the epochs' orders, and from early stopping's, 1."""
+
+
 def keys(seed: int, epoch: int, layers: int) -> list[int]:
     """Return a 32-bit key for each hidden layer, in this epoch of a training drawn from `seed`."""
-    found: list[int] = np.random.default_rng((seed, epoch)).integers(0, 2**32, layers).tolist()
+    found: list[int] = np.random.default_rng((seed, DROPOUT, epoch)).integers(0, 2**32, layers).tolist()
     return found
 
 
@@ -35,4 +39,4 @@ def mask(xp: Any, key: int, first: int, shape: tuple[int, int], *, share: float,
     h ^= h >> 13
     h *= 0xC2B2AE35
     h ^= h >> 16
-    return (h >= round(share * 2**32)).astype(dtype) * (1 / (1 - share))
+    return (h >= min(round(share * 2**32), 2**32 - 1)).astype(dtype) * (1 / (1 - share))

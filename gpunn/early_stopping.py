@@ -48,7 +48,7 @@ class EarlyStopping:
 
 
 HELD_OUT = 1
-"""Tells the generator that draws the held-out examples from the one of the epochs' orders."""
+"""Tells the generator that draws the held-out examples from that of the epochs' orders, and from dropout's, 2."""
 
 
 @final
@@ -70,6 +70,11 @@ class Watch:
         else:
             self._since += 1
         return self._kept
+
+    @property
+    def since(self) -> int:
+        """How many epochs ago the best one was."""
+        return self._since
 
     @property
     def ended(self) -> bool:

@@ -12,14 +12,14 @@ A batch of m examples is row-major, `X` of shape (m, n_0), so column vectors of 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gpunn.activations import Array, activation, sigmoid
 from gpunn.losses import LOSSES, Loss
 
-__all__ = ["Array", "backpropagate", "forward", "scale", "sigmoid"]
+__all__ = ["Array", "backpropagate", "forward", "propagate", "scale", "sigmoid"]
 
 SQUARED_ERROR = LOSSES["squared_error"]
 
@@ -31,20 +31,49 @@ def scale(images: Array, dtype: np.typing.DTypeLike) -> Array:
     return X
 
 
+class Pass(NamedTuple):
+    """What a batch was on its way through the network."""
+
+    activations: list[Array]
+    """Of every layer, a^0 (m, n_0) to a^L (m, n_L)."""
+    inputs: list[Array]
+    """What each layer was given: the activations of the layer below, but for what was dropped."""
+    logits: Array
+    """z^L, (m, n_L)."""
+
+
+def propagate(
+    xp: Any,
+    weights: Sequence[Array],
+    biases: Sequence[Array],
+    X: Array,
+    *,
+    functions: Sequence[str] = (),
+    masks: Sequence[Array] = (),
+) -> Pass:
+    """Return what the inputs `X` (m, n_0) become.
+
+    `functions` are the names of the activation functions f of all layers but the inputs; sigmoid, where there are none.
+    `masks`, one for each hidden layer and shaped like its activations, or none, are what these are multiplied with on
+    their way to the next layer: dropout.
+    """
+    A, inputs = [X], [X]
+    for layer, (W, b) in enumerate(zip(weights, biases, strict=True)):
+        activate, _ = activation(xp, functions[layer] if functions else "sigmoid")
+        Z = inputs[-1] @ W.T
+        Z += b
+        # Activations may take the place of Z.
+        logits = Z.copy() if layer == len(weights) - 1 else None
+        A.append(activate(Z))
+        inputs.append(A[-1] * masks[layer] if layer < len(masks) else A[-1])
+    return Pass(A, inputs, logits)
+
+
 def forward(
     xp: Any, weights: Sequence[Array], biases: Sequence[Array], X: Array, functions: Sequence[str] = ()
 ) -> list[Array]:
-    """Return the activations of every layer, a^0 = `X` (m, n_0) to a^L (m, n_L).
-
-    `functions` are the names of the activation functions f of all layers but the inputs; sigmoid, where there are none.
-    """
-    A = [X]
-    for W, b, name in zip(weights, biases, functions or ["sigmoid"] * len(weights), strict=True):
-        activate, _ = activation(xp, name)
-        Z = A[-1] @ W.T
-        Z += b
-        A.append(activate(Z))
-    return A
+    """Return the activations of every layer, a^0 = `X` (m, n_0) to a^L (m, n_L); `functions` as in `propagate`."""
+    return propagate(xp, weights, biases, X, functions=functions).activations
 
 
 def backpropagate(
@@ -60,30 +89,18 @@ def backpropagate(
 ) -> tuple[Array, list[Array], list[Array]]:
     """Return the loss of the batch and its gradients, shaped like `weights` and `biases`.
 
-    `X` (m, n_0) are inputs, `Y` (m, n_L) targets, all of one floating dtype. Nothing is changed in place.
-
-    `masks`, one for each hidden layer and shaped like its activations, or none, are what these are multiplied with on
-    their way to the next layer: dropout.
+    `X` (m, n_0) are inputs, `Y` (m, n_L) targets, all of one floating dtype; `functions` and `masks` as in `propagate`.
+    Nothing is changed in place.
     """
-    functions = functions or ["sigmoid"] * len(weights)
-    # Here `inputs` are what each layer has been given: the activations below it, but for what was dropped.
-    A, inputs = [X], [X]
-    for layer, (W, b, name) in enumerate(zip(weights, biases, functions, strict=True)):
-        activate, _ = activation(xp, name)
-        Z = inputs[-1] @ W.T
-        Z += b
-        A.append(activate(Z))
-        inputs.append(A[-1] * masks[layer] if layer < len(masks) else A[-1])
-
-    _, slope = activation(xp, functions[-1])
-    delta = loss.output_delta(A[-1], Y, slope)
+    A, inputs, Z = propagate(xp, weights, biases, X, functions=functions, masks=masks)
+    slopes = [activation(xp, name)[1] for name in functions or ["sigmoid"] * len(weights)]
+    delta = loss.output_delta(A[-1], Y, slopes[-1])
     dW, db = [], []
     for layer in reversed(range(len(weights))):
         dW.append(delta.T @ inputs[layer])
         db.append(delta.sum(axis=0))
         if layer > 0:
-            _, slope = activation(xp, functions[layer - 1])
-            delta = (delta @ weights[layer]) * slope(A[layer])
+            delta = (delta @ weights[layer]) * slopes[layer - 1](A[layer])
             if masks:
                 delta *= masks[layer - 1]
-    return loss.value(xp, A[-1], Y), dW[::-1], db[::-1]
+    return loss.value(xp, A[-1], Z, Y), dW[::-1], db[::-1]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gpunn.backends import Backend, get_backend
 from gpunn.datasets.split import Split, check_fits
 from gpunn.engines.base import Parameters
-from gpunn.equations import Array, forward, scale
+from gpunn.equations import Array, propagate, scale
 from gpunn.errors import DivergenceError
 from gpunn.losses import LOSSES, loss_for
 from gpunn.network import MLP
@@ -75,8 +75,9 @@ def evaluate_on_device(
         rows = slice(first, first + chunk)
         X = scale(images[rows], one_hot.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            output = forward(xp, parameters.weights, parameters.biases, X, parameters.functions)[-1]
-            total += len(X) * LOSSES[loss].value(xp, output, one_hot[labels[rows]])
+            found = propagate(xp, parameters.weights, parameters.biases, X, functions=parameters.functions)
+            output = found.activations[-1]
+            total += len(X) * LOSSES[loss].value(xp, output, found.logits, one_hot[labels[rows]])
         cell = labels[rows].astype(np.int64) * n_classes + output.argmax(axis=1)
         counts += xp.bincount(cell, minlength=n_classes * n_classes)
     confusion = backend.to_host(counts).reshape(n_classes, n_classes)

@@ -1,8 +1,10 @@
 """What a training run leaves behind besides the network: its course, epoch by epoch."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gpunn.early_stopping import EarlyStopping
 from gpunn.engines.base import Recipe
 from gpunn.evaluation import Evaluation
 
@@ -40,12 +42,17 @@ class Epoch:
 
 @dataclass
 class History:
-    """How a run was made and how it went: `epochs` has one entry for each finished epoch."""
+    """How a run was made and how it went: `epochs` has one entry for each finished epoch.
+
+    `kept` is the number of the epoch whose network the run has left: the last one, or with early stopping the best.
+    """
 
     device: str
     engine: str
     recipe: Recipe
+    early_stopping: EarlyStopping | None = None
     epochs: list[Epoch] = field(default_factory=list)
+    kept: int = 0
 
     @property
     def losses(self) -> list[float]:
@@ -57,11 +64,19 @@ class History:
         """The test accuracy after each epoch; empty where no test images were given."""
         return [epoch.test.accuracy for epoch in self.epochs if epoch.test is not None]
 
+    @property
+    def accuracy(self) -> float:
+        """The test accuracy of the network that is kept; NaN where no test images were given."""
+        test = self.epochs[self.kept - 1].test if self.epochs else None
+        return math.nan if test is None else test.accuracy
+
     def to_dict(self) -> dict[str, Any]:
         """Return the history as JSON's types."""
         return {
             "device": self.device,
             "engine": self.engine,
             **self.recipe.to_dict(),
+            **({} if self.early_stopping is None else {"early_stopping": asdict(self.early_stopping)}),
+            "kept_epoch": self.kept,
             "epochs": [epoch.to_dict() for epoch in self.epochs],
         }

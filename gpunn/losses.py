@@ -3,22 +3,23 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, final
 
-import numpy as np
-
 from gpunn.activations import HIDDEN, Array
 from gpunn.errors import ConfigurationError
 from gpunn.kernels.formulas import Function
 
 
 class Loss(ABC):
-    """C = mean over the batch of what each example contributes; `A` and `Y` are outputs and targets, (m, n_L)."""
+    """C = mean over the batch of what each example contributes.
+
+    `A`, `Z` and `Y`, all (m, n_L), are a^L, z^L (the logits) and the targets.
+    """
 
     name: ClassVar[str]
     outputs: ClassVar[tuple[str, ...]]
     """The activation functions of the output layer that it goes with."""
 
     @abstractmethod
-    def value(self, xp: Any, A: Array, Y: Array) -> Array:
+    def value(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
         """Return C, a number without dimensions."""
 
     @abstractmethod
@@ -33,7 +34,7 @@ class SquaredError(Loss):
     name = "squared_error"
     outputs = HIDDEN
 
-    def value(self, xp: Any, A: Array, Y: Array) -> Array:
+    def value(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:  # noqa: ARG002
         error = A - Y
         return xp.vdot(error, error) / len(A)
 
@@ -47,14 +48,15 @@ class BinaryCrossEntropy(Loss):
     """C = -mean of sum_j (y_j ln a_j + (1 - y_j) ln(1 - a_j)); delta^L = (a - y) / m, as sigma' cancels.
 
     Each output answers a question of its own, with yes or no. Source: M. Nielsen, "Neural Networks and Deep Learning",
-    chapter 3, equations 63 and 68.
+    chapter 3, equations 63 and 68. Computed from z, as max(z, 0) - y z + ln(1 + exp(-|z|)), it is right also where a
+    rounds to 0 or 1.
     """
 
     name = "binary_cross_entropy"
     outputs = ("sigmoid",)
 
-    def value(self, xp: Any, A: Array, Y: Array) -> Array:
-        return -(Y * _log(xp, A) + (1 - Y) * _log(xp, 1 - A)).sum() / len(A)
+    def value(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
+        return (xp.maximum(Z, 0) - Y * Z + xp.log1p(xp.exp(-abs(Z)))).sum() / len(A)
 
     def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:  # noqa: ARG002 - it has cancelled out
         return (A - Y) / len(A)
@@ -64,22 +66,19 @@ class BinaryCrossEntropy(Loss):
 class CrossEntropy(Loss):
     """C = -mean of sum_j y_j ln a_j, with the softmax a; delta^L = (a - y) / m.
 
-    The outputs are the probabilities of classes of which one is right. Source: as above, equations 80 and 81.
+    The outputs are the probabilities of classes of which one is right. Source: as above, equations 80 and 81. Computed
+    from z, with ln a_j = z_j - ln sum_k exp(z_k), it is right also where a rounds to 0.
     """
 
     name = "cross_entropy"
     outputs = ("softmax",)
 
-    def value(self, xp: Any, A: Array, Y: Array) -> Array:
-        return -(Y * _log(xp, A)).sum() / len(A)
+    def value(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
+        shifted = Z - Z.max(axis=1, keepdims=True)
+        return (xp.log(xp.exp(shifted).sum(axis=1)) - (Y * shifted).sum(axis=1)).sum() / len(A)
 
     def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:  # noqa: ARG002 - softmax's, and taken in
         return (A - Y) / len(A)
-
-
-def _log(xp: Any, a: Array) -> Array:
-    """Return ln a, of 0 that of the smallest number there is: about -87 in float32."""
-    return xp.log(xp.maximum(a, float(np.finfo(a.dtype).tiny)))
 
 
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in (SquaredError(), BinaryCrossEntropy(), CrossEntropy())}

@@ -139,6 +139,10 @@ class MLP:
                 f"found {len(self.weights)} weight matrices and {len(self.biases)} bias vectors, "
                 "expected one of each a layer"
             )
+        if len(self.functions) != len(self.weights):
+            raise ConfigurationError(
+                f"found {len(self.functions)} activation functions, expected one for each of {len(self.weights)} layers"
+            )
         checked_functions(self.functions[:-1], self.functions[-1], len(self.weights))
         n_in = self.weights[0].shape[-1]
         for layer, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -156,7 +160,7 @@ class MLP:
             n_in = len(b)
 
     def __repr__(self) -> str:
-        return f"MLP({list(self.sizes)}, dtype={self.dtype})"
+        return f"MLP({list(self.sizes)}, functions={list(self.functions)}, dtype={self.dtype})"
 
     def __str__(self) -> str:
         return "-".join(map(str, self.sizes))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from gpunn.activations import Array
+from gpunn.checks import check_number
 from gpunn.errors import ConfigurationError
 
 
@@ -44,8 +45,7 @@ class SGD(Optimizer):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise ConfigurationError(f"found momentum {self.momentum!r}, expected a number from 0 to below 1")
+        check_number("momentum", self.momentum, least=0, below=1)
         if self.nesterov and self.momentum == 0:
             raise ConfigurationError("found Nesterov's method without momentum, expected a momentum such as 0.9")
 
@@ -60,7 +60,8 @@ class SGD(Optimizer):
 @final
 class _SGD(Stepper):
     def __init__(self, optimizer: SGD, velocities: list[Array]) -> None:
-        self._momentum, self._nesterov, self._velocities = optimizer.momentum, optimizer.nesterov, velocities
+        # A NumPy scalar would promote float32 arrays to float64.
+        self._momentum, self._nesterov, self._velocities = float(optimizer.momentum), optimizer.nesterov, velocities
 
     def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
         if not self._velocities:
@@ -95,11 +96,9 @@ class Adam(Optimizer):
     decoupled: bool = False
 
     def __post_init__(self) -> None:
-        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
-            if not 0 <= beta < 1:
-                raise ConfigurationError(f"found {name} {beta!r}, expected a number from 0 to below 1")
-        if not 0 < self.epsilon < math.inf:
-            raise ConfigurationError(f"found epsilon {self.epsilon!r}, expected a number above 0")
+        check_number("beta1", self.beta1, least=0, below=1)
+        check_number("beta2", self.beta2, least=0, below=1)
+        check_number("epsilon", self.epsilon, above=0)
 
     @property
     def decays_apart(self) -> bool:
@@ -112,12 +111,13 @@ class Adam(Optimizer):
 @final
 class _Adam(Stepper):
     def __init__(self, optimizer: Adam, xp: Any, parameters: Sequence[Array]) -> None:
-        self._optimizer, self._xp, self._steps = optimizer, xp, 0
+        self._xp, self._steps = xp, 0
+        self._beta1, self._beta2, self._epsilon = map(float, (optimizer.beta1, optimizer.beta2, optimizer.epsilon))
         self._means = [xp.zeros_like(parameter) for parameter in parameters]
         self._squares = [xp.zeros_like(parameter) for parameter in parameters]
 
     def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
-        beta1, beta2 = self._optimizer.beta1, self._optimizer.beta2
+        beta1, beta2 = self._beta1, self._beta2
         self._steps += 1
         # The corrections are numbers, so that they meet the arrays only once.
         rate /= 1 - beta1**self._steps
@@ -127,4 +127,4 @@ class _Adam(Stepper):
             m += (1 - beta1) * dW
             v *= beta2
             v += (1 - beta2) * dW * dW
-            W -= rate * m / (self._xp.sqrt(v) / root + self._optimizer.epsilon)
+            W -= rate * m / (self._xp.sqrt(v) / root + self._epsilon)

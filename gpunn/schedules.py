@@ -3,25 +3,33 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.checks import check_whole
-from gpunn.errors import ConfigurationError
+from gpunn.checks import check_number, check_whole
+
+Numbers = Any
+"""A number, or an array of them."""
 
 
 class Schedule(ABC):
     """Says how the learning rate changes in the course of a training."""
 
+    within_epochs: ClassVar[bool]
+    """Whether it changes from batch to batch, or from epoch to epoch alone."""
+
     @abstractmethod
-    def factor(self, epoch: float, epochs: int) -> float:
-        """Return the factor after `epoch` epochs of `epochs`, of which the last is part of a whole: 2.5 of 10."""
+    def factor(self, epoch: Numbers, epochs: int) -> Numbers:
+        """Return the factor after `epoch` epochs of `epochs`, of which the last is part of a whole: 2.5 of 10.
+
+        `epoch` is one number or many; so is what is returned.
+        """
 
     def factors(self, epoch: int, epochs: int, n_batches: int) -> NDArray[np.float64]:
         """Return the factor of each of the `n_batches` batches of an epoch, which counts from 0."""
-        return np.array([self.factor(epoch + batch / n_batches, epochs) for batch in range(n_batches)])
+        return np.asarray(self.factor(epoch + np.arange(n_batches) / n_batches, epochs), np.float64)
 
 
 @final
@@ -29,8 +37,10 @@ class Schedule(ABC):
 class Constant(Schedule):
     """As it is."""
 
-    def factor(self, epoch: float, epochs: int) -> float:  # noqa: ARG002
-        return 1.0
+    within_epochs = False
+
+    def factor(self, epoch: Numbers, epochs: int) -> Numbers:  # noqa: ARG002
+        return np.ones_like(epoch, np.float64)
 
 
 CONSTANT = Constant()
@@ -44,12 +54,14 @@ class Steps(Schedule):
     every: int = 10
     by: float = 0.1
 
+    within_epochs = False
+
     def __post_init__(self) -> None:
         check_whole("the epochs between steps of the schedule", self.every, 1)
-        _check_factor("the step of the schedule", self.by)
+        check_number("the step of the schedule", self.by, above=0, most=1)
 
-    def factor(self, epoch: float, epochs: int) -> float:  # noqa: ARG002
-        return float(self.by ** (int(epoch) // self.every))
+    def factor(self, epoch: Numbers, epochs: int) -> Numbers:  # noqa: ARG002
+        return np.power(float(self.by), np.floor(epoch) // self.every)
 
 
 @final
@@ -59,11 +71,13 @@ class Exponential(Schedule):
 
     by: float = 0.9
 
-    def __post_init__(self) -> None:
-        _check_factor("the factor of the schedule", self.by)
+    within_epochs = False
 
-    def factor(self, epoch: float, epochs: int) -> float:  # noqa: ARG002
-        return float(self.by ** int(epoch))
+    def __post_init__(self) -> None:
+        check_number("the factor of the schedule", self.by, above=0, most=1)
+
+    def factor(self, epoch: Numbers, epochs: int) -> Numbers:  # noqa: ARG002
+        return np.power(float(self.by), np.floor(epoch))
 
 
 @final
@@ -71,8 +85,10 @@ class Exponential(Schedule):
 class Cosine(Schedule):
     """Down to nothing along half a cosine (Loshchilov and Hutter, "SGDR", 2017, without restarts)."""
 
-    def factor(self, epoch: float, epochs: int) -> float:
-        return (1 + math.cos(math.pi * epoch / epochs)) / 2
+    within_epochs = True
+
+    def factor(self, epoch: Numbers, epochs: int) -> Numbers:
+        return (1 + np.cos(math.pi * epoch / epochs)) / 2
 
 
 @final
@@ -85,21 +101,17 @@ class OneCycle(Schedule):
 
     rising: float = 0.3
 
-    def __post_init__(self) -> None:
-        if not 0 < self.rising < 1:
-            raise ConfigurationError(f"found the rising share {self.rising!r}, expected a number between 0 and 1")
+    within_epochs = True
 
-    def factor(self, epoch: float, epochs: int) -> float:
-        done = epoch / epochs
-        if done < self.rising:
-            return START + (1 - START) * (1 - math.cos(math.pi * done / self.rising)) / 2
-        return (1 + math.cos(math.pi * (done - self.rising) / (1 - self.rising))) / 2
+    def __post_init__(self) -> None:
+        check_number("the rising share", self.rising, above=0, below=1)
+
+    def factor(self, epoch: Numbers, epochs: int) -> Numbers:
+        done, rising = epoch / epochs, float(self.rising)
+        up = START + (1 - START) * (1 - np.cos(math.pi * done / rising)) / 2
+        down = (1 + np.cos(math.pi * (done - rising) / (1 - rising))) / 2
+        return np.where(done < rising, up, down)
 
 
 START = 1 / 25
 """Where one cycle starts, as a share of the learning rate."""
-
-
-def _check_factor(name: str, factor: float) -> None:
-    if not 0 < factor <= 1:
-        raise ConfigurationError(f"found {name} {factor!r}, expected a number above 0, up to 1")

@@ -57,7 +57,8 @@ def train(
     images are evaluated after every epoch. `on_epoch` is called after each with the history so far, when `net` is
     already up to date.
 
-    After Ctrl-C (`KeyboardInterrupt` passes through) or an error, `net` is as it was after the last finished epoch.
+    After Ctrl-C (`KeyboardInterrupt` passes through) or an error, `net` is as it was after the last finished epoch, or
+    with early stopping after the best one.
 
     `loss` is the name of one of `gpunn.losses`: cross-entropy for softmax outputs and the squared error for others,
     where none is given. `optimizer` is one of `gpunn.optimizers`, `schedule` one of `gpunn.schedules`; what `l2` and
@@ -78,7 +79,11 @@ def train(
     check_whole("epochs", epochs, 1)
     check_whole("seed", seed, 0)
     watched: tuple[EarlyStopping, Split] | None = None
+    if dropout and len(net.sizes) == 2:
+        raise ConfigurationError("found dropout and a network without hidden layers, expected a layer to drop from")
     if early_stopping is not None:
+        if not isinstance(early_stopping, EarlyStopping):
+            raise ConfigurationError(f"found early_stopping={early_stopping!r}, expected gpunn.EarlyStopping(...)")
         split, held_out = early_stopping.divide(split, seed)
         watched = early_stopping, held_out
     recipe = _checked_recipe(
@@ -136,7 +141,7 @@ def _train_on(
         "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
     )
 
-    history = History(backend.name, engine_type.name, recipe)
+    history = History(backend.name, engine_type.name, recipe, None if watched is None else watched[0])
     rng = np.random.default_rng(recipe.seed)
     watch = None if watched is None else watched[0].watch()
     n_batches = -(-len(split) // recipe.batch_size)
@@ -147,7 +152,9 @@ def _train_on(
         runner = engine_type(backend, start, images, labels, recipe)
         for number in range(1, epochs + 1):
             order = rng.permutation(len(split))
-            rates = recipe.learning_rate * recipe.schedule.factors(number - 1, epochs, n_batches)
+            rates = None
+            if recipe.schedule != CONSTANT:
+                rates = recipe.learning_rate * recipe.schedule.factors(number - 1, epochs, n_batches)
             started = time.perf_counter()
             loss = runner.run_epoch(order, rates)
             seconds = time.perf_counter() - started
@@ -165,6 +172,7 @@ def _train_on(
             # Nothing is called between the two, so that Ctrl-C finds the network and the history of one epoch.
             net.weights, net.biases = weights, biases
             history.epochs.append(epoch)
+            history.kept = number - (0 if watch is None else watch.since)
             if on_epoch is not None:
                 on_epoch(history)
             if watch is not None and watch.ended:
@@ -184,8 +192,14 @@ def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
     check_whole("batch size", recipe.batch_size, 1)
     if recipe.batch_size > n_images:
         raise ConfigurationError(
-            f"found batch size {recipe.batch_size}, expected at most {n_images}, the number of images"
+            f"found batch size {recipe.batch_size}, expected at most {n_images}, the number of images to train on"
         )
+    for name, found, kind in (
+        ("optimizer", recipe.optimizer, Optimizer),
+        ("schedule", recipe.schedule, Schedule),
+    ):
+        if not isinstance(found, kind):
+            raise ConfigurationError(f"found the {name} {found!r}, expected one of those in gpunn.{name}s")
     check_number("learning rate", recipe.learning_rate, above=0)
     check_number("L2 penalty", recipe.l2, least=0)
     check_number("dropout", recipe.dropout, least=0, below=1)

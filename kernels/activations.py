@@ -78,8 +78,8 @@ FORMULAS = {name: _made(formula) for name, formula in ACTIVATIONS.items()}
 
 
 def of_layers(names: Sequence[str]) -> Static:
-    """Return the activation functions of all layers, for `activate_layer`; softmax counts as identity there."""
-    return Static(",".join("identity" if name == "softmax" else name for name in names))
+    """Return the activation functions of all layers, for `activate_layer`; one name, where all have the same."""
+    return Static(",".join(names) if len(set(names)) > 1 else names[0])
 
 
 def activate(activation: Any, z: Any) -> Any:

@@ -1,7 +1,6 @@
-"""Activation functions for CUDA kernels, each given once by two formulas on float32.
+"""The activation functions of `gpunn.kernels.formulas` on float32 in CUDA kernels.
 
-The first is a = f(z); the second is f'(z) written in terms of a, as backward never sees z again. Whoever makes a kernel
-takes both from `FORMULAS` by the activation's name.
+Whoever makes a kernel takes both functions of an activation from `FORMULAS` by its name: f, and f' in terms of f(z).
 """
 
 import math
@@ -10,10 +9,26 @@ from typing import Any
 import numpy as np
 
 from .cuda_compilation import device_function
+from .formulas import ACTIVATIONS, Formula, Operations
 
 F = np.float32
 ZERO = F(0)
 ONE = F(1)
+
+
+@device_function
+def _minimum(left: Any, right: Any) -> Any:
+    return right if right < left else left
+
+
+@device_function
+def _maximum(left: Any, right: Any) -> Any:
+    return right if right > left else left
+
+
+@device_function
+def _positive(a: Any) -> Any:
+    return ONE if a > ZERO else ZERO
 
 
 @device_function
@@ -24,8 +39,23 @@ def _sigmoid(z: Any) -> Any:
 
 
 @device_function
-def _sigmoid_slope(a: Any) -> Any:
-    return a * (ONE - a)
+def _tanh(z: Any) -> Any:
+    return F(math.tanh(z))
 
 
-FORMULAS = {"sigmoid": (_sigmoid, _sigmoid_slope)}
+@device_function
+def _expm1(z: Any) -> Any:
+    return F(math.expm1(z))
+
+
+OPERATIONS = Operations(
+    number=F, minimum=_minimum, maximum=_maximum, positive=_positive, sigmoid=_sigmoid, tanh=_tanh, expm1=_expm1
+)
+
+
+def _made(formula: Formula) -> tuple[Any, Any]:
+    activate, slope = formula(OPERATIONS)
+    return device_function(activate), device_function(slope)
+
+
+FORMULAS = {name: _made(formula) for name, formula in ACTIVATIONS.items()}

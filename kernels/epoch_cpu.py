@@ -60,7 +60,7 @@ def run_epoch(
     """
     data = Data(pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.one_hot))
     crew = Crew(crew.thread, crew.threads, pointer(crew.counter), pointer(crew.room))
-    net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), crew.room, functions)
+    net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), crew.room)
     order, n, steps = pointer(order), order.size, pointer(steps)
     collected, n_parameters = pointer(collected), parameters.size
     thread, threads = crew.thread, crew.threads
@@ -84,10 +84,10 @@ def run_epoch(
                 go_on(data.images, chunk, net, first)
             else:
                 met = multiply_images(data.pixels, data.images, chunk, piece, net, crew, inner, met)
-            met = forward(piece, net, inner, met)
-            sums += compute_output_delta(loss, data, own, net, step)
+            met = forward(functions, piece, net, inner, met)
+            sums += compute_output_delta(loss, functions, data, own, net, step)
             met = meet(inner, met)
-            met = backward(piece, net, inner, met, m < MIRRORED)
+            met = backward(functions, piece, net, inner, met, m < MIRRORED)
             met = meet(outer, met)
             update(chunk, net, target, m < MIRRORED, crew, by_columns)
             if not one_by_one:

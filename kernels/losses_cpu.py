@@ -1,45 +1,47 @@
 """The losses of whole-epoch kernels: delta of the last layer, and what the examples contribute to the loss.
 
-Each takes the outputs of a part of a batch, see `gpunn.losses`. `step` is -eta / m, times 2 for the squared error.
+Each takes the outputs of a part of a batch, see `gpunn.losses`: those of the cross-entropies are still z^L, as the last
+layer's function is the identity then. `step` is -eta / m, times 2 for the squared error.
 """
 
 import math
 from typing import Any
 
-import numpy as np
 from numba.extending import overload
 
-from .activations import slope_of_layer
+from .activations import SIGMOID, activate, slope_of_layer
 from .compilation import compiled
 from .dense import TILE
-from .memory import at, load, put, store
+from .memory import at, first_lanes, load, put, store
 from .network_cpu import layer_at
 from .simd import LANES, Static, total, zeros
 
 ONE = Static(1)
-F = np.float32
 
-TINY = float(np.finfo(np.float32).tiny)
-"""What a probability of 0 counts as."""
+MANY = 1e200
+"""No factor makes a product of this size overflow."""
 
 
-def compute_output_delta(loss: Any, data: Any, chunk: Any, net: Any, step: Any) -> Any:
-    """Compute delta^L for the examples of `chunk`; return the sum of their losses. `loss`: a `Static` with its name."""
+def compute_output_delta(loss: Any, functions: Any, data: Any, chunk: Any, net: Any, step: Any) -> Any:
+    """Compute delta^L for the examples of `chunk`; return the sum of their losses.
+
+    `loss` is a `Static` with its name, `functions` those of the layers, see `activations.of_layers`.
+    """
     raise NotImplementedError("for compiled code only")
 
 
 @overload(compute_output_delta)
-def _compute_output_delta(loss: Any, data: Any, chunk: Any, net: Any, step: Any) -> Any:
+def _compute_output_delta(loss: Any, functions: Any, data: Any, chunk: Any, net: Any, step: Any) -> Any:
     function = LOSSES[loss.value]
 
-    def implementation(loss: Any, data: Any, chunk: Any, net: Any, step: Any) -> Any:
-        return function(data, chunk, net, step)
+    def implementation(loss: Any, functions: Any, data: Any, chunk: Any, net: Any, step: Any) -> Any:
+        return function(functions, data, chunk, net, step)
 
     return implementation
 
 
 @compiled
-def _squared_error(data: Any, chunk: Any, net: Any, step: float) -> Any:
+def _squared_error(functions: Any, data: Any, chunk: Any, net: Any, step: float) -> Any:
     """Compute delta^L = step (a^L - y) f'(z^L); return the sum of (a^L - y)^2."""
     last = net.n_layers - 1
     layer = layer_at(net, last)
@@ -52,7 +54,7 @@ def _squared_error(data: Any, chunk: Any, net: Any, step: float) -> Any:
             a = load(net.work, layer.activation + row + c, ONE)
             error = a - load(data.one_hot, target + c, ONE)
             squares = squares + error * error
-            store(net.work, layer.delta + row + c, step * error * slope_of_layer(net.functions, last, a))
+            store(net.work, layer.delta + row + c, step * error * slope_of_layer(functions, last, a))
         if (r + 1) % TILE == 0:
             loss += total(squares)
             squares = zeros(ONE, ONE)
@@ -60,32 +62,34 @@ def _squared_error(data: Any, chunk: Any, net: Any, step: float) -> Any:
 
 
 @compiled
-def _binary_cross_entropy(data: Any, chunk: Any, net: Any, step: float) -> Any:
-    """Compute delta^L = step (a^L - y); return the sum of -ln of the probability of what each output should say."""
+def _binary_cross_entropy(functions: Any, data: Any, chunk: Any, net: Any, step: float) -> Any:
+    """Compute delta^L = step (sigma(z^L) - y); return the sum of max(z, 0) - y z + ln(1 + exp(-|z|))."""
     layer = layer_at(net, net.n_layers - 1)
     loss = 0.0
     for r in range(chunk.rows):
         label = at(data.labels, at(chunk.order, chunk.first + r))
         row = (chunk.row + r) * layer.width
         for c in range(0, layer.width, LANES):
-            a = load(net.work, layer.activation + row + c, ONE)
+            a = activate(SIGMOID, load(net.work, layer.activation + row + c, ONE))
             error = a - load(data.one_hot, label * layer.width + c, ONE)
-            store(net.work, layer.delta + row + c, step * error)
-        # One logarithm for many outputs: a product of their probabilities, as long as it is large enough.
+            # The padding stays 0, which sigma(0) isn't.
+            store(net.work, layer.delta + row + c, step * first_lanes(error, layer.n_out - c))
+        # One logarithm for many outputs: that of a product, as long as it isn't too large.
         product = 1.0
         for j in range(layer.n_out):
-            a = at(net.work, layer.activation + row + j)
-            product *= max(float(a if j == label else F(1) - a), TINY)
-            if product < 1e-200:
-                loss -= math.log(product)
+            z = float(at(net.work, layer.activation + row + j))
+            loss += max(z, 0.0) - (z if j == label else 0.0)
+            product *= 1.0 + math.exp(-abs(z))
+            if product > MANY:
+                loss += math.log(product)
                 product = 1.0
-        loss -= math.log(product)
+        loss += math.log(product)
     return loss
 
 
 @compiled
-def _cross_entropy(data: Any, chunk: Any, net: Any, step: float) -> Any:
-    """Compute a^L = softmax(z^L), which is still z^L, and delta^L = step (a^L - y); return the sum of -ln a^L_label."""
+def _cross_entropy(functions: Any, data: Any, chunk: Any, net: Any, step: float) -> Any:
+    """Compute delta^L = step (softmax(z^L) - y); return the sum of ln sum_k exp(z_k) - z_label."""
     layer = layer_at(net, net.n_layers - 1)
     loss = 0.0
     for r in range(chunk.rows):
@@ -101,9 +105,8 @@ def _cross_entropy(data: Any, chunk: Any, net: Any, step: float) -> Any:
             sums += exp
         loss += math.log(sums) - float(at(net.work, layer.activation + row + label) - largest)
         for j in range(layer.n_out):
-            a = at(net.work, layer.delta + row + j) / sums
-            put(net.work, layer.activation + row + j, a)
-            put(net.work, layer.delta + row + j, step * (a - (1.0 if j == label else 0.0)))
+            y = 1.0 if j == label else 0.0
+            put(net.work, layer.delta + row + j, step * (at(net.work, layer.delta + row + j) / sums - y))
     return loss
 
 

@@ -83,8 +83,6 @@ class Network(NamedTuple):
     work: Any
     room: Any
     """This thread's work space of products."""
-    functions: Any
-    """The layers' activation functions, see `activations.of_layers`."""
 
 
 class Crew(NamedTuple):
@@ -148,10 +146,11 @@ def layer_at(net: Any, number: int) -> Any:
 
 
 @compiled
-def forward(chunk: Any, net: Any, crew: Any, met: int) -> int:
+def forward(functions: Any, chunk: Any, net: Any, crew: Any, met: int) -> int:
     """Compute a^l = f(W^l a^(l-1) + b^l) from the first layer's product, which is there already.
 
-    The threads of `crew` share the columns, and meet after every layer.
+    `functions` are those of the layers, see `activations.of_layers`. The threads of `crew` share the columns, and meet
+    after every layer.
     """
     for number in range(net.n_layers):
         layer = layer_at(net, number)
@@ -167,11 +166,11 @@ def forward(chunk: Any, net: Any, crew: Any, met: int) -> int:
             place = top + r * layer.width
             for c in range(begin, full, LANES):
                 sums = load(net.work, place + c, ONE) + load(net.parameters, layer.bias + c, ONE)
-                store(net.work, place + c, activate_layer(net.functions, number, sums))
+                store(net.work, place + c, activate_layer(functions, number, sums))
             if full < min(end, layer.n_out):
                 # The padding stays 0, which f(0) need not be.
                 sums = load(net.work, place + full, ONE) + load(net.parameters, layer.bias + full, ONE)
-                a = activate_layer(net.functions, number, sums)
+                a = activate_layer(functions, number, sums)
                 store(net.work, place + full, first_lanes(a, layer.n_out - full))
         met = meet(crew, met)
     return met
@@ -184,7 +183,7 @@ def goes_without_copy(layer: Any) -> Any:
 
 
 @compiled
-def backward(chunk: Any, net: Any, crew: Any, met: int, with_copies: bool) -> int:
+def backward(functions: Any, chunk: Any, net: Any, crew: Any, met: int, with_copies: bool) -> int:
     """Compute delta^l = (W^(l+1)^T delta^(l+1)) f'(z^l), shared as in `forward`.
 
     `with_copies`: the weights for backward are those for forward in all layers, see `mirror`.
@@ -205,7 +204,7 @@ def backward(chunk: Any, net: Any, crew: Any, met: int, with_copies: bool) -> in
                 place = layer.delta_below + c
                 a = load(net.work, layer.below + c, ONE)
                 product = load(net.work, place, ONE)
-                store(net.work, place, product * slope_of_layer(net.functions, number - 1, a))
+                store(net.work, place, product * slope_of_layer(functions, number - 1, a))
         met = meet(crew, met)
     return met
 

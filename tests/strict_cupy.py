@@ -19,6 +19,7 @@ FUNCTIONS = frozenset(
         "expm1",
         "eye",
         "log",
+        "log1p",
         "maximum",
         "minimum",
         "negative",

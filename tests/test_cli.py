@@ -84,7 +84,7 @@ def test_evaluate_shows_loss_accuracy_and_confusion(run: Run, model: Path, mnist
     result = evaluate(MLP.load(model), mnist.test, device="cpu")
     assert outcome.code == 0
     assert "784-16-10 on 10,000 test images, computed on cpu\n" in outcome.out
-    assert f"loss {result.loss:.5f}   test accuracy {result.accuracy:.2%}\n" in outcome.out
+    assert f"squared error {result.loss:.5f}   test accuracy {result.accuracy:.2%}\n" in outcome.out
     table = [re.findall(r"[\d.]+", line) for line in outcome.out.splitlines()[-10:]]
     np.testing.assert_array_equal([[int(count) for count in row[1:11]] for row in table], result.confusion)
 
@@ -270,17 +270,25 @@ def test_a_device_that_fails_on_the_way_loses_nothing(
 
 def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, data_dir: Path) -> None:
     network = ["--hidden", "8,6", "--activation", "relu", "--output-activation", "softmax", "--init", "he"]
-    learning = ["--optimizer", "adam", "--learning-rate", "0.01", "--l2", "0.001", "--schedule", "cosine"]
+    learning = ["--optimizer", "adam", "--l2", "0.001", "--schedule", "cosine"]
     more = ["--dropout", "0.1", "--early-stopping", "50", "--epochs", "3", "--batch-size", "10", "--json"]
     outcome = run("train", "--data-dir", data_dir, *network, *learning, *more, "--output", "net")
     assert outcome.code == 0, outcome.err
     document = json.loads(outcome.out)
     assert document["functions"] == ["relu", "relu", "softmax"]
     assert document["engine"] == "plain"
-    assert document["loss"] == "cross_entropy"
-    assert document["optimizer"] == "Adam(beta1=0.9, beta2=0.999, epsilon=1e-08, decoupled=False)"
-    assert (document["l2"], document["dropout"], document["schedule"]) == (0.001, 0.1, "Cosine()")
+    assert (document["loss_function"], document["init"], document["learning_rate"]) == ("cross_entropy", "he", 0.001)
+    assert document["optimizer"] == {
+        "name": "Adam",
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-08,
+        "decoupled": False,
+    }
+    assert (document["l2"], document["dropout"], document["schedule"]) == (0.001, 0.1, {"name": "Cosine"})
+    assert document["early_stopping"] == {"patience": 50, "share": 0.1, "least": 0.0}
     best = min(document["epochs"], key=lambda epoch: float(epoch["held_out_loss"]))
+    assert (document["kept_epoch"], document["test_accuracy"]) == (best["epoch"], best["test_accuracy"])
     evaluated = json.loads(run("evaluate", "net", "--data-dir", data_dir, "--json").out)
     assert evaluated["loss"] == pytest.approx(best["test_loss"], rel=1e-5)
 
@@ -290,7 +298,8 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
     [
         (["--loss", "cross_entropy"], ["found the loss cross_entropy with the output activation sigmoid", "softmax"]),
         (["--output-activation", "softmax", "--engine", "fused"], ["the engine fused", "found softmax neurons"]),
-        (["--optimizer", "momentum", "--momentum", "1"], ["found momentum 1.0, expected a number from 0 to below 1"]),
+        (["--optimizer", "momentum", "--momentum", "1"], ["found momentum 1.0, expected a finite number of 0 or more"]),
+        (["--optimizer", "adam", "--momentum", "0.5"], ["found --momentum with the optimizer adam, expected momentum"]),
         (["--activation", "softmax"], ["'softmax' is not one of 'sigmoid', 'tanh', 'relu'"]),
         (["--dropout", "1"], ["found dropout 1.0"]),
         (["--early-stopping", "0"], ["found the patience of early stopping 0"]),
@@ -313,3 +322,46 @@ def test_a_network_that_cannot_be_saved_where_asked_is_rescued(
     found = re.search(r"^gpunn: cannot write vanished/net: .*; the network is in (.*\.safetensors)$", outcome.err)
     assert found
     assert MLP.load(found[1]).sizes == (16, 16, 10)
+
+
+def test_the_network_of_the_best_epoch_is_told_from_the_last_one(run: Run, data_dir: Path) -> None:
+    learning = [
+        "--early-stopping",
+        "2",
+        "--epochs",
+        "300",
+        "--batch-size",
+        "5",
+        "--learning-rate",
+        "3",
+        "--device",
+        "cpu",
+    ]
+    outcome = run("train", "--data-dir", data_dir, *learning, "--output", "net")
+    assert outcome.code == 0, outcome.err
+    assert "the best one; written to net" in outcome.out
+    evaluated = run("evaluate", "net", "--data-dir", data_dir, "--device", "cpu").out
+    accuracy = re.search("test accuracy (.*%) after epoch", outcome.out)
+    assert accuracy is not None
+    assert f"test accuracy {accuracy[1]}" in evaluated
+
+
+def test_a_loss_is_evaluated_by_name(run: Run, data_dir: Path) -> None:
+    assert run("train", "--data-dir", data_dir, "--epochs", "1", "--batch-size", "10", "--output", "net").code == 0
+    both = [
+        run("evaluate", "net", "--data-dir", data_dir, *options).out
+        for options in ([], ["--loss", "binary_cross_entropy"])
+    ]
+    assert "squared error 0." in both[0]
+    assert "binary cross entropy " in both[1]
+
+
+def test_the_class_is_that_of_the_largest_output_also_below_zero(run: Run, tmp_path: Path) -> None:
+    net = MLP([784, 10], output="identity")
+    net.weights[0][:] = 0
+    net.biases[0][:] = -np.arange(10, 0, -1)
+    net.save(tmp_path / "net")
+    np.save(tmp_path / "digit.npy", np.tri(28, dtype=np.uint8) * 200)
+    assert run("predict", tmp_path / "net", tmp_path / "digit.npy").out.startswith(f"{tmp_path / 'digit.npy'}: 9 ")
+    (found,) = json.loads(run("predict", tmp_path / "net", tmp_path / "digit.npy", "--json").out)
+    assert found["class"] == 9

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunn import MLP, Dataset, Split, get_backend
+from gpunn import MLP, ConfigurationError, Dataset, Split, get_backend
 from gpunn.activations import HIDDEN, activation
-from gpunn.engines import ENGINES, Parameters, Recipe
+from gpunn.engines import ENGINES, Parameters, Recipe, choose_engine
 from gpunn.engines import epoch as epoch_engine
-from gpunn.kernels.activations import activate, slope
+from gpunn.kernels.activations import activate, of_layers, slope
 from gpunn.kernels.compilation import compiled
 from gpunn.kernels.memory import load, store
 from gpunn.kernels.simd import LANES, Static
@@ -101,17 +101,49 @@ def test_dense_images_and_several_threads_follow_float64(monkeypatch: pytest.Mon
         assert_follows_plain(dense, net, Recipe(batch_size, 0.002, loss="cross_entropy"))
 
 
+@pytest.mark.parametrize("size", [20, 50, 500])
 @pytest.mark.parametrize(("output", "loss"), [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")])
-def test_certain_outputs_have_a_finite_loss_and_right_steps(digits: Split, output: str, loss: str) -> None:
+def test_certain_outputs_have_the_loss_and_steps_of_float64(digits: Split, output: str, loss: str, size: int) -> None:
     net = MLP([784, 6, 10], output=output, seed=2)
-    # Each example is sure of the next digit, which is wrong.
-    net.biases[-1][3] = 500
-    _, found = trained("epoch", net, digits, Recipe(600, 0.1, loss=loss), np.float32)
-    value, exact = trained("plain", net, digits, Recipe(600, 0.1, loss=loss), np.float32)
-    assert np.isfinite(value)
-    for ours, theirs in zip(found, exact, strict=True):
-        assert np.isfinite(ours).all()
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    # Sure of the digit 3, which is wrong for most, and that the others are none.
+    net.biases[-1][:] = -size
+    net.biases[-1][3] = size
+    recipe = Recipe(600, 0.1, loss=loss)
+    exact_loss, exact = trained("plain", net, digits, recipe, np.float64)
+    for name in ("epoch", "plain"):
+        value, found = trained(name, net, digits, recipe, np.float32)
+        assert value == pytest.approx(exact_loss, rel=1e-6)
+        for ours, theirs in zip(found, exact, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("output", "loss"), [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")])
+def test_a_single_layer_follows_float64(digits: Split, output: str, loss: str) -> None:
+    dense = Split(np.maximum(digits.images, 1), digits.labels)
+    for split in (digits, dense):
+        for batch_size in (1, 64):
+            assert_follows_plain(split, MLP([784, 10], output=output, seed=2), Recipe(batch_size, 0.003, loss=loss))
+
+
+def test_one_compilation_serves_all_depths_of_one_kind_of_neurons() -> None:
+    assert of_layers(["sigmoid"]).value == of_layers(["sigmoid"] * 5).value == "sigmoid"
+    assert of_layers(["relu", "relu", "identity"]).value == "relu,relu,identity"
+
+
+def test_engines_return_the_functions_that_they_were_given(digits: Split) -> None:
+    net = MLP([784, 6, 10], hidden="relu", output="softmax")
+    start = Parameters(net.weights, net.biases, net.functions)
+    for name in ("plain", "epoch"):
+        engine = ENGINES[name](CPU, start, digits.images, digits.labels, Recipe(10, 0.1, loss="cross_entropy"))
+        assert engine.parameters().functions == ("relu", "softmax")
+    assert Parameters(net.weights, net.biases).functions == ("sigmoid", "sigmoid")
+
+
+def test_a_loss_that_does_not_go_with_the_outputs_is_refused_by_all_engines() -> None:
+    net = MLP([784, 6, 10], output="softmax")
+    for name in ("plain", "epoch", "auto"):
+        with pytest.raises(ConfigurationError, match="found the loss squared_error with the output activation softmax"):
+            choose_engine(name, CPU, Parameters(net.weights, net.biases, net.functions), Recipe(10, 0.1))
 
 
 def test_nan_is_not_trained_away_by_softmax(digits: Split) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from gpunn import MLP, DataError, DivergenceError, Split, evaluate, evaluation
 from gpunn.backends.cuda import CudaBackend
-from gpunn.equations import Array
+from gpunn.equations import Array, Pass
 
 from .conftest import random_split
 from .strict_cupy import StrictCupy
@@ -50,9 +50,10 @@ def test_data_must_fit_the_network() -> None:
 
 def test_a_network_whose_outputs_are_no_numbers_is_named(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whether sums of huge weights end as inf - inf depends on the order in which a BLAS adds.
-    def forward(xp: Any, weights: Any, biases: Any, X: Array, functions: Any) -> list[Array]:
-        return [np.full((len(X), 3), np.nan, np.float32)]
+    def propagate(xp: Any, weights: Any, biases: Any, X: Array, **_: Any) -> Pass:
+        output = np.full((len(X), 3), np.nan, np.float32)
+        return Pass([output], [], output)
 
-    monkeypatch.setattr(evaluation, "forward", forward)
+    monkeypatch.setattr(evaluation, "propagate", propagate)
     with pytest.raises(DivergenceError, match="found the loss nan, expected a number"):
         evaluate(MLP([12, 3]), small, device="cpu")

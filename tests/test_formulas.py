@@ -136,17 +136,31 @@ def test_outputs_have_their_loss_and_refuse_others(output: str) -> None:
         loss_for(output, "hinge")
 
 
-def test_certain_and_wrong_outputs_have_a_finite_loss() -> None:
-    A, Y = np.array([[1.0, 0.0]], np.float32), np.array([[0.0, 1.0]], np.float32)
-    for name in ("binary_cross_entropy", "cross_entropy"):
-        assert 80 < float(LOSSES[name].value(np, A, Y)) < 200
+@pytest.mark.parametrize("size", [20.0, 50.0, 500.0])
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_losses_of_certain_outputs_are_those_of_pytorch(size: float, right: bool, dtype: type) -> None:
+    torch = pytest.importorskip("torch", reason=TORCH)
+    Z: Any = np.array([[size, -size, 0.5], [-size, size, size / 2]], dtype)
+    Y: Any = np.eye(3, dtype=dtype)[[0, 1] if right else [1, 0]]
+    functional, z, y = torch.nn.functional, torch.tensor(Z.astype(np.float64)), torch.tensor(Y.astype(np.float64))
+    expected = {
+        "binary_cross_entropy": functional.binary_cross_entropy_with_logits(z, y, reduction="sum") / 2,
+        "cross_entropy": functional.cross_entropy(z, y),
+    }
+    for name, value in expected.items():
+        activate, _ = activation(np, LOSSES[name].outputs[0])
+        with np.errstate(over="ignore"):
+            found = float(LOSSES[name].value(np, activate(Z.copy()), Z, Y))
+        assert found == pytest.approx(value.item(), rel=1e-6, abs=1e-8)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": "swish"}, "found the hidden layer's activation 'swish', expected sigmoid, tanh, relu"),
-        ({"hidden": "softmax"}, "found the hidden layer's activation 'softmax', expected"),
+        ({"hidden": "swish"}, "found the hidden layers' activation 'swish', expected sigmoid, tanh, relu"),
+        ({"hidden": "softmax"}, "found the hidden layers' activation 'softmax', expected"),
+        ({"hidden": ["relu", "softmax"]}, "found the hidden layer's activation 'softmax', expected"),
         ({"output": "swish"}, "found the output's activation 'swish', expected .*softmax"),
         ({"hidden": ["relu"]}, "found 1 activations for hidden layers, expected 2"),
         ({"init": "zeros"}, "found the initialisation 'zeros', expected scaled, normal, xavier, he"),
@@ -175,3 +189,12 @@ def test_activations_of_each_layer_are_its_own() -> None:
     assert third.sum(axis=1) == pytest.approx(np.ones(9), rel=1e-6)
     np.testing.assert_array_equal(net.feedforward(X), third)
     np.testing.assert_allclose(net.predict_proba(X), third, rtol=1e-6)
+
+
+def test_a_network_without_as_many_functions_as_layers_is_refused() -> None:
+    net = MLP([4, 3, 2])
+    net.functions = ()
+    with pytest.raises(ConfigurationError, match="found 0 activation functions, expected one for each of 2 layers"):
+        net.check()
+    with pytest.raises(ConfigurationError, match="found the hidden layers' activation 'swish'"):
+        MLP([4, 2], hidden="swish")

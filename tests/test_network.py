@@ -17,7 +17,7 @@ def test_the_default_network_has_12730_parameters() -> None:
     assert net.dtype == np.float32
     assert net.sizes == (784, 16, 10)
     assert str(net) == "784-16-10"
-    assert repr(net) == "MLP([784, 16, 10], dtype=float32)"
+    assert repr(net) == "MLP([784, 16, 10], functions=['sigmoid', 'sigmoid'], dtype=float32)"
 
 
 @pytest.mark.parametrize("sizes", [(3, 2), (1, 1), (5, 4, 3, 2, 1), (784, 100, 50, 10)])

@@ -57,10 +57,10 @@ def test_50_steps_are_those_of_pytorch(small: Split, optimizer: Optimizer, l2: f
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SGD(1.0), "found momentum 1.0, expected a number from 0 to below 1"),
+        (lambda: SGD(1.0), "found momentum 1.0, expected a finite number of 0 or more and below 1"),
         (lambda: SGD(nesterov=True), "found Nesterov's method without momentum"),
-        (lambda: Adam(beta2=-1), "found beta2 -1, expected a number from 0 to below 1"),
-        (lambda: Adam(epsilon=0), "found epsilon 0, expected a number above 0"),
+        (lambda: Adam(beta2=-1), "found beta2 -1, expected a finite number of 0 or more and below 1"),
+        (lambda: Adam(epsilon=0), "found epsilon 0, expected a finite number above 0"),
         (lambda: Steps(every=0), "found the epochs between steps of the schedule 0"),
         (lambda: Exponential(1.5), "found the factor of the schedule 1.5"),
         (lambda: OneCycle(0), "found the rising share 0"),
@@ -156,6 +156,28 @@ def test_masks_can_be_made_again_in_any_pieces() -> None:
     assert not np.array_equal(mask(np, other, 0, (60, 8), share=0.5, dtype=np.float64), whole)
 
 
+def test_the_largest_share_is_no_overflow() -> None:
+    assert mask(np, 5, 0, (3, 4), share=1 - 1e-12, dtype=np.float64).sum() == 0
+
+
+def test_numbers_of_numpy_keep_parameters_in_float32(small: Split) -> None:
+    net = MLP([12, 3])
+    optimizer = Adam(np.float64(0.9), np.float64(0.99), np.float64(1e-8))
+    train(net, small, epochs=1, batch_size=50, learning_rate=np.float64(0.01), optimizer=optimizer, device="cpu")
+    assert net.dtype == np.float32
+
+
+def test_a_smaller_last_batch_takes_its_own_step(small: Split) -> None:
+    nets = []
+    for dtype in (np.float32, np.float64):
+        net = MLP([12, 5, 3], hidden="tanh", output="softmax", dtype=dtype)
+        recipe: dict[str, Any] = {"optimizer": SGD(0.9), "l2": 0.01, "schedule": Cosine(), "device": "cpu"}
+        train(net, small, epochs=3, batch_size=70, learning_rate=0.1, **recipe)
+        nets.append(net)
+    for ours, theirs in zip(*map(parameters, nets), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 def test_dropout_trains_another_network_and_the_same_one_each_time(small: Split) -> None:
     nets = []
     for dropout in (0.0, 0.4, 0.4):
@@ -172,9 +194,11 @@ def test_early_stopping_keeps_the_best_network_and_ends(small: Split) -> None:
     # Random labels can't be learnt, only remembered: what was held out soon gets worse.
     rule = EarlyStopping(patience=3, share=0.25)
     history = train(net, small, epochs=200, batch_size=10, learning_rate=0.5, early_stopping=rule, device="cpu")
+    assert history.early_stopping == rule
     losses = [epoch.held_out.loss for epoch in history.epochs if epoch.held_out is not None]
     best = int(np.argmin(losses))
     assert len(losses) == best + 4 < 200
+    assert history.kept == best + 1
     kept, held_out = rule.divide(small, 0)
     assert (len(kept), len(held_out)) == (150, 50)
     assert len({image.tobytes() for image in (*kept.images, *held_out.images)}) == 200
@@ -205,12 +229,16 @@ def test_too_few_examples_to_hold_any_out_is_said(small: Split) -> None:
         ({"dropout": 1}, "found dropout 1, expected a finite number of 0 or more and below 1"),
         ({"dropout": math.nan}, "found dropout nan"),
         ({"learning_rate": True}, "found learning rate True, expected a finite number above 0"),
+        ({"optimizer": "adam"}, "found the optimizer 'adam', expected one of those in gpunn.optimizers"),
+        ({"schedule": "cosine"}, "found the schedule 'cosine', expected one of those in gpunn.schedules"),
+        ({"early_stopping": 5}, r"found early_stopping=5, expected gpunn.EarlyStopping\(...\)"),
+        ({"dropout": 0.5}, "found dropout and a network without hidden layers"),
         ({"loss": "cross_entropy"}, "found the loss cross_entropy with the output activation sigmoid"),
     ],
 )
 def test_arguments_out_of_range_are_refused(small: Split, options: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"epochs": 1, "batch_size": 10, "learning_rate": 0.1} | options
-    net = MLP([12, 3])
+    net = MLP([12, 3] if options.get("dropout") == 0.5 else [12, 4, 3])
     before = [array.copy() for array in parameters(net)]
     with pytest.raises(ConfigurationError, match=message):
         train(net, small, device="cpu", **arguments)

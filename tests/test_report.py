@@ -15,7 +15,9 @@ from gpunn.cli import main
 from gpunn.errors import GpunnError, ResultsFileError
 from gpunn.report import findings
 from gpunn.report.findings import changes, crossing, machines, overtakings, places, speed_ups
-from gpunn.report.results import Task, read_run
+from gpunn.report.reading import read_run
+from gpunn.report.results import Task
+from gpunn.report.sections import _where_faster
 from gpunn.report.wording import number_in_words, time_in_words
 
 Document = dict[str, Any]
@@ -144,7 +146,7 @@ def test_a_page_of_one_machine_without_a_gpu(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out == f"{tmp_path / 'page.html'}: 5 pictures\n"
     assert heard(page, "On cpu: Laptop Processor, 2 cores, gpunn trains 784-16-10 at up to 6.00M images a second")
     assert heard(page, "10 times as fast as the best of its peers")
-    assert heard(page, "784-16-10 to 94%: gpunn auto in 60 ms; the best peer, jax, in 900 ms.")
+    assert heard(page, "784-16-10 to 94%: gpunn auto in 60 ms; the best peer, jax in 900 ms.")
     assert heard(page, "cuda: CuPy is not installed")
     assert not heard(page, "Where the GPU overtakes the CPU")
     assert len(page.images) == 5
@@ -173,7 +175,7 @@ def test_two_runs_of_a_machine_show_what_changed(tmp_path: Path) -> None:
             row.update(times(row["quartiles"][1] / 2))
     page = page_of(tmp_path, *write(tmp_path, new=later, old=LAPTOP))
     assert heard(page, "From 2026-01-01 10:00:00 to 2026-02-01 10:00:00")
-    assert heard(page, "of 7 rows that both runs have, 4 agree within the quartiles of their rounds and 4 within 10 %")
+    assert heard(page, "of 9 rows that both runs have, 6 agree within the quartiles of their rounds and 6 within 10 %")
     assert heard(page, "gpunn trains 784-16-10 at up to 12.0M images a second")
 
 
@@ -237,6 +239,13 @@ def with_row(**others: Any) -> Document:
             "rows[0].quartiles[2] should be a number from 0 to 1e+18",
         ),
         (json.dumps(with_row(batch_size=10**400)), "rows[0].batch_size should be a whole number from 1 to 1e+18"),
+        (
+            json.dumps(document(race("auto", 1.0) | {"epochs": []})),
+            "rows[0].epochs should be 1 or more numbers",
+        ),
+        (json.dumps(with_row(device="../cpu")), "rows[0].device should be cpu or cuda:N, found '../cpu'"),
+        (json.dumps(LAPTOP | {"revision": "\ud800"}), "revision should be text, found"),
+        (json.dumps(LAPTOP | {"machine": {"name": "\0"}}), "machine.name should be text, found"),
         (json.dumps(with_row(network=f"784-{'9' * 5000}")), "rows[0].network should be layer sizes"),
         (
             json.dumps(LAPTOP | {"options": {"images": 0}}),
@@ -300,6 +309,25 @@ def test_the_best_peer_and_the_crossing_are_found(tmp_path: Path) -> None:
     assert crossing(ratios) == 32
     assert crossing({task: 0.5}) is None
     assert findings.best([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("ratios", "words"),
+    [
+        ({1: 0.1, 32: 2.0, 1024: 3.0}, "from batch size 32 on"),
+        ({1: 0.1, 1024: 3.0, 60000: 0.9}, "at batch size 1,024 alone"),
+        ({1: 0.1, 32: 0.9}, "at no batch size that was timed"),
+    ],
+)
+def test_where_the_gpu_is_faster_is_said_right(ratios: dict[int, float], words: str) -> None:
+    tasks = {Task("784-16-10", size, dense=False, images=60000): ratio for size, ratio in ratios.items()}
+    assert _where_faster(tasks) == words
+
+
+def test_one_round_is_no_change(tmp_path: Path) -> None:
+    runs = [document(epoch("numpy", 1, seconds) | times(seconds, spread=0)) for seconds in (1.0, 1.01)]
+    old, new = (read_run(path) for path in write(tmp_path, old=runs[0], new=runs[1]))
+    assert changes(old, new)[0].verdict == "one round"
 
 
 def test_operations_count_forward_backward_and_the_update() -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -14,6 +15,7 @@ from gpunn.cli import options
 from gpunn.datasets import load_mnist
 from gpunn.errors import DataError
 from gpunn.evaluation import Evaluation
+from gpunn.losses import loss_for
 from gpunn.network import MLP
 
 WIDEST_TABLE = 20
@@ -26,19 +28,26 @@ model = click.argument("model", type=click.Path(), callback=options.as_path)
 @model
 @options.device
 @options.data_dir
+@options.loss
 @options.as_json
-def evaluate(model: Path, device: str, data_dir: Path | None, as_json: bool) -> None:
+def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, as_json: bool) -> None:
     """Measure the network in the file MODEL on the test images: loss, accuracy, confusion matrix."""
     net = MLP.load(model)
     test = load_mnist(data_dir, n_classes=net.sizes[-1]).test
-    backend = get_backend(device)
-    result = evaluation.evaluate(net, test, device=backend)
+    backend, loss = get_backend(device), loss_for(net.functions[-1], loss)
+    result = evaluation.evaluate(net, test, loss=loss, device=backend)
     if as_json:
-        about = {"model": str(model), "sizes": net.sizes, "n_images": len(test), "device": backend.name}
+        about: dict[str, Any] = {
+            "model": str(model),
+            "sizes": net.sizes,
+            "functions": net.functions,
+            "loss_function": loss,
+        }
+        about |= {"n_images": len(test), "device": backend.name}
         click.echo(json.dumps(about | result.to_dict()))
         return
     click.echo(f"{model}: {net} on {len(test):,} test images, computed on {backend.name}")
-    click.echo(f"loss {result.loss:.5f}   test accuracy {result.accuracy:.2%}")
+    click.echo(f"{loss.replace('_', ' ')} {result.loss:.5f}   test accuracy {result.accuracy:.2%}")
     for line in _confusion_table(result):
         click.echo(line)
 
@@ -60,16 +69,18 @@ def predict(model: Path, images: tuple[Path, ...], as_json: bool) -> None:
             f"{model} takes {net.sizes[0]} pixels, pictures are prepared as {FIELD} x {FIELD} = {FIELD * FIELD}: "
             "expected a network for MNIST"
         )
-    shares = net.predict_proba(np.stack([read_digit(image) for image in images]))
+    digits = np.stack([read_digit(image) for image in images])
+    # The class is that of the largest output, of which shares say nothing where all are below zero.
+    outputs, shares = net.feedforward(digits), net.predict_proba(digits)
     if as_json:
         rows = [
-            {"image": str(image), "class": int(row.argmax()), "probabilities": row.tolist()}
-            for image, row in zip(images, shares, strict=True)
+            {"image": str(image), "class": int(output.argmax()), "probabilities": row.tolist()}
+            for image, output, row in zip(images, outputs, shares, strict=True)
         ]
         click.echo(json.dumps(rows))
         return
-    for image, row in zip(images, shares, strict=True):
-        best, *others = np.argsort(-row, kind="stable")[:2]
+    for image, output, row in zip(images, outputs, shares, strict=True):
+        best, *others = np.argsort(-output, kind="stable")[:2]
         runner_up = "".join(f"; next {label}, {row[label]:.0%}" for label in others)
         click.echo(f"{image}: {best} ({row[best]:.0%}{runner_up})")
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from gpunn.losses import LOSSES
+
 
 def layer_sizes(ctx: click.Context, param: click.Parameter, value: str) -> list[int]:
     """Turn "100,50", the value of an option, into [100, 50]; raises `click.BadParameter` for anything else."""
@@ -31,5 +33,10 @@ data_dir = click.option(
     type=click.Path(),
     callback=as_path,
     help="A folder with another data set in MNIST's four-file form, gzipped or not.  [default: the embedded MNIST]",
+)
+loss = click.option(
+    "--loss",
+    type=click.Choice(list(LOSSES)),
+    help="What training makes small.  [default: cross_entropy for softmax outputs, else squared_error]",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")

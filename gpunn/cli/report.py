@@ -27,7 +27,7 @@ def report(results: tuple[Path, ...], output: Path, pictures: Path | None) -> No
     Files of several machines stand side by side; two runs of one machine also show what changed between them.
     """
     from gpunn.report.page import page
-    from gpunn.report.results import read_run
+    from gpunn.report.reading import read_run
 
     check_writable(output)
     html, drawn = page([read_run(path) for path in results])

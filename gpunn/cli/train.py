@@ -12,13 +12,15 @@ from gpunn import training
 from gpunn.cli import options
 from gpunn.cli.interruption import INTERRUPTED, CtrlC
 from gpunn.cli.progress import TrainingProgress
-from gpunn.cli.recipes import chosen, learning_options, network_options
+from gpunn.cli.recipes import OPTIMIZERS, chosen, learning_options, network_options
 from gpunn.datasets import load_mnist
 from gpunn.engines import ENGINES, PRECISIONS
-from gpunn.errors import DeviceError, OutputError
+from gpunn.errors import DeviceError, DivergenceError, OutputError
 from gpunn.files import check_writable
 from gpunn.history import History
 from gpunn.network import MLP
+
+RATES = ", ".join(f"{rate:g} for {name}" for name, (_, rate) in OPTIMIZERS.items())
 
 
 @click.command()
@@ -33,7 +35,7 @@ from gpunn.network import MLP
 @network_options
 @click.option("--epochs", type=int, default=15, show_default=True, help="How often to see every image.")
 @click.option("--batch-size", type=int, default=32, show_default=True, help="Images a step.")
-@click.option("--learning-rate", type=float, default=1.0, show_default=True, help="Step size, eta.")
+@click.option("--learning-rate", type=float, help=f"Step size, eta.  [default: {RATES}]")
 @learning_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the weights and the order of the images.")
 @options.device
@@ -65,10 +67,10 @@ def train(
     init: str,
     epochs: int,
     batch_size: int,
-    learning_rate: float,
+    learning_rate: float | None,
     loss: str | None,
     optimizer: str,
-    momentum: float,
+    momentum: float | None,
     l2: float,
     schedule: str,
     dropout: float,
@@ -84,15 +86,22 @@ def train(
 ) -> int:
     """Train a network on all training images and write it to a model file.
 
-    Ctrl-C ends the run and keeps the network as it was after the last finished epoch.
+    Ctrl-C ends the run and keeps the network as it was after the last finished epoch, or the best one with
+    --early-stopping.
     """
     check_writable(output)
-    learning = chosen(optimizer=optimizer, momentum=momentum, schedule=schedule, early_stopping=early_stopping)
+    learning = chosen(
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        schedule=schedule,
+        early_stopping=early_stopping,
+    )
     dataset = load_mnist(data_dir, n_classes=classes)
     sizes = [dataset.train.images.shape[1], *hidden, classes]
     net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
     history: History | None = None
-    ended_by: KeyboardInterrupt | DeviceError | OSError | None = None
+    ended_by: KeyboardInterrupt | DeviceError | DivergenceError | OSError | None = None
     # With --json the standard output belongs to the document.
     with CtrlC() as ctrl_c, TrainingProgress(epochs, err=as_json) as progress:
 
@@ -107,7 +116,6 @@ def train(
                 dataset.train,
                 epochs=epochs,
                 batch_size=batch_size,
-                learning_rate=learning_rate,
                 test=dataset.test,
                 device=device,
                 engine=engine,
@@ -119,23 +127,23 @@ def train(
                 **learning,
                 on_epoch=on_epoch,
             )
-        # Ctrl-C, a GPU that failed, or progress that can't be shown any more.
-        except (KeyboardInterrupt, DeviceError, OSError) as error:
+        # Ctrl-C, a GPU that failed, numbers that grew too large, or progress that can't be shown any more.
+        except (KeyboardInterrupt, DeviceError, DivergenceError, OSError) as error:
             ended_by = error
         finally:
             ctrl_c.heeded = False
         if history is not None:
             _save(net, output)
-    if isinstance(ended_by, DeviceError | OSError):
+    if isinstance(ended_by, DeviceError | DivergenceError | OSError):
         if history is not None and not isinstance(ended_by, BrokenPipeError):
-            ended_by.add_note(f"the network after epoch {len(history.epochs)} is in {output}")
+            ended_by.add_note(f"the network after epoch {history.kept} is in {output}")
         raise ended_by
     if history is None:
         click.echo(f"gpunn: interrupted before the first epoch was finished: {output} is not written", err=True)
         return INTERRUPTED
     interrupted = ended_by is not None
     if as_json:
-        click.echo(json.dumps(_document(net, history, output, interrupted)))
+        click.echo(json.dumps(_document(net, init, history, output, interrupted)))
     else:
         click.echo(_summary(net, history, output, interrupted))
     return INTERRUPTED if interrupted else 0
@@ -159,20 +167,22 @@ def _save(net: MLP, output: Path) -> None:
 def _summary(net: MLP, history: History, output: Path, interrupted: bool) -> str:
     count = len(history.epochs)
     seconds = sum(epoch.seconds for epoch in history.epochs)
+    of = f" after epoch {history.kept}, the best one" if history.kept != count else ""
     return (
         f"{'interrupted: ' if interrupted else ''}{net} on {history.device}, "
         f"engine {history.engine}: {count} epoch{'s' * (count != 1)} in {seconds:.1f} s, "
-        f"test accuracy {history.accuracies[-1]:.2%}; written to {output}"
+        f"test accuracy {history.accuracy:.2%}{of}; written to {output}"
     )
 
 
-def _document(net: MLP, history: History, output: Path, interrupted: bool) -> dict[str, Any]:
+def _document(net: MLP, init: str, history: History, output: Path, interrupted: bool) -> dict[str, Any]:
     return {
         "model": str(output),
         "sizes": net.sizes,
         "functions": net.functions,
+        "init": init,
         "n_parameters": net.n_parameters,
         "interrupted": interrupted,
         **history.to_dict(),
-        "test_accuracy": history.accuracies[-1],
+        "test_accuracy": history.accuracy,
     }

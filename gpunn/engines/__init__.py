@@ -10,6 +10,7 @@ from gpunn.engines.fused import FusedEngine
 from gpunn.engines.fused_cuda import FusedCudaEngine
 from gpunn.engines.plain import PlainEngine
 from gpunn.errors import ConfigurationError
+from gpunn.losses import loss_for
 
 __all__ = ["ENGINES", "PRECISIONS", "Engine", "Parameters", "Recipe", "choose_engine"]
 
@@ -38,6 +39,7 @@ def choose_engine(name: str, backend: Backend, start: Parameters, recipe: Recipe
     "auto" is the fastest that can train them like that, by what was measured; it is logged which and why. Raises
     `ConfigurationError` for a name that no engine has, and for an engine that can't train these parameters.
     """
+    loss_for(start.functions[-1], recipe.loss)
     if name == "auto":
         engine, why = _fastest(backend, start, recipe)
         logger.info("engine auto: %s, %s", engine.name, why)
@@ -71,10 +73,13 @@ def _fastest(backend: Backend, start: Parameters, recipe: Recipe) -> tuple[type[
         # What `fused` launches for each batch: six kernels and products for every layer.
         launches = 6 * len(start.weights)
         products = recipe.batch_size * start.n_weights
-        if refusal is not None or products >= launches * WORTH_A_LAUNCH:
+        if refusal is not None:
+            return fused, f"as epoch can't train this network: {refusal}"
+        if products >= launches * WORTH_A_LAUNCH:
             return fused, f"the fastest for batches of {products:,} multiplications"
         return epoch, f"the fastest for batches of {products:,} multiplications"
     largest = max((W.size for W in start.weights[1:]), default=0)
     if largest >= LARGE_FOR_BLAS and fused_can:
         return fused, f"the fastest for hidden layers of {largest:,} weights"
-    return epoch, "the fastest for networks of this size"
+    size = "networks of this size" if largest < LARGE_FOR_BLAS else "this network of those that can train it"
+    return epoch, f"the fastest for {size}"

@@ -3,7 +3,7 @@
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +23,11 @@ class Parameters:
     weights: Sequence[Array]
     biases: Sequence[Array]
     functions: Sequence[str] = ()
-    """The activation functions of all layers but the inputs; sigmoid, where there are none."""
+    """The activation functions of all layers but the inputs; sigmoid, where none are given."""
+
+    def __post_init__(self) -> None:
+        if not self.functions:
+            object.__setattr__(self, "functions", ("sigmoid",) * len(self.weights))
 
     @property
     def sizes(self) -> list[int]:
@@ -47,7 +51,7 @@ class Recipe:
     which GPUs of compute capability 8.0 and newer multiply several times as fast; sums are float32 all the same.
 
     `l2` adds l2 W to the gradient of the weights, not of the biases: the penalty l2 / 2 times the sum of their squares.
-    `dropout` is the share of the hidden layers' activations that each batch goes without; the others are made larger
+    `dropout` is the share of the hidden layers' activations that each example goes without; the others are made larger
     in return, so that their mean stays. Which ones, is drawn from `seed`. By `schedule` the learning rate changes.
     """
 
@@ -64,9 +68,10 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON's types; what isn't used isn't mentioned."""
         found: dict[str, Any] = {name: getattr(self, name) for name in ("batch_size", "learning_rate", "precision")}
-        found |= {"loss": self.loss, "seed": self.seed}
-        found |= {} if self.optimizer == PLAIN else {"optimizer": str(self.optimizer)}
-        found |= {} if self.schedule == CONSTANT else {"schedule": str(self.schedule)}
+        found |= {"loss_function": self.loss, "seed": self.seed}
+        for name, choice, default in (("optimizer", self.optimizer, PLAIN), ("schedule", self.schedule, CONSTANT)):
+            if choice != default:
+                found[name] = {"name": type(choice).__name__, **asdict(choice)}  # type: ignore[call-overload]
         return found | {name: getattr(self, name) for name in ("l2", "dropout") if getattr(self, name)}
 
 

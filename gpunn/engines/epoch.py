@@ -58,7 +58,10 @@ class EpochEngine(Engine):
         from gpunn.kernels.threads import CAN_WAIT
 
         self._run = run_epoch
-        self._functions = of_layers(start.functions or ["sigmoid"])
+        self._names = tuple(start.functions)
+        # Cross-entropies are computed from what the last layer's function is given.
+        last = self._names[-1] if recipe.loss == "squared_error" else "identity"
+        self._functions = of_layers([*self._names[:-1], last])
         self._loss = Static(recipe.loss)
         self._recipe = recipe
         sizes = start.sizes
@@ -145,4 +148,4 @@ class EpochEngine(Engine):
             raise
 
     def parameters(self) -> Parameters:
-        return Parameters(*self._layout.unpack(self._parameters))
+        return Parameters(*self._layout.unpack(self._parameters), self._names)

@@ -19,7 +19,6 @@ from gpunn.engines.base import (
     tf32_refusal,
 )
 from gpunn.equations import Array
-from gpunn.schedules import CONSTANT
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +74,8 @@ class EpochCudaEngine(Engine):
     @classmethod
     def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
         reason = tf32_refusal(recipe) or recipe_refusal(start, recipe) or kernel_refusal(backend, start)
-        if reason is None and recipe.schedule != CONSTANT:
-            return "a launch has one learning rate, and there is a schedule"
+        if reason is None and recipe.schedule.within_epochs:
+            return f"a launch has one learning rate, and the schedule {recipe.schedule} changes it from batch to batch"
         if reason is not None:
             return reason
         products = recipe.batch_size * start.n_weights

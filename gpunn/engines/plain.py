@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.dropout import keys, mask
-from gpunn.engines.base import Engine, Parameters, Recipe, tf32_refusal
+from gpunn.engines.base import Engine, Parameters, Recipe, rates_of, tf32_refusal
 from gpunn.equations import Array, backpropagate, scale
 from gpunn.losses import LOSSES
 
@@ -41,7 +41,8 @@ class PlainEngine(Engine):
         xp, m = self._backend.xp, self._recipe.batch_size
         parameters, dtype = (*self._weights, *self._biases), self._one_hot.dtype
         batches = range(0, len(order), m)
-        etas = [self._recipe.learning_rate] * len(batches) if rates is None else rates.tolist()
+        etas = rates_of(self._recipe, len(order), rates).tolist()
+        layers = keys(self._recipe.seed, self._epoch, len(self._biases) - 1)
         order = self._backend.asarray(order)
         labels = self._labels[order]
         # Kept on the device, so that no batch waits for the one before to be read back.
@@ -51,7 +52,7 @@ class PlainEngine(Engine):
             for step, (first, eta) in enumerate(zip(batches, etas, strict=True)):
                 X = scale(self._images.take(order[first : first + m], axis=0), dtype)
                 Y = self._one_hot[labels[first : first + m]]
-                masks = self._masks(first, len(X))
+                masks = self._masks(layers, first, len(X))
                 losses[step], dW, db = backpropagate(
                     xp, self._weights, self._biases, X, Y, functions=self._functions, loss=self._loss, masks=masks
                 )
@@ -62,14 +63,13 @@ class PlainEngine(Engine):
         sizes = np.minimum(m, len(order) - np.array(batches))
         return float(np.average(self._backend.to_host(losses).astype(np.float64), weights=sizes))
 
-    def _masks(self, first: int, m: int) -> Sequence[Array]:
+    def _masks(self, layers: Sequence[int], first: int, m: int) -> Sequence[Array]:
         """Return what dropout multiplies the hidden activations of the examples from `first` on with, or nothing."""
         if not self._recipe.dropout:
             return ()
-        xp, dtype = self._backend.xp, self._one_hot.dtype
-        hidden = self._biases[:-1]
-        of_layers = zip(hidden, keys(self._recipe.seed, self._epoch, len(hidden)), strict=True)
-        return [mask(xp, key, first, (m, len(b)), share=self._recipe.dropout, dtype=dtype) for b, key in of_layers]
+        xp, share, dtype = self._backend.xp, self._recipe.dropout, self._one_hot.dtype
+        hidden = zip(self._biases, layers, strict=False)  # the output layer has no key
+        return [mask(xp, key, first, (m, len(b)), share=share, dtype=dtype) for b, key in hidden]
 
     def _penalize(self, dW: Sequence[Array], eta: float) -> None:
         """Add the L2 penalty: to the gradients, or by shrinking the weights, as the optimiser has it."""

@@ -121,10 +121,14 @@ class Change:
     ratio: float
     low: float
     high: float
+    known: bool = True
+    """Whether both have a spread: one round has none."""
 
     @property
     def verdict(self) -> str:
-        """Whether the two agree within their spreads, or the new one is faster or slower."""
+        """Whether the two agree within their spreads, or the new one is faster or slower; or that isn't known."""
+        if not self.known:
+            return "one round"
         if self.low <= 1 <= self.high:
             return "agree"
         return "faster" if self.ratio > 1 else "slower"
@@ -144,6 +148,9 @@ def _labelled(run: Run) -> Iterator[tuple[str, Times]]:
             dense = ", dense" if row.task.dense else ""
             few = "" if row.task.images == FULL else f", {row.task.images:,} images"
             yield f"{row.entrant}, {row.task.network}{dense}{few}, batch {row.task.batch_size}", row.times
+    for race in run.races:
+        if race.times is not None:
+            yield f"{race.entrant}, {race.network} to {race.goal:.0%}", race.times
     for kernel in run.kernels:
         if kernel.fused is not None:
             yield f"{kernel.label} on {kernel.device}", kernel.fused
@@ -152,7 +159,8 @@ def _labelled(run: Run) -> Iterator[tuple[str, Times]]:
 def _change(label: str, before: Times, after: Times) -> Change:
     ratio = before.median / after.median
     spread = _spread(before) * _spread(after)
-    return Change(label, ratio, ratio / spread, ratio * spread)
+    known = all(times.low < times.high for times in (before, after))
+    return Change(label, ratio, ratio / spread, ratio * spread, known)
 
 
 def _spread(times: Times) -> float:

@@ -54,14 +54,9 @@ def _summary(machines: Sequence[Machine]) -> Iterator[str]:
                 )
             yield f"{sentence}."
     for goal, races in goals(places).items():
-        (label, first), *others = races
-        peer = next((race for race in races if race[1].entrant.is_peer), None)
-        beside = (
-            f"; the best peer, {peer[0]}, in {time_in_words(median_seconds(peer[1]))}"
-            if peer is not None and others
-            else ""
-        )
-        yield f"{goal}: {label} in {time_in_words(median_seconds(first))}{beside}."
+        firsts = [next((each for each in races if each[1].entrant.is_peer == peer), None) for peer in (False, True)]
+        told = [f"{label} in {time_in_words(median_seconds(race))}" for label, race in filter(None, firsts)]
+        yield f"{goal}: {'; the best peer, '.join(told)}."
 
 
 def _data_uri(svg: bytes) -> str:

@@ -138,7 +138,7 @@ def draw_changes(found: Sequence[Change], roomy: bool) -> Any:
     """Each row's new speed over its old one, with what the quartiles of both allow."""
     labels = [_wrapped(change.label, roomy) for change in reversed(found)]
     figure, (axes,) = _panels(1, roomy, height=_height(labels))
-    colours = {"agree": "#888888", "faster": "#009e73", "slower": "#d55e00"}
+    colours = {"agree": "#888888", "one round": "#bbbbbb", "faster": "#009e73", "slower": "#d55e00"}
     for place, change in enumerate(reversed(found)):
         colour = colours[change.verdict]
         axes.plot([change.low, change.high], [place, place], color=colour, linewidth=1.5)
@@ -162,6 +162,8 @@ def _panels(number: int, roomy: bool, height: float) -> tuple[Any, list[Any]]:
     flat = list(panels.flat)
     for unused in flat[number:]:
         unused.set_visible(False)
+    for lowest in flat[max(0, number - across) : number]:
+        lowest.tick_params(labelbottom=True)
     return figure, flat[:number]
 
 

@@ -38,7 +38,7 @@ class Section:
 def sections(machines: Sequence[Machine]) -> Iterator[Section]:
     """Yield all sections; some have nothing to show."""
     places = findings.places(machines)
-    groups = _groups(places)
+    groups = tasks_by_group(places)
     yield _throughput(places, groups)
     yield _speed_ups(places, groups)
     yield _overtakings(places, groups)
@@ -50,7 +50,8 @@ def sections(machines: Sequence[Machine]) -> Iterator[Section]:
     yield _aside(machines)
 
 
-def _groups(places: Sequence[Place]) -> dict[Group, list[Task]]:
+def tasks_by_group(places: Sequence[Place]) -> dict[Group, list[Task]]:
+    """Return what was timed on `places`, the smallest batches first."""
     found: dict[Group, list[Task]] = {}
     for place in places:
         for row in findings.right(place):
@@ -107,14 +108,20 @@ def _overtakings(places: Sequence[Place], groups: dict[Group, list[Task]]) -> Se
                 if not mine:
                     continue
                 lines.append((f"{group_title(group)}: {gpu}, beside {cpu}", mine))
-                first = findings.crossing(mine)
-                since = "at no batch size that was timed" if first is None else f"from batch size {first:,} on"
+                since = _where_faster(mine)
                 section.sentences.append(f"{group_title(group)}: {gpu} is faster than {cpu} {since}.")
     if lines:
         draw = partial(pictures.draw_ratios, lines, "GPU's speed / CPU's speed")
         says = f"The GPU's speed over the CPU's, over the batch size. {' '.join(section.sentences)}"
         section.pictures.append(picture("gpu-beside-cpu", "", says, draw))
     return section
+
+
+def _where_faster(ratios: dict[Task, float]) -> str:
+    first, sizes = findings.crossing(ratios), [f"{task.batch_size:,}" for task, ratio in ratios.items() if ratio > 1]
+    if first is not None:
+        return f"from batch size {first:,} on"
+    return f"at batch size {', '.join(sizes)} alone" if sizes else "at no batch size that was timed"
 
 
 def _time_to_accuracy(places: Sequence[Place]) -> Section:
@@ -160,6 +167,12 @@ def _limits(places: Sequence[Place], groups: dict[Group, list[Task]]) -> Section
                 section.pictures.append(
                     picture(place_file_name("epochs", place, places), f"Epochs on {place}", says, draw)
                 )
+        if ceiling is not None and ceiling.copied:
+            section.sentences.append(
+                f"Large copies on {place} read and write {ceiling.copied / 1e9:,.1f} GB/s. A kernel's bar is beside a "
+                "copy of as many bytes as it reads and writes, which is faster where a cache holds them. Where there "
+                "are few of them, calling a kernel takes longer than its work."
+            )
         kernels = [kernel for kernel in place.machine.kernels if kernel.device == place.device]
         timed = [
             (kernel.label, kernel.copy.median / kernel.fused.median)

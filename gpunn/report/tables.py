@@ -42,9 +42,10 @@ def kernel_table(place: Place) -> Table:
     for kernel in place.machine.kernels:
         if kernel.device == place.device and kernel.fused and kernel.unfused and kernel.copy:
             ways = (kernel.fused, kernel.unfused, kernel.copy)
+            microseconds = f"{kernel.fused.median * 1e6:,.1f}"
             rates = [f"{kernel.n_bytes / times.median / 1e9:.1f}" for times in ways]
-            rows.append([kernel.label, *rates, f"{kernel.unfused.median / kernel.fused.median:.2f}"])
-    return ["", "fused", "unfused", "copy", "fused / unfused"], rows
+            rows.append([kernel.label, microseconds, *rates, f"{kernel.unfused.median / kernel.fused.median:.2f}"])
+    return ["", "\u00b5s", "fused", "unfused", "copy", "fused / unfused"], rows
 
 
 def failure_table(machines: Sequence[Machine]) -> Table:
