@@ -39,7 +39,7 @@ class Published:
 
 
 def _nielsen(sizes: tuple[int, ...], error: float) -> Published:
-    # His cost is half of ours, so that his learning rate of 3 is 1.5 here. Weights are drawn as his chapter 3 says: with
+    # His cost is half of ours, so that his learning rate of 3 is 1.5 here. Weights are drawn as in his chapter 3: with
     # those of chapter 1 some digits are never learnt, from some seeds.
     recipe = {"epochs": 30, "batch_size": 10, "learning_rate": 1.5}
     return Published(sizes, error, f"{NIELSEN}, chapter 1", recipe, images=50_000, at_best=True)
