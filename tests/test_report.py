@@ -330,6 +330,14 @@ def test_one_round_is_no_change(tmp_path: Path) -> None:
     assert changes(old, new)[0].verdict == "one round"
 
 
+def test_ratios_to_peers_are_those_of_one_run(tmp_path: Path) -> None:
+    later = document(epoch("epoch", 32, 0.005), started="2026-03-01 10:00:00")
+    (machine,) = machines(read_run(path) for path in write(tmp_path, laptop=LAPTOP, later=later))
+    (place,) = places([machine])
+    assert findings.best(findings.right(place, peers=False))[Task("784-16-10", 32, False, 60000)].speed == 60000 / 0.005
+    assert [ratio for ratio, _ in speed_ups(place).values()] == pytest.approx([10])
+
+
 def test_operations_count_forward_backward_and_the_update() -> None:
     # Products of the batch with W1 and W2, of the deltas with W2, and of both layers' gradients: 5 of 2 n m each.
     assert Task("4-3-2", 1, dense=False, images=10).operations == 2 * (4 * 3 + 3 * 2) + 2 * 3 * 2 + 2 * (4 * 3 + 3 * 2)

@@ -92,9 +92,18 @@ def best(rows: Iterable[Epochs]) -> dict[Task, Epochs]:
 
 
 def speed_ups(place: Place) -> dict[Task, tuple[float, Entrant]]:
-    """Return how many times the best peer's speed gpunn's best engine has on each task, and who that peer is."""
-    ours, theirs = best(right(place, peers=False)), best(right(place, peers=True))
-    return {task: (ours[task].speed / theirs[task].speed, theirs[task].entrant) for task in ours if task in theirs}
+    """Return how many times the best peer's speed gpunn's best engine has on each task, and who that peer is.
+
+    Both are of one run, the newest that has both: speeds of different days don't compare.
+    """
+    found: dict[Task, tuple[float, Entrant]] = {}
+    for run in place.machine.runs:
+        here = [row for row in run.epochs if row.entrant.device == place.device]
+        ours, theirs = (best(row for row in here if row.entrant.is_peer == peers) for peers in (False, True))
+        for task in ours:
+            if task in theirs:
+                found[task] = ours[task].speed / theirs[task].speed, theirs[task].entrant
+    return found
 
 
 def overtakings(gpu: Place, cpu: Place) -> dict[Task, float]:
