@@ -5,7 +5,7 @@ from typing import Any, final
 from numpy.typing import NDArray
 
 from gpunn import Backend, Split, get_backend
-from gpunn.engines import Parameters, Recipe, choose_engine
+from gpunn.engines import Examples, Parameters, Recipe, choose_engine
 from gpunn.equations import Array
 
 
@@ -34,7 +34,7 @@ class GpunnEngine:
             asarray = self._backend.asarray
             images, labels = on_device or (asarray(split.images), asarray(split.labels))
             engine = choose_engine(name, self._backend, start, recipe)
-            self._engine = engine(self._backend, start, images, labels, recipe)
+            self._engine = engine(self._backend, start, Examples(images, labels), recipe)
             self._backend.synchronize()
 
     def run_epoch(self, order: NDArray[Any]) -> float:

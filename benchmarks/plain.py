@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers import numpy_by_hand
 from gpunn import MLP, Split, get_backend, load_mnist
-from gpunn.engines import Parameters, Recipe
+from gpunn.engines import Examples, Parameters, Recipe
 from gpunn.engines.plain import PlainEngine
 
 LEARNING_RATE = 1.0
@@ -45,7 +45,7 @@ def _round(split: Split, batch_size: int, *, plain_first: bool) -> tuple[float, 
     """Return the seconds of an epoch of `plain` and of the loop, after checking that they made the same network."""
     net = MLP([784, 16, 10])
     start, recipe = Parameters(net.weights, net.biases), Recipe(batch_size, LEARNING_RATE)
-    engine = PlainEngine(get_backend("cpu"), start, split.images, split.labels, recipe)
+    engine = PlainEngine(get_backend("cpu"), start, Examples(split.images, split.labels), recipe)
     order = np.random.default_rng(0).permutation(len(split))
 
     def plain() -> None:

@@ -86,15 +86,23 @@ def backpropagate(
     functions: Sequence[str] = (),
     loss: Loss = SQUARED_ERROR,
     masks: Sequence[Array] = (),
+    weights_of_examples: Array | None = None,
 ) -> tuple[Array, list[Array], list[Array]]:
     """Return the loss of the batch and its gradients, shaped like `weights` and `biases`.
 
     `X` (m, n_0) are inputs, `Y` (m, n_L) targets, all of one floating dtype; `functions` and `masks` as in `propagate`.
-    Nothing is changed in place.
+    With `weights_of_examples` (m,), at least 0, averages over the batch are weighted by them; where all are 0, they are
+    0. Nothing is changed in place.
     """
     A, inputs, Z = propagate(xp, weights, biases, X, functions=functions, masks=masks)
     slopes = [activation(xp, name)[1] for name in functions or ["sigmoid"] * len(weights)]
     delta = loss.output_delta(A[-1], Y, slopes[-1])
+    if weights_of_examples is None:
+        value = loss.value(xp, A[-1], Z, Y)
+    else:
+        shares = weights_of_examples / xp.maximum(weights_of_examples.sum(), np.finfo(delta.dtype).tiny)
+        value = xp.vdot(shares, loss.of_examples(xp, A[-1], Z, Y))
+        delta *= len(X) * shares[:, None]
     dW, db = [], []
     for layer in reversed(range(len(weights))):
         dW.append(delta.T @ inputs[layer])
@@ -103,4 +111,4 @@ def backpropagate(
             delta = (delta @ weights[layer]) * slopes[layer - 1](A[layer])
             if masks:
                 delta *= masks[layer - 1]
-    return loss.value(xp, A[-1], Z, Y), dW[::-1], db[::-1]
+    return value, dW[::-1], db[::-1]

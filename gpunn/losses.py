@@ -19,8 +19,12 @@ class Loss(ABC):
     """The activation functions of the output layer that it goes with."""
 
     @abstractmethod
+    def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
+        """Return what each example contributes, (m,)."""
+
     def value(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
         """Return C, a number without dimensions."""
+        return self.of_examples(xp, A, Z, Y).mean()
 
     @abstractmethod
     def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:
@@ -34,9 +38,9 @@ class SquaredError(Loss):
     name = "squared_error"
     outputs = HIDDEN
 
-    def value(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:  # noqa: ARG002
+    def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:  # noqa: ARG002
         error = A - Y
-        return xp.vdot(error, error) / len(A)
+        return (error * error).sum(axis=1)
 
     def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:
         # The average over the batch enters here, once, instead of into every gradient.
@@ -55,8 +59,8 @@ class BinaryCrossEntropy(Loss):
     name = "binary_cross_entropy"
     outputs = ("sigmoid",)
 
-    def value(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
-        return (xp.maximum(Z, 0) - Y * Z + xp.log1p(xp.exp(-abs(Z)))).sum() / len(A)
+    def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:  # noqa: ARG002
+        return (xp.maximum(Z, 0) - Y * Z + xp.log1p(xp.exp(-abs(Z)))).sum(axis=1)
 
     def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:  # noqa: ARG002 - it has cancelled out
         return (A - Y) / len(A)
@@ -73,9 +77,9 @@ class CrossEntropy(Loss):
     name = "cross_entropy"
     outputs = ("softmax",)
 
-    def value(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
+    def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:  # noqa: ARG002
         shifted = Z - Z.max(axis=1, keepdims=True)
-        return (xp.log(xp.exp(shifted).sum(axis=1)) - (Y * shifted).sum(axis=1)).sum() / len(A)
+        return xp.log(xp.exp(shifted).sum(axis=1)) - (Y * shifted).sum(axis=1)
 
     def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:  # noqa: ARG002 - softmax's, and taken in
         return (A - Y) / len(A)

@@ -4,15 +4,34 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
+
+from numpy.typing import NDArray
 
 from gpunn.activations import Array
 from gpunn.checks import check_number
 from gpunn.errors import ConfigurationError
 
 
+class Memory(NamedTuple):
+    """What an optimiser remembers of the steps before, on the host; with it, training goes on as if never interrupted.
+
+    `moments` has what the optimiser keeps for each parameter: no list for plain gradient descent, one of velocities
+    with momentum, two for Adam, of means and of mean squares. Each has the arrays of all weights, then of all biases.
+    """
+
+    steps: int
+    """How many there were."""
+    moments: tuple[list[NDArray[Any]], ...]
+
+
 class Stepper(ABC):
     """Changes parameters in place, one step at a call, and keeps what an optimiser remembers of the steps before."""
+
+    steps: int
+    """How many there were."""
+    moments: tuple[list[Array], ...]
+    """As in `Memory`, on the device."""
 
     @abstractmethod
     def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
@@ -27,9 +46,28 @@ class Optimizer(ABC):
     def decays_apart(self) -> bool:
         """Whether the L2 penalty shrinks the weights by itself, instead of being a part of the gradient."""
 
+    @property
     @abstractmethod
-    def stepper(self, xp: Any, parameters: Sequence[Array]) -> Stepper:
-        """Return the state before the first step, on the device of `parameters`."""
+    def n_moments(self) -> int:
+        """How many numbers are kept for each parameter, see `Memory`."""
+
+    @abstractmethod
+    def stepper(self, xp: Any, parameters: Sequence[Array], memory: Memory | None = None) -> Stepper:
+        """Return what makes the next step, on the device of `parameters`: the first one, where there is no `memory`.
+
+        Raises `ConfigurationError` where `memory` is that of another optimiser or network.
+        """
+
+    def moments(self, xp: Any, parameters: Sequence[Array], memory: Memory | None) -> tuple[list[Array], ...]:
+        """Return copies of the moments in `memory`, on the device of `parameters`, or zeros."""
+        if memory is None:
+            return tuple([xp.zeros_like(parameter) for parameter in parameters] for _ in range(self.n_moments))
+        expected = [[parameter.shape for parameter in parameters]] * self.n_moments
+        found = [[moment.shape for moment in moments] for moments in memory.moments]
+        if found != expected:
+            raise ConfigurationError(f"found the memory of an optimiser that isn't {self}, or of another network")
+        dtype = parameters[0].dtype
+        return tuple([xp.array(moment, dtype) for moment in moments] for moments in memory.moments)
 
 
 @final
@@ -53,22 +91,28 @@ class SGD(Optimizer):
     def decays_apart(self) -> bool:
         return False
 
-    def stepper(self, xp: Any, parameters: Sequence[Array]) -> Stepper:
-        return _SGD(self, [xp.zeros_like(parameter) for parameter in parameters] if self.momentum else [])
+    @property
+    def n_moments(self) -> int:
+        return 1 if self.momentum else 0
+
+    def stepper(self, xp: Any, parameters: Sequence[Array], memory: Memory | None = None) -> Stepper:
+        return _SGD(self, 0 if memory is None else memory.steps, self.moments(xp, parameters, memory))
 
 
 @final
 class _SGD(Stepper):
-    def __init__(self, optimizer: SGD, velocities: list[Array]) -> None:
+    def __init__(self, optimizer: SGD, steps: int, moments: tuple[list[Array], ...]) -> None:
         # A NumPy scalar would promote float32 arrays to float64.
-        self._momentum, self._nesterov, self._velocities = float(optimizer.momentum), optimizer.nesterov, velocities
+        self._momentum, self._nesterov = float(optimizer.momentum), optimizer.nesterov
+        self.steps, self.moments = steps, moments
 
     def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
-        if not self._velocities:
+        self.steps += 1
+        if not self.moments:
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter -= rate * gradient
             return
-        for parameter, gradient, velocity in zip(parameters, gradients, self._velocities, strict=True):
+        for parameter, gradient, velocity in zip(parameters, gradients, *self.moments, strict=True):
             velocity *= self._momentum
             velocity += gradient
             parameter -= rate * (gradient + self._momentum * velocity if self._nesterov else velocity)
@@ -104,25 +148,27 @@ class Adam(Optimizer):
     def decays_apart(self) -> bool:
         return self.decoupled
 
-    def stepper(self, xp: Any, parameters: Sequence[Array]) -> Stepper:
-        return _Adam(self, xp, parameters)
+    @property
+    def n_moments(self) -> int:
+        return 2
+
+    def stepper(self, xp: Any, parameters: Sequence[Array], memory: Memory | None = None) -> Stepper:
+        return _Adam(self, xp, 0 if memory is None else memory.steps, self.moments(xp, parameters, memory))
 
 
 @final
 class _Adam(Stepper):
-    def __init__(self, optimizer: Adam, xp: Any, parameters: Sequence[Array]) -> None:
-        self._xp, self._steps = xp, 0
+    def __init__(self, optimizer: Adam, xp: Any, steps: int, moments: tuple[list[Array], ...]) -> None:
+        self._xp, self.steps, self.moments = xp, steps, moments
         self._beta1, self._beta2, self._epsilon = map(float, (optimizer.beta1, optimizer.beta2, optimizer.epsilon))
-        self._means = [xp.zeros_like(parameter) for parameter in parameters]
-        self._squares = [xp.zeros_like(parameter) for parameter in parameters]
 
     def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
         beta1, beta2 = self._beta1, self._beta2
-        self._steps += 1
+        self.steps += 1
         # The corrections are numbers, so that they meet the arrays only once.
-        rate /= 1 - beta1**self._steps
-        root = math.sqrt(1 - beta2**self._steps)
-        for W, dW, m, v in zip(parameters, gradients, self._means, self._squares, strict=True):
+        rate /= 1 - beta1**self.steps
+        root = math.sqrt(1 - beta2**self.steps)
+        for W, dW, m, v in zip(parameters, gradients, *self.moments, strict=True):
             m *= beta1
             m += (1 - beta1) * dW
             v *= beta2

@@ -15,7 +15,7 @@ from gpunn.backends import Backend, get_backend
 from gpunn.checks import check_number, check_whole
 from gpunn.datasets.split import Split, check_fits
 from gpunn.early_stopping import EarlyStopping
-from gpunn.engines import PRECISIONS, Parameters, Recipe, choose_engine
+from gpunn.engines import PRECISIONS, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, DivergenceError, OutOfMemoryError
@@ -146,10 +146,10 @@ def _train_on(
     watch = None if watched is None else watched[0].watch()
     n_batches = -(-len(split) // recipe.batch_size)
     with backend.activate(), blas_threads(1) if engine_type.own_threads else nullcontext():
-        images, labels = backend.asarray(split.images), backend.asarray(split.labels)
+        examples = Examples(backend.asarray(split.images), backend.asarray(split.labels))
         evaluate_test = _evaluator(backend, test, recipe.loss)
         evaluate_held_out = _evaluator(backend, None if watched is None else watched[1], recipe.loss)
-        runner = engine_type(backend, start, images, labels, recipe)
+        runner = engine_type(backend, start, examples, recipe)
         for number in range(1, epochs + 1):
             order = rng.permutation(len(split))
             rates = None

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from gpunn import Backend
 from gpunn.engines import ENGINES
 from gpunn.engines.base import Engine, Parameters, Recipe
+from gpunn.engines.examples import Examples
 from gpunn.engines.plain import PlainEngine
-from gpunn.equations import Array
+from gpunn.optimizers import Memory
 
 
 class Fake(Engine):
@@ -20,12 +21,14 @@ class Fake(Engine):
     own_threads = False
     seconds_too_late = 0.0
 
-    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
-        self._plain = PlainEngine(backend, start, images, labels, recipe)
+    def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
+        self._plain = PlainEngine(backend, start, examples, recipe)
         self._device: threading.Thread | None = None
 
     @classmethod
-    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
+    def refusal(
+        cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+    ) -> str | None:
         return None
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[Any] | None = None) -> float:
@@ -38,6 +41,9 @@ class Fake(Engine):
         if self._device is not None:
             self._device.join()
         return self._plain.parameters()
+
+    def memory(self) -> Memory:
+        return self._plain.memory()
 
 
 class Late(Fake):
@@ -63,7 +69,9 @@ class Picky(Fake):
     name = "picky"
 
     @classmethod
-    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
+    def refusal(
+        cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+    ) -> str | None:
         return "it doesn't like Mondays"
 
 

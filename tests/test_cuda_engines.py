@@ -9,7 +9,7 @@ import pytest
 
 from gpunn import MLP, ConfigurationError, OutOfMemoryError, Split, get_backend, train
 from gpunn.backends.cuda import CudaBackend
-from gpunn.engines import ENGINES, Parameters, Recipe, choose_engine
+from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.kernels import reference
 
 from .conftest import parameters, random_split
@@ -70,7 +70,7 @@ def test_fused_goes_on_with_orders_of_any_length(gpu: CudaBackend, small: Split)
     images, labels = gpu.asarray(small.images), gpu.asarray(small.labels)
     ours: Any = choose_engine("fused", gpu, start(net), Recipe(32, 0.1))
     ours = ours(gpu, start(net), images, labels, Recipe(32, 0.1))
-    theirs = ENGINES["plain"](CPU, start(exact), small.images, small.labels, Recipe(32, 0.1))
+    theirs = ENGINES["plain"](CPU, start(exact), Examples(small.images, small.labels), Recipe(32, 0.1))
     for order in (np.arange(50), np.arange(200)[::-1], np.arange(3)):
         assert ours.run_epoch(order) == pytest.approx(theirs.run_epoch(order), rel=1e-5)
     for order in (np.arange(201), np.array([-1])):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpunn import MLP, ConfigurationError, Dataset, Split, get_backend, train
-from gpunn.engines import ENGINES, Parameters, Recipe, choose_engine
+from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines import epoch as epoch_engine
 from gpunn.engines import fused as fused_engine
 from gpunn.kernels.layout import Layout
@@ -30,7 +30,7 @@ def arrays(found: Parameters) -> list[Any]:
 
 
 def run(name: str, start: Parameters, split: Split, recipe: Recipe, epochs: int = 1) -> tuple[float, Parameters]:
-    engine = ENGINES[name](CPU, start, split.images, split.labels, recipe)
+    engine = ENGINES[name](CPU, start, Examples(split.images, split.labels), recipe)
     rng = np.random.default_rng(5)
     for _ in range(epochs):
         loss = engine.run_epoch(rng.permutation(len(split)))
@@ -136,7 +136,9 @@ def test_the_epoch_engine_makes_the_same_bits_with_any_number_of_threads(
     losses, networks = [], []
     for cores in (1, 2, 3):
         monkeypatch.setattr(epoch_engine, "usable_cores", lambda cores=cores: cores)
-        engine: Any = ENGINES["epoch"](CPU, start_of(sizes), split.images, split.labels, Recipe(batch_size, 0.3))
+        engine: Any = ENGINES["epoch"](
+            CPU, start_of(sizes), Examples(split.images, split.labels), Recipe(batch_size, 0.3)
+        )
         shares = -(-sizes[1] // 64) if sparse else math.ceil(batch_size / 8) if batch_size >= 32 else 1
         assert engine._team.threads == min(cores, shares)
         rng = np.random.default_rng(5)
@@ -211,7 +213,9 @@ def test_a_long_epoch_is_run_in_pieces_with_the_same_result(
 
 def test_threads_that_are_interrupted_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, digits: Split) -> None:
     monkeypatch.setattr(epoch_engine, "usable_cores", lambda: 2)
-    engine: Any = ENGINES["epoch"](CPU, start_of((784, 128, 10)), digits.images, digits.labels, Recipe(32, 0.1))
+    engine: Any = ENGINES["epoch"](
+        CPU, start_of((784, 128, 10)), Examples(digits.images, digits.labels), Recipe(32, 0.1)
+    )
     run_kernel = engine._run
     order = np.arange(2000)
     engine.run_epoch(order)
@@ -232,7 +236,9 @@ def test_threads_that_are_interrupted_do_not_wait_for_ever(monkeypatch: pytest.M
 @pytest.mark.parametrize("failing", [0, 1])
 def test_a_thread_that_fails_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, digits: Split, failing: int) -> None:
     monkeypatch.setattr(epoch_engine, "usable_cores", lambda: 2)
-    engine: Any = ENGINES["epoch"](CPU, start_of((784, 128, 10)), digits.images, digits.labels, Recipe(32, 0.1))
+    engine: Any = ENGINES["epoch"](
+        CPU, start_of((784, 128, 10)), Examples(digits.images, digits.labels), Recipe(32, 0.1)
+    )
     run_kernel = engine._run
 
     def fails(crew: Any, *arguments: Any) -> Any:
@@ -250,7 +256,9 @@ def test_a_thread_that_fails_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, 
 def test_both_forms_of_the_weights_stay_equal_to_the_bit(
     digits: Split, sizes: tuple[int, ...], batch_size: int
 ) -> None:
-    engine: Any = ENGINES["epoch"](CPU, start_of(sizes), digits.images, digits.labels, Recipe(batch_size, 0.1))
+    engine: Any = ENGINES["epoch"](
+        CPU, start_of(sizes), Examples(digits.images, digits.labels), Recipe(batch_size, 0.1)
+    )
     engine.run_epoch(np.arange(2000))
     layout: Layout = engine._layout
     for layer in layout.layers[1:]:
@@ -287,12 +295,12 @@ def test_large_batches_move_weights_that_one_image_would_not(digits: Split, name
 def test_the_epoch_engine_refuses_what_its_kernel_would_trip_over(small: Split) -> None:
     start, recipe = start_of((12, 5, 3)), Recipe(32, 0.1)
     with pytest.raises(IndexError, match="found labels from 0 to 7, expected 0 to 2"):
-        ENGINES["epoch"](CPU, start, small.images, np.arange(200, dtype=np.uint8) % 8, recipe)
+        ENGINES["epoch"](CPU, start, Examples(small.images, np.arange(200, dtype=np.uint8) % 8), recipe)
     with pytest.raises(ValueError, match=r"found labels of shape \(199,\), expected \(200,\)"):
-        ENGINES["epoch"](CPU, start, small.images, small.labels[1:], recipe)
+        ENGINES["epoch"](CPU, start, Examples(small.images, small.labels[1:]), recipe)
     with pytest.raises(TypeError, match="found images of dtype float32, expected uint8"):
-        ENGINES["epoch"](CPU, start, small.images.astype(np.float32), small.labels, recipe)
-    engine = ENGINES["epoch"](CPU, start, small.images, small.labels, recipe)
+        ENGINES["epoch"](CPU, start, Examples(small.images.astype(np.float32), small.labels), recipe)
+    engine = ENGINES["epoch"](CPU, start, Examples(small.images, small.labels), recipe)
     for order in (np.arange(201), np.array([-1])):
         with pytest.raises(IndexError, match=r"found order from .* expected 0 to 199"):
             engine.run_epoch(order)

@@ -7,7 +7,7 @@ import pytest
 
 from gpunn import MLP, ConfigurationError, Dataset, Split, get_backend
 from gpunn.activations import HIDDEN, activation
-from gpunn.engines import ENGINES, Parameters, Recipe, choose_engine
+from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines import epoch as epoch_engine
 from gpunn.kernels.activations import activate, of_layers, slope
 from gpunn.kernels.compilation import compiled
@@ -62,7 +62,7 @@ NETWORKS: list[tuple[Any, str, str]] = [
 
 def trained(name: str, net: MLP, split: Split, recipe: Recipe, dtype: type) -> tuple[float, list[Any]]:
     start = Parameters([W.astype(dtype) for W in net.weights], [b.astype(dtype) for b in net.biases], net.functions)
-    engine = ENGINES[name](CPU, start, split.images, split.labels, recipe)
+    engine = ENGINES[name](CPU, start, Examples(split.images, split.labels), recipe)
     rng = np.random.default_rng(5)
     loss = [engine.run_epoch(rng.permutation(len(split))) for _ in range(2)][-1]
     found = engine.parameters()
@@ -134,7 +134,9 @@ def test_engines_return_the_functions_that_they_were_given(digits: Split) -> Non
     net = MLP([784, 6, 10], hidden="relu", output="softmax")
     start = Parameters(net.weights, net.biases, net.functions)
     for name in ("plain", "epoch"):
-        engine = ENGINES[name](CPU, start, digits.images, digits.labels, Recipe(10, 0.1, loss="cross_entropy"))
+        engine = ENGINES[name](
+            CPU, start, Examples(digits.images, digits.labels), Recipe(10, 0.1, loss="cross_entropy")
+        )
         assert engine.parameters().functions == ("relu", "softmax")
     assert Parameters(net.weights, net.biases).functions == ("sigmoid", "sigmoid")
 

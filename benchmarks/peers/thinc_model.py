@@ -50,4 +50,5 @@ class ThincModel(Peer):
         return total / len(order)
 
     def parameters(self) -> Parameters:
-        return Parameters(*([layer.get_param(name).copy() for layer in self._layers] for name in ("W", "b")))
+        weights, biases = ([layer.get_param(name).copy() for layer in self._layers] for name in ("W", "b"))
+        return Parameters(weights, biases)

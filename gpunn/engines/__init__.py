@@ -6,13 +6,14 @@ from gpunn.backends import Backend
 from gpunn.engines.base import PRECISIONS, Engine, Parameters, Recipe
 from gpunn.engines.epoch import EpochEngine
 from gpunn.engines.epoch_cuda import EpochCudaEngine
+from gpunn.engines.examples import Examples
 from gpunn.engines.fused import FusedEngine
 from gpunn.engines.fused_cuda import FusedCudaEngine
 from gpunn.engines.plain import PlainEngine
 from gpunn.errors import ConfigurationError
 from gpunn.losses import loss_for
 
-__all__ = ["ENGINES", "PRECISIONS", "Engine", "Parameters", "Recipe", "choose_engine"]
+__all__ = ["ENGINES", "PRECISIONS", "Engine", "Examples", "Parameters", "Recipe", "choose_engine"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +34,19 @@ WORTH_A_LAUNCH = 200_000
 """Multiplications that one multiprocessor of a GPU does while a kernel is launched: reckoned, not measured."""
 
 
-def choose_engine(name: str, backend: Backend, start: Parameters, recipe: Recipe) -> type[Engine]:
+def choose_engine(
+    name: str, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+) -> type[Engine]:
     """Return the engine called `name` for the parameters `start` (host arrays) on `backend`.
+
+    Of `examples` only what kind they are matters; without any they are grey levels and classes.
 
     "auto" is the fastest that can train them like that, by what was measured; it is logged which and why. Raises
     `ConfigurationError` for a name that no engine has, and for an engine that can't train these parameters.
     """
     loss_for(start.functions[-1], recipe.loss)
     if name == "auto":
-        engine, why = _fastest(backend, start, recipe)
+        engine, why = _fastest(backend, start, recipe, examples)
         logger.info("engine auto: %s, %s", engine.name, why)
         if recipe.precision == "float32":  # for which it has been asked whether it can
             return engine
@@ -49,7 +54,7 @@ def choose_engine(name: str, backend: Backend, start: Parameters, recipe: Recipe
         engine = _on(backend, name)
     else:
         raise ConfigurationError(f"found the engine {name!r}, expected {' or '.join(['auto', *ENGINES])}")
-    refusal = engine.refusal(backend, start, recipe)
+    refusal = engine.refusal(backend, start, recipe, examples)
     if refusal is not None:
         advice = "choose the engine plain, or auto" if recipe.precision == "float32" else "choose the precision float32"
         raise ConfigurationError(f"the engine {engine.name} can't train this network: {refusal}; {advice}")
@@ -61,12 +66,14 @@ def _on(backend: Backend, name: str) -> type[Engine]:
     return ENGINES[name] if backend.name == "cpu" else CUDA_ENGINES.get(name, ENGINES[name])
 
 
-def _fastest(backend: Backend, start: Parameters, recipe: Recipe) -> tuple[type[Engine], str]:
+def _fastest(
+    backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None
+) -> tuple[type[Engine], str]:
     fused, epoch = _on(backend, "fused"), _on(backend, "epoch")
     if recipe.precision == "tf32":
         return fused, "the only one that multiplies in TF32"
-    refusal = epoch.refusal(backend, start, recipe)
-    fused_can = fused.refusal(backend, start, recipe) is None
+    refusal = epoch.refusal(backend, start, recipe, examples)
+    fused_can = fused.refusal(backend, start, recipe, examples) is None
     if refusal is not None and not (fused_can and backend.name != "cpu"):
         return PlainEngine, f"as epoch can't train this network: {refusal}"
     if backend.name != "cpu":

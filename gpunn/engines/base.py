@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
+from gpunn.engines.examples import Examples
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError
-from gpunn.optimizers import PLAIN, Optimizer
+from gpunn.optimizers import PLAIN, Memory, Optimizer
 from gpunn.schedules import CONSTANT, Schedule
 
 
@@ -24,6 +25,8 @@ class Parameters:
     biases: Sequence[Array]
     functions: Sequence[str] = ()
     """The activation functions of all layers but the inputs; sigmoid, where none are given."""
+    memory: Memory | None = None
+    """What the optimiser remembers of the steps before these parameters; None, where there were none."""
 
     def __post_init__(self) -> None:
         if not self.functions:
@@ -88,13 +91,18 @@ class Engine(ABC):
     """Whether it may compute in threads of its own, which those of BLAS had better leave the cores to."""
 
     @abstractmethod
-    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
-        """Take a copy of `start` (host arrays), and the split on the device: uint8, (n, n_0) and (n,)."""
+    def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
+        """Take a copy of `start` (host arrays), and the `examples` on the device of `backend`."""
 
     @classmethod
     @abstractmethod
-    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
-        """Return in a few words why the engine can't train these parameters on this backend like this, or None."""
+    def refusal(
+        cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+    ) -> str | None:
+        """Return in a few words why the engine can't train these parameters on this backend like this, or None.
+
+        Of `examples` only what kind they are matters; without any they are grey levels and classes.
+        """
 
     @abstractmethod
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
@@ -107,6 +115,10 @@ class Engine(ABC):
     @abstractmethod
     def parameters(self) -> Parameters:
         """Return the parameters as they are now, on the device. The next epoch may change these arrays."""
+
+    @abstractmethod
+    def memory(self) -> Memory:
+        """Return a copy of what the optimiser remembers, on the host: with it, another engine can go on."""
 
 
 def checked_order(order: NDArray[Any], n_images: int) -> NDArray[np.int64]:

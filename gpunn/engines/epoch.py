@@ -20,8 +20,9 @@ from gpunn.engines.base import (
     recipe_refusal,
     tf32_refusal,
 )
+from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.inputs import are_sparse
-from gpunn.equations import Array
+from gpunn.optimizers import Memory
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class EpochEngine(Engine):
     name = "epoch"
     own_threads = True
 
-    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:  # noqa: ARG002
+    def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:  # noqa: ARG002
         from gpunn.kernels.activations import of_layers
         from gpunn.kernels.contract import check_array, check_below
         from gpunn.kernels.dense import room_for
@@ -57,6 +58,8 @@ class EpochEngine(Engine):
         from gpunn.kernels.team import Team
         from gpunn.kernels.threads import CAN_WAIT
 
+        images, labels, _ = examples
+        self._steps = 0 if start.memory is None else start.memory.steps
         self._run = run_epoch
         self._names = tuple(start.functions)
         # Cross-entropies are computed from what the last layer's function is given.
@@ -98,9 +101,12 @@ class EpochEngine(Engine):
         self._run_batches(np.zeros(0, np.int64), np.zeros(0))
 
     @classmethod
-    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
+    def refusal(
+        cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+    ) -> str | None:
         return (
             tf32_refusal(recipe)
+            or examples_refusal(examples)
             or recipe_refusal(start, recipe, any_neurons=True)
             or kernel_refusal(backend, start, "numba")
         )
@@ -110,6 +116,7 @@ class EpochEngine(Engine):
         # The factor that the derivative of a square has.
         factor = 2 if self._recipe.loss == "squared_error" else 1
         rates = factor * rates_of(self._recipe, len(order), rates)
+        self._steps += len(rates)
         parts = in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters)
         return sum(starmap(self._run_batches, parts)) / len(order)
 
@@ -146,6 +153,9 @@ class EpochEngine(Engine):
             # Interrupted before all had started, those who did would wait for the others for ever.
             self._counter[0] = ENOUGH
             raise
+
+    def memory(self) -> Memory:
+        return Memory(self._steps, ())
 
     def parameters(self) -> Parameters:
         return Parameters(*self._layout.unpack(self._parameters), self._names)

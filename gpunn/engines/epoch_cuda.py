@@ -18,7 +18,8 @@ from gpunn.engines.base import (
     recipe_refusal,
     tf32_refusal,
 )
-from gpunn.equations import Array
+from gpunn.engines.examples import Examples, examples_refusal
+from gpunn.optimizers import Memory
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +37,11 @@ class EpochCudaEngine(Engine):
     name = "epoch"
     own_threads = False
 
-    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
+    def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
         from gpunn.kernels.epoch_cuda import EpochKernel
 
+        images, labels, _ = examples
+        self._steps = 0 if start.memory is None else start.memory.steps
         xp = backend.xp
         self._backend, self._recipe = backend, recipe
         self._n_images, n_pixels = images.shape
@@ -72,8 +75,15 @@ class EpochCudaEngine(Engine):
         )
 
     @classmethod
-    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
-        reason = tf32_refusal(recipe) or recipe_refusal(start, recipe) or kernel_refusal(backend, start)
+    def refusal(
+        cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+    ) -> str | None:
+        reason = (
+            tf32_refusal(recipe)
+            or examples_refusal(examples)
+            or recipe_refusal(start, recipe)
+            or kernel_refusal(backend, start)
+        )
         if reason is None and recipe.schedule.within_epochs:
             return f"a launch has one learning rate, and the schedule {recipe.schedule} changes it from batch to batch"
         if reason is not None:
@@ -93,6 +103,7 @@ class EpochCudaEngine(Engine):
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         order = checked_order(order, self._n_images)
         rates = rates_of(self._recipe, len(order), rates)
+        self._steps += len(rates)
         if len(rates) and rates.min() < rates.max():
             raise ValueError("found several learning rates, expected one for all batches of an epoch")
         self._rates.fill(float(rates[0]) if len(rates) else 0.0)
@@ -103,6 +114,9 @@ class EpochCudaEngine(Engine):
             self._kernel.launch(self._count)
             loss += float(self._backend.to_host(self._losses).sum())
         return loss / len(order)
+
+    def memory(self) -> Memory:
+        return Memory(self._steps, ())
 
     def parameters(self) -> Parameters:
         packed = self._backend.to_host(self._parameters)[0]

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from gpunn.backends import Backend
 from gpunn.backends.cpu import usable_cores
 from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, rates_of, recipe_refusal, tf32_refusal
+from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.inputs import DenseInputs, SparseInputs, are_sparse
 from gpunn.engines.threads import blas_threads, part
 from gpunn.equations import Array
+from gpunn.optimizers import Memory
 
 WORTH_THREADS = 1_500_000
 """Multiplications in a batch's largest product from which its parts are worth a thread each."""
@@ -31,9 +33,11 @@ class FusedEngine(Engine):
     name = "fused"
     own_threads = True
 
-    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
+    def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
         from gpunn.kernels.team import Team
 
+        images, labels, _ = examples
+        self._steps = 0 if start.memory is None else start.memory.steps
         self._kernels = backend.kernels
         self._recipe = recipe
         self._labels = labels
@@ -66,9 +70,12 @@ class FusedEngine(Engine):
         self._losses = [np.zeros(1, np.float64) for _ in range(self._team.threads)]
 
     @classmethod
-    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
+    def refusal(
+        cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+    ) -> str | None:
         return (
             tf32_refusal(recipe)
+            or examples_refusal(examples)
             or recipe_refusal(start, recipe)
             or kernel_refusal(backend, start, "numba", "threadpoolctl")
         )
@@ -79,6 +86,7 @@ class FusedEngine(Engine):
         labels = self._labels[rows]
         for loss in self._losses:
             loss[...] = 0
+        self._steps += len(etas)
         with blas_threads(1):
             for first, eta in zip(range(0, len(order), m), etas, strict=True):
                 batch = slice(first, first + m)
@@ -131,6 +139,9 @@ class FusedEngine(Engine):
         for layer, (b, delta) in enumerate(zip(self._biases, self._deltas, strict=True)):
             if layer % self._team.threads == thread:
                 kernels.descend_sums(b, delta[:m], eta, out=b)
+
+    def memory(self) -> Memory:
+        return Memory(self._steps, ())
 
     def parameters(self) -> Parameters:
         n = self._n_first

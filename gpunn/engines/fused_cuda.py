@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from gpunn.backends import Backend
 from gpunn.engines.base import Engine, Parameters, Recipe, checked_order, kernel_refusal, rates_of, recipe_refusal
 from gpunn.engines.cublas import Cublas
+from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.equations import Array
+from gpunn.optimizers import Memory
 
 TF32_SINCE = 8.0
 """The first compute capability with TF32."""
@@ -43,7 +45,9 @@ class FusedCudaEngine(Engine):
     name = "fused"
     own_threads = False
 
-    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
+    def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
+        images, labels, _ = examples
+        self._steps = 0 if start.memory is None else start.memory.steps
         self._backend, self._kernels, self._recipe = backend, backend.kernels, recipe
         self._cublas = Cublas(backend.xp)
         xp, n = backend.xp, len(images)
@@ -59,8 +63,10 @@ class FusedCudaEngine(Engine):
         self._examples: dict[tuple[int, int], tuple[Any, Any]] = {}
 
     @classmethod
-    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:
-        reason = recipe_refusal(start, recipe) or kernel_refusal(backend, start)
+    def refusal(
+        cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+    ) -> str | None:
+        reason = examples_refusal(examples) or recipe_refusal(start, recipe) or kernel_refusal(backend, start)
         if reason is None and recipe.precision == "tf32":
             capability = backend.describe()["compute capability"]
             if float(capability) < TF32_SINCE:
@@ -74,6 +80,7 @@ class FusedCudaEngine(Engine):
         self._order[:n] = self._backend.asarray(order)
         self._ordered[:n] = self._labels[self._order[:n]]
         self._total.array.fill(0)
+        self._steps += len(etas)
         with self._cublas.precision(self._recipe.precision):
             for first, eta in zip(range(0, n, m), etas, strict=True):
                 self._step(first, min(first + m, n), eta)
@@ -117,6 +124,9 @@ class FusedCudaEngine(Engine):
 
     def _shared(self, array: Array) -> _Shared:
         return _Shared(array, self._kernels.as_handle(array))
+
+    def memory(self) -> Memory:
+        return Memory(self._steps, ())
 
     def parameters(self) -> Parameters:
         return Parameters(self._weights, [b.array for b in self._biases])

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from gpunn.backends import Backend
 from gpunn.dropout import keys, mask
 from gpunn.engines.base import Engine, Parameters, Recipe, rates_of, tf32_refusal
+from gpunn.engines.examples import Examples
 from gpunn.equations import Array, backpropagate, scale
 from gpunn.losses import LOSSES
+from gpunn.optimizers import Memory
 
 
 @final
@@ -20,21 +22,26 @@ class PlainEngine(Engine):
     name = "plain"
     own_threads = False
 
-    def __init__(self, backend: Backend, start: Parameters, images: Array, labels: Array, recipe: Recipe) -> None:
+    def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
         self._backend = backend
         self._weights = [backend.xp.array(W) for W in start.weights]
         self._biases = [backend.xp.array(b) for b in start.biases]
         self._functions = start.functions
-        self._images = images
-        self._labels = labels
+        self._examples = examples
         self._recipe = recipe
         self._loss = LOSSES[recipe.loss]
         self._one_hot = backend.xp.eye(len(self._biases[-1]), dtype=self._biases[-1].dtype)
-        self._stepper = recipe.optimizer.stepper(backend.xp, (*self._weights, *self._biases))
+        self._stepper = recipe.optimizer.stepper(backend.xp, (*self._weights, *self._biases), start.memory)
         self._epoch = 0
 
     @classmethod
-    def refusal(cls, backend: Backend, start: Parameters, recipe: Recipe) -> str | None:  # noqa: ARG003
+    def refusal(
+        cls,
+        backend: Backend,  # noqa: ARG003
+        start: Parameters,  # noqa: ARG003
+        recipe: Recipe,
+        examples: Examples | None = None,  # noqa: ARG003
+    ) -> str | None:
         return tf32_refusal(recipe)
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
@@ -42,19 +49,24 @@ class PlainEngine(Engine):
         parameters, dtype = (*self._weights, *self._biases), self._one_hot.dtype
         batches = range(0, len(order), m)
         etas = rates_of(self._recipe, len(order), rates).tolist()
-        layers = keys(self._recipe.seed, self._epoch, len(self._biases) - 1)
+        layers = keys(self._recipe.seed, self._epoch, len(self._biases) - 1) if self._recipe.dropout else []
         order = self._backend.asarray(order)
-        labels = self._labels[order]
         # Kept on the device, so that no batch waits for the one before to be read back.
         losses = xp.empty(len(batches), dtype)
         # Whether the numbers stay finite is checked where the epoch ends, not at every operation.
         with np.errstate(over="ignore", invalid="ignore"):
             for step, (first, eta) in enumerate(zip(batches, etas, strict=True)):
-                X = scale(self._images.take(order[first : first + m], axis=0), dtype)
-                Y = self._one_hot[labels[first : first + m]]
-                masks = self._masks(layers, first, len(X))
+                X, Y, counts = self._batch(order[first : first + m])
                 losses[step], dW, db = backpropagate(
-                    xp, self._weights, self._biases, X, Y, functions=self._functions, loss=self._loss, masks=masks
+                    xp,
+                    self._weights,
+                    self._biases,
+                    X,
+                    Y,
+                    functions=self._functions,
+                    loss=self._loss,
+                    masks=self._masks(layers, first, len(X)),
+                    weights_of_examples=counts,
                 )
                 self._penalize(dW, eta)
                 self._stepper.step(parameters, (*dW, *db), eta)
@@ -63,10 +75,18 @@ class PlainEngine(Engine):
         sizes = np.minimum(m, len(order) - np.array(batches))
         return float(np.average(self._backend.to_host(losses).astype(np.float64), weights=sizes))
 
+    def _batch(self, rows: Array) -> tuple[Array, Array, Array | None]:
+        """Return inputs, targets and weights of the examples `rows`."""
+        inputs, targets, weights = self._examples
+        X, Y = inputs.take(rows, axis=0), targets.take(rows, axis=0)
+        if self._examples.grey:
+            X = scale(X, self._one_hot.dtype)
+        if self._examples.labeled:
+            Y = self._one_hot[Y]
+        return X, Y, None if weights is None else weights[rows]
+
     def _masks(self, layers: Sequence[int], first: int, m: int) -> Sequence[Array]:
         """Return what dropout multiplies the hidden activations of the examples from `first` on with, or nothing."""
-        if not self._recipe.dropout:
-            return ()
         xp, share, dtype = self._backend.xp, self._recipe.dropout, self._one_hot.dtype
         hidden = zip(self._biases, layers, strict=False)  # the output layer has no key
         return [mask(xp, key, first, (m, len(b)), share=share, dtype=dtype) for b, key in hidden]
@@ -83,3 +103,8 @@ class PlainEngine(Engine):
 
     def parameters(self) -> Parameters:
         return Parameters(self._weights, self._biases, self._functions)
+
+    def memory(self) -> Memory:
+        to_host = self._backend.to_host
+        moments = [[np.array(to_host(moment)) for moment in moments] for moments in self._stepper.moments]
+        return Memory(self._stepper.steps, tuple(moments))

@@ -10,7 +10,7 @@ import pytest
 
 from gpunn import MLP, Backend, Dataset, OutOfMemoryError, Split, devices, evaluate, get_backend, train
 from gpunn.backends.cuda import CudaBackend
-from gpunn.engines import Parameters, Recipe, choose_engine
+from gpunn.engines import Examples, Parameters, Recipe, choose_engine
 
 from ..conftest import parameters, random_split
 
@@ -135,7 +135,7 @@ def test_two_streams_at_once_give_what_one_gives(gpu: Backend, mnist: Dataset, e
         net, recipe = MLP([784, 32, 10]), Recipe(100, 0.5)
         start = Parameters(net.weights, net.biases)
         images, labels = gpu.asarray(split.images), gpu.asarray(split.labels)
-        return choose_engine(engine, gpu, start, recipe)(gpu, start, images, labels, recipe)
+        return choose_engine(engine, gpu, start, recipe)(gpu, start, Examples(images, labels), recipe)
 
     def arrays(engine: Any) -> list[np.ndarray]:
         found = engine.parameters()
@@ -167,7 +167,7 @@ def test_memory_does_not_grow(gpu: Backend, mnist: Dataset, engine: str) -> None
     order = np.arange(len(split))
     with gpu.activate():
         images, labels = gpu.asarray(split.images), gpu.asarray(split.labels)
-        runner: Any = choose_engine(engine, gpu, start, recipe)(gpu, start, images, labels, recipe)
+        runner: Any = choose_engine(engine, gpu, start, recipe)(gpu, start, Examples(images, labels), recipe)
         used, free = [], []
         for _ in range(100):
             runner.run_epoch(order)
@@ -244,7 +244,7 @@ def test_one_launch_trains_more_networks_than_there_are_multiprocessors(gpu: Bac
     for number in range(0, n_networks, 7):
         net, recipe = nets[number], Recipe(int(batch_sizes[number]), float(rates[number]))
         start = Parameters([W.astype(np.float64) for W in net.weights], [b.astype(np.float64) for b in net.biases])
-        engine = choose_engine("plain", cpu, start, recipe)(cpu, start, split.images, split.labels, recipe)
+        engine = choose_engine("plain", cpu, start, recipe)(cpu, start, Examples(split.images, split.labels), recipe)
         assert found_losses[number] == pytest.approx(engine.run_epoch(orders[number]), rel=1e-4)
         expected = engine.parameters()
         weights, biases = layout.unpack(packed[number])

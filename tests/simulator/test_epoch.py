@@ -8,7 +8,7 @@ import pytest
 
 from gpunn import MLP, ConfigurationError, Split, get_backend, train
 from gpunn.backends.cuda import CudaBackend
-from gpunn.engines import ENGINES, Parameters, Recipe, choose_engine
+from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 
 from ..conftest import parameters, random_split
 from ..strict_cupy import StrictCupy, unwrap
@@ -48,7 +48,9 @@ def assert_follow_float64(
     trained = Trained(kernel, nets, split, batch_sizes, rates)
     for number, net in enumerate(nets):
         exact = Parameters([W.astype(np.float64) for W in net.weights], [b.astype(np.float64) for b in net.biases])
-        engine = ENGINES["plain"](CPU, exact, split.images, split.labels, Recipe(batch_sizes[number], rates[number]))
+        engine = ENGINES["plain"](
+            CPU, exact, Examples(split.images, split.labels), Recipe(batch_sizes[number], rates[number])
+        )
         loss = engine.run_epoch(trained.orders[number])
         assert trained.losses[number].sum() / len(split) == pytest.approx(loss, rel=1e-5)
         found, expected = trained.parameters[number], engine.parameters()
