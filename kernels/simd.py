@@ -11,6 +11,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, final
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -31,6 +32,8 @@ LANES = 16
 
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
 I32 = ir.IntType(32)
+
+SMALL = np.float32(1e-30)
 
 
 @final
@@ -206,6 +209,24 @@ def positive(_typing: Any, lanes: Any) -> Any:
         one, zero = (ir.Constant(VECTOR, [number] * LANES) for number in (1.0, 0.0))
         vectors = unpack(builder, args[0], lanes.vectors)
         return pack(builder, [builder.select(builder.fcmp_ordered(">", x, zero), one, zero) for x in vectors])
+
+    return lanes(lanes), generate
+
+
+@intrinsic
+def flushed(_typing: Any, lanes: Any) -> Any:
+    """Return `lanes` with 0 for numbers nearer to it than 1e-30; NaN stays NaN.
+
+    What shrinks step by step would otherwise end among the subnormal numbers, with which arithmetic is slow, for ever.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        zero, limit = (ir.Constant(VECTOR, [number] * LANES) for number in (0.0, float(SMALL)))
+        kind = ir.FunctionType(VECTOR, [VECTOR])
+        absolute = cgutils.get_or_insert_function(builder.module, kind, "llvm.fabs.v16f32")
+        vectors = unpack(builder, args[0], lanes.vectors)
+        small = [builder.fcmp_ordered("<", builder.call(absolute, [x]), limit) for x in vectors]
+        return pack(builder, [builder.select(gone, zero, x) for gone, x in zip(small, vectors, strict=True)])
 
     return lanes(lanes), generate
 
