@@ -11,7 +11,6 @@ from .lit import pointers
 from .losses_cpu import compute_output_delta
 from .memory import at, load, pointer, store
 from .mirror_cpu import mirror
-from .momentum_cpu import catch_up, catch_up_all, make_step, with_pointers
 from .network_cpu import (
     COLUMNS,
     Crew,
@@ -23,6 +22,7 @@ from .network_cpu import (
     part_of,
     update,
 )
+from .optimizers_cpu import catch_up, catch_up_all, make_step, with_pointers
 from .simd import LANES, Static, zeros
 from .threads import share
 
@@ -63,7 +63,7 @@ def run_epoch(
 
     `steps`, float64, are the learning rates of the batches, times 2 for the squared error. `functions` and `loss` are
     `Static`: the activation functions of the layers, see `activations.of_layers`, and the name of the loss. `rule` is
-    None, or with momentum or a penalty a `momentum_cpu.Rule`, which has the rates then, and `steps` have the factor.
+    None, or but for plain gradient descent an `optimizers_cpu.Rule`; it has the rates then, and `steps` the factor.
     `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
     worked on chunk by chunk, and its updates are added up in `collected`, which has the length of the parameters then,
     and with a rule, and is zero before and after. Called by several threads with a counter of 0, each does a part and

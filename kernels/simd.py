@@ -186,6 +186,18 @@ def transposed(_typing: Any, square: Any) -> Any:
 
 
 @intrinsic
+def square_root(_typing: Any, lanes: Any) -> Any:
+    """Return the square root of every lane; NaN of what is below 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(VECTOR, [VECTOR])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.sqrt.v16f32")
+        return pack(builder, [builder.call(function, [vector]) for vector in unpack(builder, args[0], lanes.vectors)])
+
+    return lanes(lanes), generate
+
+
+@intrinsic
 def subtract_one(_typing: Any, lanes: Any, number: Any) -> Any:
     """Return `lanes`, one vector, with 1 less in lane `number`; as they are where there is no such lane."""
 

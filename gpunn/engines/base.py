@@ -13,7 +13,7 @@ from gpunn.backends import Backend
 from gpunn.engines.examples import Examples
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError
-from gpunn.optimizers import PLAIN, SGD, Memory, Optimizer
+from gpunn.optimizers import PLAIN, SGD, Adam, Memory, Optimizer
 from gpunn.schedules import CONSTANT, Schedule
 
 
@@ -159,20 +159,20 @@ def tf32_refusal(recipe: Recipe) -> str | None:
 
 
 def recipe_refusal(
-    start: Parameters, recipe: Recipe, *, any_neurons: bool = False, momentum: bool = False
+    start: Parameters, recipe: Recipe, *, any_neurons: bool = False, any_optimizer: bool = False
 ) -> str | None:
     """Return the refusal of an engine that takes gradient descent alone, or None.
 
-    With sigmoid neurons and the squared error, or with `any_neurons` and any loss; with `momentum`, also with that, and
-    with an L2 penalty.
+    With sigmoid neurons and the squared error, or with `any_neurons` and any loss; with `any_optimizer`, also those of
+    `gpunn.optimizers`, and an L2 penalty.
     """
-    descends = momentum and isinstance(recipe.optimizer, SGD)
+    steps = any_optimizer and isinstance(recipe.optimizer, SGD | Adam)
     others = [] if any_neurons else [name for name in start.functions if name != "sigmoid"]
     found = (
         f"{others[0]} neurons" if others else "",
         f"the loss {recipe.loss}" if recipe.loss != "squared_error" and not any_neurons else "",
-        f"the optimiser {recipe.optimizer}" if recipe.optimizer != PLAIN and not descends else "",
-        "an L2 penalty" if recipe.l2 and not momentum else "",
+        f"the optimiser {recipe.optimizer}" if recipe.optimizer != PLAIN and not steps else "",
+        "an L2 penalty" if recipe.l2 and not steps else "",
         "dropout" if recipe.dropout else "",
     )
     first = next(filter(None, found), None)

@@ -21,9 +21,9 @@ from gpunn.engines.base import (
     recipe_refusal,
     tf32_refusal,
 )
+from gpunn.engines.epoch_steps import EpochSteps
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.inputs import are_sparse
-from gpunn.engines.momentum import Momentum
 from gpunn.optimizers import Memory
 
 logger = logging.getLogger(__name__)
@@ -71,8 +71,8 @@ class EpochEngine(Engine):
         self._layout = Layout(sizes, sparse=sparse, batch_size=recipe.batch_size)
         self._parameters = self._layout.pack(start.weights, start.biases)
         self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
-        self._momentum = Momentum(recipe, start, self._layout) if Momentum.is_needed(recipe) else None
-        collects = recipe.batch_size > self._layout.chunk_size or self._momentum is not None
+        self._stepping = EpochSteps(recipe, start, self._layout) if EpochSteps.are_needed(recipe) else None
+        collects = recipe.batch_size > self._layout.chunk_size or self._stepping is not None
         self._collected = aligned_zeros(self._layout.n_parameters if collects else 0)
         self._work = aligned_zeros(self._layout.n_work)
 
@@ -99,14 +99,13 @@ class EpochEngine(Engine):
         return (
             tf32_refusal(recipe)
             or examples_refusal(examples, floats=True, rows=True)
-            or recipe_refusal(start, recipe, any_neurons=True, momentum=True)
+            or recipe_refusal(start, recipe, any_neurons=True, any_optimizer=True)
             or kernel_refusal(backend, start, "numba")
         )
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         order = checked_order(order, self._n_images)
         rates = rates_of(self._recipe, len(order), rates)
-        self._steps += len(rates)
         parts = in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters)
         return sum(starmap(self._run_batches, parts)) / len(order)
 
@@ -119,8 +118,8 @@ class EpochEngine(Engine):
         factor = 2.0 if self._recipe.loss == "squared_error" else 1.0
         rules = [None] * self._team.threads
         steps = factor * rates
-        if self._momentum is not None:
-            rules = self._momentum.rules(rates, self._team.threads)
+        if self._stepping is not None:
+            rules = self._stepping.rules(rates, self._steps, self._team.threads)
             steps = np.full(len(rates), factor)
 
         def run(thread: int) -> Any:
@@ -145,6 +144,7 @@ class EpochEngine(Engine):
                 self._counter[0] = ENOUGH
                 raise
 
+        self._steps += len(rates)
         try:
             return float(sum(self._team.run(run)))
         except BaseException:
@@ -153,7 +153,7 @@ class EpochEngine(Engine):
             raise
 
     def memory(self) -> Memory:
-        return Memory(self._steps, () if self._momentum is None else self._momentum.moments())
+        return Memory(self._steps, () if self._stepping is None else self._stepping.moments())
 
     def parameters(self) -> Parameters:
         return Parameters(*self._layout.unpack(self._parameters), self._names)
