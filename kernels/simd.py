@@ -39,6 +39,8 @@ class Static:
 
     def __init__(self, value: int | str) -> None:
         self.value = value
+        self.type = StaticType(value)
+        """Kept, as Numba asks for it at every call from outside."""
 
 
 class StaticType(types.Type):
@@ -68,7 +70,7 @@ class _LanesModel(models.PrimitiveModel):
 
 @typeof_impl.register(Static)
 def _typeof_static(value: Static, _: Any) -> StaticType:
-    return StaticType(value.value)
+    return value.type
 
 
 @unbox(StaticType)
@@ -180,6 +182,18 @@ def transposed(_typing: Any, square: Any) -> Any:
         return pack(builder, rows)
 
     return square(square), generate
+
+
+@intrinsic
+def square_root(_typing: Any, lanes: Any) -> Any:
+    """Return the square root of every lane; NaN of what is below 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(VECTOR, [VECTOR])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.sqrt.v16f32")
+        return pack(builder, [builder.call(function, [vector]) for vector in unpack(builder, args[0], lanes.vectors)])
+
+    return lanes(lanes), generate
 
 
 @intrinsic
