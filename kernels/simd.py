@@ -42,6 +42,8 @@ class Static:
 
     def __init__(self, value: int | str) -> None:
         self.value = value
+        self.type = StaticType(value)
+        """Kept, as Numba asks for it at every call from outside."""
 
 
 class StaticType(types.Type):
@@ -71,7 +73,7 @@ class _LanesModel(models.PrimitiveModel):
 
 @typeof_impl.register(Static)
 def _typeof_static(value: Static, _: Any) -> StaticType:
-    return StaticType(value.value)
+    return value.type
 
 
 @unbox(StaticType)

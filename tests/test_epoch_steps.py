@@ -23,7 +23,7 @@ L2, MOMENTUM, BOTH, NESTEROV = (
     (SGD(0.8, nesterov=True), 0.02),
 )
 # Steps are as long for a gradient that is all rounding as for any other, unless epsilon keeps it short.
-ADAM, ADAMW = (Adam(0.8, 0.95, epsilon=1e-3), 0.02), (Adam(0.8, 0.95, epsilon=1e-2, decoupled=True), 0.1)
+ADAM, ADAMW = (Adam(0.8, 0.95, epsilon=1e-3), 0.02), (Adam(0.8, 0.95, epsilon=0.1, decoupled=True), 0.1)
 
 
 @pytest.fixture(scope="module")
