@@ -125,7 +125,9 @@ def test_kernels_that_add_up_keep_apart(watch: Watch, launches: None) -> None:
     labels, total = rng.integers(0, 5, 9, dtype=np.uint8), np.zeros(1)
     for name, *arguments, out in (
         ("output_delta", a, labels, 0.5, total, a),
+        ("output_delta", a, labels, 0.5, total, "identity", "cross_entropy", a),
         ("descend_sums", a[0], gradients, 0.5, a[0]),
+        ("column_sums", gradients, a[0]),
     ):
         watch.accesses.clear()
         getattr(kernels, name)(*arguments, out=out)
