@@ -21,6 +21,7 @@ import pytest
 
 from gpunn.kernels.formulas import ACTIVATIONS
 from gpunn.kernels.layout_cuda import CudaLayout
+from gpunn.kernels.task_cuda import Task
 
 ROOT = Path(__file__).parent.parent
 
@@ -56,16 +57,29 @@ class Compiled(NamedTuple):
     def __str__(self) -> str:
         of = f"{self.given or ''} {self.signature}"
         if self.module == "epoch_cuda" and self.given:
-            of = f"{self.given[0]}, {self.given[0].shared_bytes} bytes"
+            of = f"{self.given[0]}, {self.given[0].shared_bytes} bytes, {self.given[1]}"
         return f"{self.module}.{self.name} {of}"
 
 
-EPOCH = "void(u4[:, ::1], u1[::1], i8[:, ::1], i8[::1], i8[::1], f4[::1], f4[:, ::1], f4[:, ::1], f8[:, ::1])"
+EPOCH = (
+    "void(u4[:, ::1], u1[::1], i8[:, ::1], i8[::1], i8[::1], f4[:, ::1], f4[::1], f4[::1], "
+    "f4[:, ::1], f4[:, ::1], f8[:, ::1])"
+)
 
 
-def epoch(*sizes: int, room: int = 227 * 1024, batch_size: int = 32) -> Compiled:
-    layout = CudaLayout(sizes, batch_size=batch_size, threads=512, room=room)
-    return Compiled("epoch_cuda", "compile_epoch", EPOCH, (layout, "sigmoid"), 512, True, spilled=128)
+def epoch(
+    *sizes: int,
+    room: int = 227 * 1024,
+    batch_size: int = 32,
+    hidden: str = "sigmoid",
+    output: str = "sigmoid",
+    loss: str = "squared_error",
+    spilled: int = 128,
+    **sgd: bool,
+) -> Compiled:
+    layout = CudaLayout(sizes, batch_size=batch_size, threads=512, room=room, momentum=sgd.get("momentum", False))
+    task = Task((*[hidden] * (len(sizes) - 2), output), loss, **sgd)
+    return Compiled("epoch_cuda", "compile_epoch", EPOCH, (layout, task), 512, True, spilled)
 
 
 COMPILED = [
@@ -75,6 +89,19 @@ COMPILED = [
     epoch(784, 100, 50, 10, room=64 * 1024),
     epoch(784, 10),
     epoch(784, 128, 10, batch_size=128),
+    *(
+        epoch(784, 16, 10, hidden=activation, output=activation)
+        for activation in ACTIVATIONS
+        if activation != "sigmoid"
+    ),
+    epoch(784, 16, 10, loss="binary_cross_entropy"),
+    epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy"),
+    epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy", l2=True),
+    epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy", momentum=True),
+    epoch(784, 16, 10, hidden="tanh", output="softmax", loss="cross_entropy", momentum=True, l2=True, batch_size=128),
+    # Parameters and velocities in the device's memory: addresses of both don't find room.
+    epoch(784, 100, 50, 10, room=64 * 1024, momentum=True, l2=True, spilled=640),
+    epoch(784, 100, 50, 10, room=64 * 1024, output="softmax", loss="cross_entropy", momentum=True, spilled=640),
     *(
         Compiled("cuda", "_gather_scale", f"void({images}[:, ::1], i8[::1], f4[:, ::1])", (images == "u1",))
         for images in ("u1", "f4")
