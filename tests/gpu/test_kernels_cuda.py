@@ -34,7 +34,7 @@ def test_kernels_do_what_the_reference_does(gpu: Backend, case: Case, shape: tup
     check(case, on_gpu, *shape, in_place=in_place and case.name not in ONCE)
 
 
-@pytest.mark.parametrize("shape", [(1000, 10), (60_000, 10), (50, 256)], ids=str)
+@pytest.mark.parametrize("shape", [(60_000, 10), (50, 256)], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_same_input_gives_the_same_bits(gpu: Backend, case: Case, shape: tuple[int, int]) -> None:
     arguments, _, out_shape, _ = case.draw(np.random.default_rng(0), *shape)
