@@ -57,8 +57,8 @@ def examples(n_inputs: int, n_outputs: int, kind: str, *, rows: str = "") -> Exa
 
 
 def engine(name: str, case: Case, dtype: type, memory: Memory | None = None) -> Engine:
-    weights = [W.astype(dtype) for W in case.net.weights]
-    biases = [b.astype(dtype) for b in case.net.biases]
+    weights: list[Any] = [W.astype(dtype) for W in case.net.weights]
+    biases: list[Any] = [b.astype(dtype) for b in case.net.biases]
     inputs, targets, _ = (
         array if array is None or array.dtype == np.uint8 else array.astype(dtype) for array in case.examples
     )

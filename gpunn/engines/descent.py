@@ -22,13 +22,6 @@ def is_implicit(recipe: Recipe) -> bool:
     return recipe.optimizer == PLAIN and not recipe.l2
 
 
-def optimizer_refusal(recipe: Recipe) -> str | None:
-    """Return the refusal of an optimiser that nothing here knows, or None."""
-    if isinstance(recipe.optimizer, SGD | Adam):
-        return None
-    return f"it takes SGD and Adam alone, and found the optimiser {recipe.optimizer}"
-
-
 @final
 class Descent:
     """Makes steps on whatever part of the parameters it is given; each thread has work space of its own."""

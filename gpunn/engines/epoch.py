@@ -15,10 +15,11 @@ from gpunn.engines.base import (
     Parameters,
     Recipe,
     checked_order,
+    dropout_refusal,
     in_calls,
     kernel_refusal,
+    optimizer_refusal,
     rates_of,
-    recipe_refusal,
     tf32_refusal,
 )
 from gpunn.engines.epoch_steps import EpochSteps
@@ -99,7 +100,8 @@ class EpochEngine(Engine):
         return (
             tf32_refusal(recipe)
             or examples_refusal(examples, floats=True, rows=True)
-            or recipe_refusal(start, recipe, any_neurons=True, any_optimizer=True)
+            or optimizer_refusal(recipe)
+            or dropout_refusal(recipe)
             or kernel_refusal(backend, start, "numba")
         )
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from gpunn.backends import Backend
 from gpunn.backends.cpu import usable_cores
 from gpunn.dropout import keys as keys_of
-from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, rates_of, tf32_refusal
-from gpunn.engines.descent import GRADIENT_ROWS, Descent, is_implicit, optimizer_refusal
+from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, optimizer_refusal, rates_of, tf32_refusal
+from gpunn.engines.descent import GRADIENT_ROWS, Descent, is_implicit
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.inputs import DenseInputs, SparseInputs, are_sparse
 from gpunn.engines.threads import blas_threads, part
