@@ -35,7 +35,7 @@ class Descent:
         """How many were made on each parameter."""
         self.eta = math.nan
         """The learning rate of this step."""
-        self._numbers: dict[bool, tuple[float, ...]] = {}
+        self._numbers: tuple[tuple[float, ...], ...] = ()
         """What the kernel takes besides arrays, for biases, and for weights, which alone are penalised."""
         self._rooms = [np.zeros(longest, np.float32) for _ in range(threads)]
         self._move = kernels.descend
@@ -48,7 +48,8 @@ class Descent:
         """Go on to the next step, of the learning rate `eta`."""
         self.eta = eta
         self.steps += 1
-        self._numbers = {weights: self._numbers_with(self._l2 if weights else 0.0) for weights in (False, True)}
+        of_biases = self._numbers_with(0.0)
+        self._numbers = of_biases, self._numbers_with(self._l2) if self._l2 else of_biases
 
     def _numbers_with(self, l2: float) -> tuple[float, ...]:
         optimizer = self._optimizer

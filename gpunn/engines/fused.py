@@ -147,7 +147,7 @@ class FusedEngine(Engine):
             else:
                 np.dot(passed[layer - 1], self._weights[layer - 1][0].T, out=A[layer])
             kernels.bias_activate(A[layer], b, function, out=A[layer])
-            if layer == 0:
+            if layer == 0 and A[0].shape[1] > self._n_first:
                 A[0][:, self._n_first :] = 0
             if layer < len(keys):
                 kernels.drop(A[layer], keys[layer], first, share, out=passed[layer])

@@ -71,7 +71,7 @@ class SparseInputs:
         from gpunn.kernels.lit import MANY, lit_descend, lit_product
         from gpunn.kernels.lit_pixels import find_lit_pixels
 
-        self._multiply, self._descend, self._block = lit_product, lit_descend, BLOCK
+        self._multiply, self._descend = lit_product, lit_descend
         self._pixels = find_lit_pixels(images)
         self._implicit = implicit
         n_neurons, self._n_pixels = kept[0].shape
@@ -80,7 +80,12 @@ class SparseInputs:
         self.width = self._padded if padded else n_neurons
         nothing = np.zeros(n_neurons, np.float32)
         self._packed = [self._layout.pack([array], [nothing]) for array in kept]
-        self._in_blocks = [packed[: self._n_pixels * self._padded] for packed in self._packed]
+        self._all = self._packed[0][: self._n_pixels * self._padded]
+        self._blocks = []
+        """Where each begins, and its columns of the weights and of their moments."""
+        for column in range(0, self._padded, BLOCK):
+            place = slice(column * self._n_pixels, min(column + BLOCK, self._padded) * self._n_pixels)
+            self._blocks.append((column, [packed[place] for packed in self._packed]))
         needed = not implicit or batch_size >= MANY
         self._rooms = [np.zeros(BLOCK * self._n_pixels if needed else 0, np.float32) for _ in range(threads)]
         self._products = np.zeros((0 if padded else batch_size, self._padded), np.float32)
@@ -89,10 +94,10 @@ class SparseInputs:
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:
         """Compute out = X W^T for the images `rows`, which are the part `own` of their batch."""
         if self.width == self._padded:
-            self._multiply(self._pixels, rows, self._in_blocks[0], out=out)
+            self._multiply(self._pixels, rows, self._all, out=out)
         else:
             products = self._products[own]
-            self._multiply(self._pixels, rows, self._in_blocks[0], out=products)
+            self._multiply(self._pixels, rows, self._all, out=products)
             out[...] = products[:, : self.width]
 
     def step(
@@ -100,20 +105,16 @@ class SparseInputs:
     ) -> None:
         """Make a thread's share of the step with the batch `rows`."""
         room = self._rooms[thread]
-        of_sums = room if room.size else None
+        sums = room if room.size else None
         if self._implicit and self.width == self._padded:
-            all_weights, shared = self._in_blocks[0], {"thread": thread, "threads": threads}
-            self._descend(all_weights, self._pixels, rows, delta, descent.eta, room=of_sums, **shared)
+            self._descend(self._all, self._pixels, rows, delta, descent.eta, thread=thread, threads=threads, room=sums)
             return
-        for column in range(thread * self._block, self._padded, threads * self._block):
-            n = min(self._block, self._padded - column)
-            own = self._part(delta, column, n, self._deltas[thread])
-            place = slice(column * self._n_pixels, (column + n) * self._n_pixels)
-            kept = [array[place] for array in self._in_blocks]
+        for column, kept in self._blocks[thread::threads]:
+            own = self._part(delta, column, len(kept[0]) // self._n_pixels, self._deltas[thread])
             if self._implicit:
-                self._descend(kept[0], self._pixels, rows, own, descent.eta, room=of_sums)
+                self._descend(kept[0], self._pixels, rows, own, descent.eta, room=sums)
                 continue
-            gradient = room[: n * self._n_pixels]
+            gradient = room[: len(kept[0])]
             gradient.fill(0)
             self._descend(gradient, self._pixels, rows, own, -1.0)
             descent.step(kept, gradient, weights=True)
@@ -126,7 +127,8 @@ class SparseInputs:
         own = room[: len(delta) * n].reshape(-1, n)
         found = delta[:, column : column + n]
         own[:, : found.shape[1]] = found
-        own[:, found.shape[1] :] = 0
+        if found.shape[1] < n:
+            own[:, found.shape[1] :] = 0
         return own
 
     def kept(self, number: int) -> NDArray[np.float32]:
