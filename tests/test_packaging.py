@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ["PIL", "click", "cupy", "llvmlite", "numba", "rich", "safetensors", "scipy", "threadpoolctl", "torch"]
+HEAVY = [
+    "PIL",
+    "click",
+    "cupy",
+    "joblib",
+    "llvmlite",
+    "numba",
+    "rich",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "threadpoolctl",
+]
+HEAVY += ["pandas", "torch"]
 
 
 def python(code: str, folder: Path, **environment: str) -> str:
