@@ -17,9 +17,10 @@ def outputs_of(xp: Any, weights: Sequence[Array], biases: Sequence[Array], funct
     All are of one floating dtype; the weights of a layer are (n_out, n_in).
     """
     rows = max(1, CHUNK // (weights[0].shape[1] + sum(map(len, biases))))
+    found = xp.empty((X.shape[0], len(biases[-1])), biases[-1].dtype)
     # Far from zero, exponentials overflow on their way to the right result.
     with np.errstate(over="ignore", invalid="ignore"):
-        chunks = [
-            forward(xp, weights, biases, X[first : first + rows], functions)[-1] for first in range(0, X.shape[0], rows)
-        ]
-    return chunks[0] if len(chunks) == 1 else xp.concatenate(chunks)
+        for first in range(0, X.shape[0], rows):
+            own = slice(first, first + rows)
+            found[own] = forward(xp, weights, biases, X[own], functions)[-1]
+    return found
