@@ -33,7 +33,8 @@ FORMATS = [
 
 def fitted(X: Any, y: Any = LABELS, **settings: Any) -> MLPClassifier:
     common: dict[str, Any] = {"max_iter": 3, "random_state": 0, "device": "cpu", "engine": "plain"}
-    return MLPClassifier((6,), **common | settings).fit(X, y)
+    model: MLPClassifier = MLPClassifier((6,), **common | settings).fit(X, y)
+    return model
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

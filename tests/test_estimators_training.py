@@ -98,6 +98,7 @@ def test_little_work_is_done_by_plain_on_the_cpu_in_the_precision_of_the_data(
     for dtype in (np.float32, np.float64):
         model = MLPClassifier((6,), max_iter=1).fit(X.astype(dtype), LABELS)
         assert model.coefs_[0].dtype == dtype
+        assert (model.device_, model.engine_) == ("cpu", "plain")
         assert caplog.messages[-1] == f"fitting on cpu, engine plain, {np.dtype(dtype)}"
     rows = np.tile(X, (200, 1))
     model = MLPClassifier((60,), max_iter=1, device="cpu").fit(rows, np.tile(LABELS, 200))

@@ -44,6 +44,8 @@ class Perceptron(Settings, BaseEstimator, ABC):
     n_outputs_: int
     out_activation_: str
     n_features_in_: int
+    device_: str
+    engine_: str
 
     _without_improvement: int
     _rate: float
@@ -138,6 +140,7 @@ class Perceptron(Settings, BaseEstimator, ABC):
             self.loss_ = progress.losses[-1]
         self.validation_scores_, self.best_validation_score_ = progress.scores, progress.best_score
         self.t_, self.n_iter_ = progress.seen, progress.epochs
+        self.device_, self.engine_ = progress.device, progress.engine
         self._without_improvement, self._rate = progress.without_improvement, progress.rate
         self._memory = progress.memory, progress.memory_rate
 

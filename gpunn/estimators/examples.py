@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
-from sklearn.utils import shuffle
 
 from gpunn.errors import ConfigurationError, DataError
 from gpunn.estimators.parameters import Settings
@@ -77,7 +76,9 @@ class Batches:
     def order(self, settings: Settings, random_state: np.random.RandomState) -> NDArray[Any]:
         """Return the next epoch's order: that of the one before, shuffled."""
         if settings.shuffle:
-            self._places = shuffle(self._places, random_state=random_state)
+            picks = np.arange(len(self._places))
+            random_state.shuffle(picks)
+            self._places = self._places[picks]
         order: NDArray[Any] = self.rows[self._places]
         return order
 

@@ -72,8 +72,8 @@ def _train_on(backend: Backend, engine: str, examples: Examples, epochs: Epochs,
         exact = engine_type is PlainEngine
         if exact:
             recipe = replace(recipe, l2=0.0, optimizer=Exact(optimizer_of(settings, epochs.scale), epochs.penalty))
-        dtype = start.weights[0].dtype
-        logger.info("fitting on %s, engine %s, %s", backend.name, engine_type.name, dtype)
+        progress.device, progress.engine = backend.name, engine_type.name
+        logger.info("fitting on %s, engine %s, %s", backend.name, engine_type.name, start.weights[0].dtype)
         with blas_threads(1) if engine_type.own_threads else nullcontext():
             runner = engine_type(backend, start, examples, recipe)
             try:

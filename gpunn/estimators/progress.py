@@ -38,6 +38,9 @@ class Progress:
     memory: Memory | None = None
     """The optimiser's, of the learning rate below."""
     memory_rate: float = 0.0
+    device: str = ""
+    """Of the last call of `fit`."""
+    engine: str = ""
     best: Network | None = None
     """The one of the best score, in this call of `fit`."""
 

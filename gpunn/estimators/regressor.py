@@ -79,6 +79,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
         Epochs of the last `fit`, and examples seen since the network was drawn.
     n_features_in_, n_layers_, n_outputs_, out_activation_, feature_names_in_
         As scikit-learn's; the last one where X had names of columns.
+    device_, engine_ : str
+        Where the last `fit` trained, and by what.
     """
 
     def __init__(
