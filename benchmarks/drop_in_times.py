@@ -97,8 +97,8 @@ class Row:
 
 
 @functools.cache
-def images() -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """Return MNIST's training images, (60,000, 784) floats from 0 to 1, and their labels."""
+def images() -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return MNIST's training images, (60,000, 784) float32 from 0 to 1, and their labels."""
     train = load_mnist().train
     return train.images.astype(np.float32) / 255, train.labels
 
