@@ -1,7 +1,7 @@
 """Dropout's masks: which activations each example goes without, by a hash of where they are.
 
-No generator has to be asked in any order, so that every device and engine drops the same. The hash is the finaliser of
-MurmurHash3 (A. Appleby, public domain), which flips each bit of its result for half of the inputs that differ in one.
+No generator has to be asked in any order, so that every device and engine drops the same. The hash is that of
+`gpunn.kernels.hashing`.
 """
 
 from typing import Any
@@ -10,10 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gpunn.activations import Array
-
-ROW, COLUMN = 0x9E3779B1, 0x85EBCA77
-"""Odd numbers that spread neighbouring places over all 32 bits: primes near the golden ratio, and of xxHash."""
-
+from gpunn.kernels.hashing import COLUMN, LAST, ROUNDS, ROW, threshold
 
 DROPOUT = 2
 """Tells this generator from that of the epochs' orders, and from early stopping's, 1."""
@@ -34,9 +31,8 @@ def mask(xp: Any, key: int, first: int, shape: tuple[int, int], *, share: float,
     rows = xp.arange(first, first + shape[0], dtype=np.uint32)[:, None] * ROW
     columns = xp.arange(shape[1], dtype=np.uint32) * COLUMN
     h = (rows + columns) ^ key
-    h ^= h >> 16
-    h *= 0x85EBCA6B
-    h ^= h >> 13
-    h *= 0xC2B2AE35
-    h ^= h >> 16
-    return (h >= min(round(share * 2**32), 2**32 - 1)).astype(dtype) * (1 / (1 - share))
+    for shift, multiplier in ROUNDS:
+        h ^= h >> shift
+        h *= multiplier
+    h ^= h >> LAST
+    return (h >= threshold(share)).astype(dtype) * (1 / (1 - share))

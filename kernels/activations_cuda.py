@@ -17,12 +17,14 @@ ONE = F(1)
 
 
 @device_function
-def _minimum(left: Any, right: Any) -> Any:
+def minimum(left: Any, right: Any) -> Any:
+    """Return the smaller number, or the left one where either is NaN."""
     return right if right < left else left
 
 
 @device_function
-def _maximum(left: Any, right: Any) -> Any:
+def maximum(left: Any, right: Any) -> Any:
+    """Return the larger number, or the left one where either is NaN."""
     return right if right > left else left
 
 
@@ -32,7 +34,7 @@ def _positive(a: Any) -> Any:
 
 
 @device_function
-def _sigmoid(z: Any) -> Any:
+def sigmoid(z: Any) -> Any:
     """Compute sigma(z) = 1 / (1 + exp(-z)); where z < 0 as exp(z) / (exp(z) + 1), so that no exp overflows."""
     e = F(math.exp(-abs(z)))
     return (ONE if z >= ZERO else e) / (ONE + e)
@@ -49,7 +51,7 @@ def _expm1(z: Any) -> Any:
 
 
 OPERATIONS = Operations(
-    number=F, minimum=_minimum, maximum=_maximum, positive=_positive, sigmoid=_sigmoid, tanh=_tanh, expm1=_expm1
+    number=F, minimum=minimum, maximum=maximum, positive=_positive, sigmoid=sigmoid, tanh=_tanh, expm1=_expm1
 )
 
 
@@ -59,3 +61,10 @@ def _made(formula: Formula) -> tuple[Any, Any]:
 
 
 FORMULAS = {name: _made(formula) for name, formula in ACTIVATIONS.items()}
+
+
+def formula(activation: str) -> tuple[Any, Any]:
+    """Return f and f' of the activation of that name; raise `ValueError` where there is none."""
+    if activation not in FORMULAS:
+        raise ValueError(f"found the activation {activation!r}, expected {', '.join(FORMULAS)}")
+    return FORMULAS[activation]

@@ -4,6 +4,8 @@ Arrays are on the GPU: CuPy's, or handles of them, made once by `as_handle`, wit
 time. Nothing here waits for the GPU. Whatever breaks the contract is refused before the launch, but for row numbers and
 labels, as looking at them would mean waiting: where one is out of range, nothing is read there, and the example's
 outputs become NaN, as does a loss that it adds to. The same input gives the same bits every time.
+
+A kernel is made once for each function that it contains, when that is first asked for.
 """
 
 import functools
@@ -11,25 +13,37 @@ from typing import Any
 
 import numpy as np
 
-from .activations_cuda import FORMULAS, ONE, ZERO
+from .activations_cuda import ZERO, F, formula
 from .contract_cuda import FLOAT32, check_array, check_output, handles
 from .cuda_compilation import as_cuda_array as as_handle
-from .cuda_compilation import cuda, kernel
-from .launch_cuda import MOST_THREADS, launch, line, rectangles, team
+from .cuda_compilation import cuda, device_function, kernel
+from .hashing import COLUMN, LAST, ROUNDS, ROW, threshold
+from .launch_cuda import launch, line, rectangles
+from .losses_cuda import output_delta
+from .steps_cuda import adam_step, column_sums, descend, descend_sums, momentum_step
 
 __all__ = [
+    "adam_step",
     "as_handle",
-    "bias_sigmoid",
+    "bias_activate",
+    "column_sums",
     "descend",
     "descend_sums",
+    "drop",
     "gather_scale",
     "hidden_delta",
+    "momentum_step",
     "output_delta",
 ]
 
-F = np.float32
 BRIGHTEST = F(255)
 NAN = F(np.nan)
+
+U32, U64 = np.uint32, np.uint64
+# Numba computes with 64 bits where both factors have 32, and the compiler leaves away what a cast to 32 will not keep.
+SPREAD_ROWS, SPREAD_COLUMNS, ALL_ONES = U64(ROW), U64(COLUMN), U64(2**32 - 1)
+SHIFT1, SHIFT2, SHIFT3 = U32(ROUNDS[0][0]), U32(ROUNDS[1][0]), U32(LAST)
+FACTOR1, FACTOR2 = (U64(multiplier) for _, multiplier in ROUNDS)
 
 
 def gather_scale(images: Any, rows: Any, *, out: Any) -> None:
@@ -39,39 +53,49 @@ def gather_scale(images: Any, rows: Any, *, out: Any) -> None:
     """
     images, rows, out = handles(images=images, rows=rows, out=out)
     check_output(out, [images, rows], ndim=2)
-    check_array("images", images, np.dtype(np.uint8), (*images.shape[:1], out.shape[1]))
+    grey = images.dtype != FLOAT32
+    check_array("images", images, np.dtype(np.uint8) if grey else FLOAT32, (*images.shape[:1], out.shape[1]))
     check_array("rows", rows, np.dtype(np.int64), out.shape[:1])
     if out.size:
-        launch(_gather_scale, *rectangles(*out.shape), images, rows, out)
+        launch(_gather_scale(grey), *rectangles(*out.shape), images, rows, out)
 
 
-@kernel
-def _gather_scale(images: Any, rows: Any, out: Any) -> None:
-    x, r = cuda.grid(2)
-    width, height = cuda.gridsize(2)
-    while r < out.shape[0]:
-        row = rows[r]
-        there = 0 <= row < images.shape[0]
-        c = x
-        while c < out.shape[1]:
-            out[r, c] = F(images[row, c]) / BRIGHTEST if there else NAN
-            c += width
-        r += height
+@functools.cache
+def _gather_scale(grey: bool) -> Any:
+    @device_function
+    def scale(pixel: Any) -> Any:
+        return F(pixel) / BRIGHTEST if grey else F(pixel)
+
+    @kernel
+    def gather_scale(images: Any, rows: Any, out: Any) -> None:
+        x, r = cuda.grid(2)
+        width, height = cuda.gridsize(2)
+        while r < out.shape[0]:
+            row = rows[r]
+            there = 0 <= row < images.shape[0]
+            c = x
+            while c < out.shape[1]:
+                out[r, c] = scale(images[row, c]) if there else NAN
+                c += width
+            r += height
+
+    return gather_scale
 
 
-def bias_sigmoid(z: Any, bias: Any, *, out: Any) -> None:
-    """Compute out = sigma(z + bias), see `reference.bias_sigmoid`."""
+def bias_activate(z: Any, bias: Any, activation: str = "sigmoid", *, out: Any) -> None:
+    """Compute out = f(z + bias), see `reference.bias_activate`."""
     z, bias, out = handles(z=z, bias=bias, out=out)
     check_output(out, [bias], first=z, ndim=2)
     check_array("z", z, FLOAT32, out.shape)
     check_array("bias", bias, FLOAT32, out.shape[1:])
+    add_and_activate = _add_and_activate(activation)
     if out.size:
-        launch(_add_and_activate("sigmoid"), *rectangles(*out.shape), z, bias, out)
+        launch(add_and_activate, *rectangles(*out.shape), z, bias, out)
 
 
 @functools.cache
 def _add_and_activate(activation: str) -> Any:
-    activate, _ = FORMULAS[activation]
+    activate, _ = formula(activation)
 
     @kernel
     def add_and_activate(z: Any, bias: Any, out: Any) -> None:
@@ -88,68 +112,20 @@ def _add_and_activate(activation: str) -> Any:
     return add_and_activate
 
 
-def output_delta(activation: Any, labels: Any, factor: float, total: Any, *, out: Any) -> None:
-    """Compute out = factor (a - y) a (1 - a) and add the loss to `total`, see `reference.output_delta`.
-
-    Where a label names no output, the row of `out` becomes NaN, and so does `total`.
-    """
-    activation, labels, total, out = handles(activation=activation, labels=labels, total=total, out=out)
-    check_output(out, [labels, total], first=activation, ndim=2)
-    check_array("activation", activation, FLOAT32, out.shape)
-    check_array("labels", labels, np.dtype(np.uint8), out.shape[:1])
-    check_array("total", total, np.dtype(np.float64), (1,))
-    if out.size:
-        launch(_output_delta("sigmoid"), 1, team(*out.shape), activation, labels, F(factor), total, out)
-
-
-@functools.cache
-def _output_delta(activation: str) -> Any:
-    _, slope = FORMULAS[activation]
-
-    # One block does it all: several would add their losses to the total by atomics, in any order, and a floating-point
-    # sum in another order has other bits. There are no more than a few outputs an example.
-    @kernel
-    def output_delta(a: Any, labels: Any, factor: float, total: Any, out: Any) -> None:
-        losses = cuda.shared.array(MOST_THREADS, np.float64)
-        loss = np.float64(0)
-        r = cuda.threadIdx.y
-        while r < out.shape[0]:
-            label = labels[r]
-            c = cuda.threadIdx.x
-            while c < out.shape[1]:
-                y = ONE if c == label else ZERO
-                error = a[r, c] - (y if label < out.shape[1] else NAN)
-                out[r, c] = factor * error * slope(a[r, c])
-                loss += error * error
-                c += cuda.blockDim.x
-            r += cuda.blockDim.y
-        place = cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x
-        losses[place] = loss
-        half = cuda.blockDim.x * cuda.blockDim.y // 2
-        while half > 0:
-            cuda.syncthreads()
-            if place < half:
-                losses[place] += losses[place + half]
-            half //= 2
-        if place == 0:
-            total[0] += losses[0]
-
-    return output_delta
-
-
-def hidden_delta(delta: Any, activation: Any, *, out: Any) -> None:
-    """Compute out = delta * a (1 - a), see `reference.hidden_delta`."""
-    delta, activation, out = handles(delta=delta, activation=activation, out=out)
-    check_output(out, [activation], first=delta, ndim=2)
+def hidden_delta(delta: Any, activations: Any, activation: str = "sigmoid", *, out: Any) -> None:
+    """Compute out = delta * f'(z), see `reference.hidden_delta`."""
+    delta, activations, out = handles(delta=delta, activations=activations, out=out)
+    check_output(out, [activations], first=delta, ndim=2)
     check_array("delta", delta, FLOAT32, out.shape)
-    check_array("activation", activation, FLOAT32, out.shape)
+    check_array("activations", activations, FLOAT32, out.shape)
+    multiply_by_slope = _multiply_by_slope(activation)
     if out.size:
-        launch(_multiply_by_slope("sigmoid"), *line(out.size), delta, activation, out)
+        launch(multiply_by_slope, *line(out.size), delta, activations, out)
 
 
 @functools.cache
 def _multiply_by_slope(activation: str) -> Any:
-    _, slope = FORMULAS[activation]
+    _, slope = formula(activation)
 
     @kernel
     def multiply_by_slope(delta: Any, a: Any, out: Any) -> None:
@@ -161,55 +137,35 @@ def _multiply_by_slope(activation: str) -> Any:
     return multiply_by_slope
 
 
-def descend(parameter: Any, gradient: Any, learning_rate: float, *, out: Any) -> None:
-    """Compute out = parameter - learning_rate * gradient, see `reference.descend`."""
-    parameter, gradient, out = handles(parameter=parameter, gradient=gradient, out=out)
-    check_output(out, [gradient], first=parameter)
-    check_array("parameter", parameter, FLOAT32, out.shape)
-    check_array("gradient", gradient, FLOAT32, out.shape)
+def drop(activations: Any, key: int, first: int, share: float, *, out: Any) -> None:
+    """Compute out = activations times dropout's mask, see `reference.drop`."""
+    activations, out = handles(activations=activations, out=out)
+    check_output(out, [], first=activations, ndim=2)
+    check_array("activations", activations, FLOAT32, out.shape)
     if out.size:
-        launch(_descend, *line(out.size), parameter, gradient, F(learning_rate), out)
+        numbers = U32(key), U32(first), U32(threshold(share)), F(1 / (1 - share))
+        launch(_drop, *rectangles(*out.shape), activations, *numbers, out)
+
+
+@device_function
+def _hash(h: Any) -> Any:
+    """Return the rounds of `gpunn.kernels.hashing` of a uint32."""
+    h = U32(h ^ U32(h >> SHIFT1))
+    h = U32(U64(h) * FACTOR1 & ALL_ONES)
+    h = U32(h ^ U32(h >> SHIFT2))
+    h = U32(U64(h) * FACTOR2 & ALL_ONES)
+    return U32(h ^ U32(h >> SHIFT3))
 
 
 @kernel
-def _descend(parameter: Any, gradient: Any, learning_rate: float, out: Any) -> None:
-    i = cuda.grid(1)
-    while i < out.size:
-        out.flat[i] = parameter.flat[i] - learning_rate * gradient.flat[i]
-        i += cuda.gridsize(1)
-
-
-def descend_sums(parameter: Any, gradients: Any, learning_rate: float, *, out: Any) -> None:
-    """Compute out = parameter - learning_rate * sum of the rows of `gradients`, see `reference.descend_sums`."""
-    parameter, gradients, out = handles(parameter=parameter, gradients=gradients, out=out)
-    check_output(out, [gradients], first=parameter, ndim=1)
-    check_array("parameter", parameter, FLOAT32, out.shape)
-    check_array("gradients", gradients, FLOAT32, (*gradients.shape[:1], *out.shape))
-    if out.size:
-        width, height = team(*gradients.shape)
-        launch(_descend_sums, -(-out.size // width), (width, height), parameter, gradients, F(learning_rate), out)
-
-
-# A block has its own columns; its threads add up rows in turn, then one another's sums in pairs, in the same order
-# every time.
-@kernel
-def _descend_sums(parameter: Any, gradients: Any, learning_rate: float, out: Any) -> None:
-    sums = cuda.shared.array(MOST_THREADS, np.float32)
-    x, y, width = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockDim.x
-    c = cuda.blockIdx.x * width + x
-    s = ZERO
-    if c < out.size:
-        r = y
-        while r < gradients.shape[0]:
-            s += gradients[r, c]
-            r += cuda.blockDim.y
-    place = y * width + x
-    sums[place] = s
-    half = cuda.blockDim.y // 2
-    while half > 0:
-        cuda.syncthreads()
-        if y < half:
-            sums[place] += sums[place + half * width]
-        half //= 2
-    if y == 0 and c < out.size:
-        out[c] = parameter[c] - learning_rate * sums[x]
+def _drop(a: Any, key: Any, first: Any, least: Any, scale: float, out: Any) -> None:
+    x, r = cuda.grid(2)
+    width, height = cuda.gridsize(2)
+    while r < out.shape[0]:
+        row = (U64(first) + U64(r)) * SPREAD_ROWS
+        c = x
+        while c < out.shape[1]:
+            place = U32(row + U64(c) * SPREAD_COLUMNS & ALL_ONES)
+            out[r, c] = a[r, c] * (scale if _hash(U32(place ^ key)) >= least else ZERO)
+            c += width
+        r += height

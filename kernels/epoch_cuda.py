@@ -2,8 +2,8 @@
 
 The parameters of a small network stay in the shared memory of the multiprocessor that its block runs on; between two
 batches nothing is launched, and nothing is read back but the loss. Blocks know nothing of each other, so that one
-launch trains as many networks of one shape as are asked for, each with an order, a batch size and a learning rate of
-its own.
+launch trains as many networks of one shape as are asked for, each with an order, a batch size and learning rates of its
+own.
 """
 
 import functools
@@ -17,7 +17,8 @@ from .cuda_compilation import allow_shared_memory, as_cuda_array, cuda, device_f
 from .launch_cuda import launch
 from .layout_cuda import WORDS_A_THREAD, CudaLayout
 from .network_cuda import backward_steps, forward_steps, update_step
-from .tiles_cuda import N_SUMS, ZERO, F, transfers
+from .task_cuda import Task
+from .tiles_cuda import N_SUMS, ZERO, F, U, transfers
 
 FLOAT32, UINT32 = np.dtype(np.float32), np.dtype(np.uint32)
 
@@ -48,22 +49,25 @@ def in_turn(functions: Sequence[Any]) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def compile_epoch(layout: CudaLayout, activation: str) -> Any:
-    """Return the kernel for networks of a layout and an activation of `FORMULAS`.
+def compile_epoch(layout: CudaLayout, task: Task) -> Any:
+    """Return the kernel for networks of a layout and a task.
 
     Its arguments are, for B networks, trained on n examples each: `words` (N, n_words) uint32, the images, four pixels
     a word; `labels` (N,) uint8; `orders` (B, n or more) int64, below N; `count` (1,) int64, n; `batch_sizes` (B,)
-    int64, from 1 to that of the layout, which nothing checks here, and `learning_rates` (B,) float32; `parameters`
-    (B, n_parameters) float32, which are changed; `collected` likewise where the layout `collects_outside`, all 0 before
+    int64, from 1 to that of the layout, which nothing checks here, `learning_rates` (B, any) float32, one for each
+    batch, and `momenta` and `penalties` (B,) float32; `parameters` (B, n_parameters) float32, which are changed;
+    `collected` likewise with momentum, whose velocities they are, and where the layout `collects_outside`, all 0 before
     and after, and (B, any) otherwise; `losses` (B, threads) float64, whose rows' sums will be those of the examples'
     losses, each before its batch's step. For no examples it does nothing.
     """
     logger.info("getting the GPU's kernel for %s ready: some seconds the first time", layout)
-    forward, backward = in_turn(forward_steps(layout, activation)), in_turn(backward_steps(layout, activation))
-    update, (fetch, put_down) = update_step(layout), transfers(layout)
+    forward, backward = in_turn(forward_steps(layout, task)), in_turn(backward_steps(layout, task))
+    update, (fetch, put_down) = update_step(layout, task), transfers(layout)
     T, chunk_size, labels_at = layout.threads, layout.chunk_size, layout.labels
-    in_shared, collects_in_shared = layout.in_shared, layout.collects_in_shared
+    in_shared, collects_in_shared, momentum = layout.in_shared, layout.collects_in_shared, task.momentum
     n_work, n_parameters = layout.n_work, layout.n_parameters
+    # Of a square's derivative.
+    factor = F(2 if task.loss == "squared_error" else 1)
 
     @device_function
     def rows_at(first: int, n: int, batch_size: int) -> Any:
@@ -80,6 +84,8 @@ def compile_epoch(layout: CudaLayout, activation: str) -> Any:
         count: Any,
         batch_sizes: Any,
         learning_rates: Any,
+        momenta: Any,
+        penalties: Any,
         parameters: Any,
         collected: Any,
         losses: Any,
@@ -89,7 +95,8 @@ def compile_epoch(layout: CudaLayout, activation: str) -> Any:
             return
         network, t = cuda.blockIdx.x, cuda.threadIdx.x
         memory, x = cuda.shared.array(0, FLOAT32), cuda.shared.array(0, UINT32)
-        order, m, eta = orders[network], batch_sizes[network], learning_rates[network]
+        order, m, rates = orders[network], batch_sizes[network], learning_rates[network]
+        mu, penalty = momenta[network], penalties[network]
         if in_shared:
             weights = memory[n_work:]
             for i in range(t, n_parameters, T):
@@ -99,13 +106,13 @@ def compile_epoch(layout: CudaLayout, activation: str) -> Any:
         if collects_in_shared:
             collection = memory[n_work + n_parameters :]
             for i in range(t, n_parameters, T):
-                collection[i] = ZERO
+                collection[i] = collected[network, i] if momentum else ZERO
         else:
             collection = collected[network]
         fetched, sums = cuda.local.array(WORDS_A_THREAD, UINT32), cuda.local.array(N_SUMS, FLOAT32)
         loss = 0.0
 
-        first, label = 0, 0
+        first, label, number, eta = 0, 0, 0, rates[0]
         rows = rows_at(first, n, m)
         fetch(t, words, order, first, rows, fetched)
         if t < rows:
@@ -121,25 +128,44 @@ def compile_epoch(layout: CudaLayout, activation: str) -> Any:
             fetch(t, words, order, after, next_rows, fetched)
             if t < next_rows:
                 label = labels[order[after + t]]
-
             start = first - first % m
             batch = min(m, n - start)
-            step = F(-2) * eta / F(batch)
+            ends = after == start + batch
+            next_eta = eta
+            if ends and after < n:
+                number += 1
+                next_eta = rates[U(number)]
+
+            decay = penalty if first == start else ZERO
+            if momentum:
+                # velocity <- mu velocity + gradient, of which further chunks of a batch only add their parts.
+                scale, step = mu if first == start else F(1), factor / F(batch)
+                target = collection
+            else:
+                scale, step = F(1), -factor * eta / F(batch)
+                decay *= -eta
+                target = weights if batch <= chunk_size else collection
             loss += forward(t, x, rows, step, weights, memory, sums)
             backward(t, x, rows, step, weights, memory, sums)
-            update(t, x, rows, memory, weights if batch <= chunk_size else collection, sums)
+            update(t, x, rows, memory, target, weights, scale, decay, sums)
             cuda.syncthreads()
-            if batch > chunk_size and after == start + batch:
+            if ends and (momentum or batch > chunk_size):
                 for i in range(t, n_parameters, T):
-                    weights[i] += collection[i]
-                    collection[i] = ZERO
+                    if momentum:
+                        weights[i] -= eta * collection[i]
+                    else:
+                        weights[i] += collection[i]
+                        collection[i] = ZERO
                 cuda.syncthreads()
-            first, rows = after, next_rows
+            first, rows, eta = after, next_rows, next_eta
 
         losses[network, t] = loss
         if in_shared:
             for i in range(t, n_parameters, T):
                 parameters[network, i] = weights[i]
+        if momentum and collects_in_shared:
+            for i in range(t, n_parameters, T):
+                collected[network, i] = collection[i]
 
     return run_epochs
 
@@ -150,9 +176,10 @@ class EpochKernel:
     Raises `ValueError` where the layers don't fit the shared memory of a multiprocessor.
     """
 
-    def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, activation: str = "sigmoid") -> None:
-        self.layout = CudaLayout(sizes, batch_size=batch_size, threads=threads, room=shared_memory())
-        self._activation = activation
+    def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, task: Task | None = None) -> None:
+        self._task = task or Task(("sigmoid",) * (len(sizes) - 1))
+        room, momentum = shared_memory(), self._task.momentum
+        self.layout = CudaLayout(sizes, batch_size=batch_size, threads=threads, room=room, momentum=momentum)
 
     def prepare(
         self,
@@ -162,6 +189,8 @@ class EpochKernel:
         orders: Any,
         batch_sizes: Any,
         learning_rates: Any,
+        momenta: Any,
+        penalties: Any,
         parameters: Any,
         collected: Any,
         losses: Any,
@@ -172,8 +201,9 @@ class EpochKernel:
         """
         self._networks = len(parameters)
         self._before = [as_cuda_array(array) for array in (words, labels, orders)]
-        self._after = [as_cuda_array(array) for array in (batch_sizes, learning_rates, parameters, collected, losses)]
-        self._kernel = compile_epoch(self.layout, self._activation)
+        after = (batch_sizes, learning_rates, momenta, penalties, parameters, collected, losses)
+        self._after = [as_cuda_array(array) for array in after]
+        self._kernel = compile_epoch(self.layout, self._task)
 
     def compile(self, zero: Any) -> None:
         """Compile the kernel by launching it for no examples; `zero` is its count on the device."""

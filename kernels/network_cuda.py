@@ -14,42 +14,36 @@ from typing import Any
 from .activations_cuda import FORMULAS
 from .cuda_compilation import device_function
 from .layout_cuda import TILE, CudaLayer, CudaLayout
-from .tiles_cuda import GREY, N_SUMS, ZERO, F, U, clear, tile_products
+from .outputs_cuda import output_steps
+from .task_cuda import Task
+from .tiles_cuda import GREY, N_SUMS, ZERO, U, clear, tile_products
 
 
-def forward_steps(layout: CudaLayout, activation: str) -> list[Any]:
+def forward_steps(layout: CudaLayout, task: Task) -> list[Any]:
     """Return the functions that compute all activations and the last layer's delta; what they return is the loss."""
-    last = len(layout.layers) - 1
-    finish = [_finish(layer, number == last, activation) for number, layer in enumerate(layout.layers)]
+    finish_last, after = output_steps(layout, task.functions[-1], task.loss)
+    hidden = zip(layout.layers[:-1], task.functions, strict=False)
+    finish = [*(_finish(layer, function) for layer, function in hidden), finish_last]
     pairs = enumerate(pairwise(layout.layers), start=1)
-    return _forward_images(layout, finish[0]) + [
-        _forward(layout, below, layer, finish[number]) for number, (below, layer) in pairs
-    ]
+    upper = [_forward(layout, below, layer, finish[number]) for number, (below, layer) in pairs]
+    return _forward_images(layout, finish[0]) + upper + after
 
 
-def backward_steps(layout: CudaLayout, activation: str) -> list[Any]:
+def backward_steps(layout: CudaLayout, task: Task) -> list[Any]:
     """Return the functions that compute delta of all layers below the last one; they return 0."""
-    return [_backward(layout, below, layer, activation) for below, layer in pairwise(layout.layers)][::-1]
+    pairs = zip(pairwise(layout.layers), task.functions, strict=False)
+    return [_backward(layout, below, layer, function) for (below, layer), function in pairs][::-1]
 
 
-def _finish(layer: CudaLayer, last: bool, activation: str) -> Any:
-    """Return the function that stores neuron j's activation for image b, and in the last layer its delta.
-
-    It returns (a - y)^2 there.
-    """
-    activate, slope = FORMULAS[activation]
-    n_out, width, a_at, d_at = layer.n_out, layer.width, layer.activation, layer.delta
+def _finish(layer: CudaLayer, activation: str) -> Any:
+    """Return the function that stores neuron j's activation for image b; it returns 0."""
+    activate, _ = FORMULAS[activation]
+    n_out, width, a_at = layer.n_out, layer.width, layer.activation
 
     @device_function
     def finish(z: Any, b: int, j: int, label: int, step: Any, memory: Any) -> Any:
-        place = b * width + j
-        a = activate(z) if j < n_out else ZERO
-        memory[U(a_at + place)] = a
-        if not last:
-            return ZERO
-        error = a - (F(1) if j == label else ZERO)
-        memory[U(d_at + place)] = step * error * slope(a)
-        return error * error
+        memory[U(a_at + b * width + j)] = activate(z) if j < n_out else ZERO
+        return ZERO
 
     return finish
 
@@ -150,26 +144,52 @@ def _backward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, activation
     return backward
 
 
-def update_step(layout: CudaLayout) -> Any:
-    """Return the function that adds all gradients, times the step, to the parameters `target`."""
+def update_step(layout: CudaLayout, task: Task) -> Any:
+    """Return the function that adds all gradients, times the step, to `target`.
+
+    `target` are the parameters, or what is collected to be added to them, or velocities: with momentum these are
+    multiplied by `scale` first. With an L2 penalty `decay` times the `weights` is added too, but for the biases'.
+    """
     _, add_update = tile_products(layout)
     bottom, T, n_words = layout.layers[0], layout.threads, layout.n_words
     columns = bottom.width // TILE
-    others = _update_all([_update(layout, None, bottom)] + [_update(layout, *pair) for pair in pairwise(layout.layers)])
+    adders = _adder(task, of_weights=True), _adder(task, of_weights=False)
+    add, _ = adders
+    pairs = [(None, bottom), *pairwise(layout.layers)]
+    others = _update_all([_update(layout, below, layer, adders) for below, layer in pairs])
 
     @device_function
-    def update(t: int, x: Any, rows: int, memory: Any, target: Any, sums: Any) -> None:
+    def update(
+        t: int, x: Any, rows: int, memory: Any, target: Any, weights: Any, scale: Any, decay: Any, sums: Any
+    ) -> None:
         # The last threads come first here, as the first ones have most to do in the first layer.
-        others(T - 1 - t, rows, memory, target)
+        others(T - 1 - t, rows, memory, target, weights, scale, decay)
         for i in range(t, n_words * columns, T):
             word, column = i // columns, i % columns
             clear(sums)
             add_update(x, word, memory, column, rows, sums)
             place = bottom.weights + 4 * word * bottom.stride + column
             for k in range(N_SUMS):
-                target[U(place + k // TILE * bottom.stride + k % TILE * columns)] += sums[k] * GREY
+                own = place + k // TILE * bottom.stride + k % TILE * columns
+                add(target, weights, own, sums[k] * GREY, scale, decay)
 
     return update
+
+
+def _adder(task: Task, *, of_weights: bool) -> Any:
+    """Return the function that adds to a number of `target`."""
+    momentum, l2 = task.momentum, task.l2 and of_weights
+
+    @device_function
+    def add(target: Any, weights: Any, place: int, change: Any, scale: Any, decay: Any) -> None:
+        before = target[U(place)]
+        if momentum:
+            before *= scale
+        if l2:
+            before += decay * weights[U(place)]
+        target[U(place)] = before + change
+
+    return add
 
 
 def _update_all(functions: Sequence[Any]) -> Any:
@@ -179,31 +199,31 @@ def _update_all(functions: Sequence[Any]) -> Any:
     first, others = functions[0], _update_all(functions[1:])
 
     @device_function
-    def run(t: int, rows: int, memory: Any, target: Any) -> None:
-        first(t, rows, memory, target)
-        others(t, rows, memory, target)
+    def run(t: int, rows: int, memory: Any, target: Any, weights: Any, scale: Any, decay: Any) -> None:
+        first(t, rows, memory, target, weights, scale, decay)
+        others(t, rows, memory, target, weights, scale, decay)
 
     return run
 
 
-def _update(layout: CudaLayout, below: CudaLayer | None, layer: CudaLayer) -> Any:
+def _update(layout: CudaLayout, below: CudaLayer | None, layer: CudaLayer, adders: tuple[Any, Any]) -> Any:
     """Return the function for a layer's biases, and where there is a layer below, its weights."""
-    T = layout.threads
+    T, (add_to_weight, add_to_bias) = layout.threads, adders
     n_weights = layer.n_in * layer.n_out if below is not None else 0
     a_at, a_width = (below.activation, below.width) if below is not None else (0, 0)
 
     @device_function
-    def update(t: int, rows: int, memory: Any, target: Any) -> None:
+    def update(t: int, rows: int, memory: Any, target: Any, weights: Any, scale: Any, decay: Any) -> None:
         for j in range(t, layer.n_out, T):
             s = ZERO
             for b in range(rows):
                 s += memory[U(layer.delta + b * layer.width + j)]
-            target[U(layer.bias + j)] += s
+            add_to_bias(target, weights, layer.bias + j, s, scale, decay)
         for i in range(t, n_weights, T):
             k, j = i // layer.n_out, i % layer.n_out
             s = ZERO
             for b in range(rows):
                 s += memory[U(a_at + b * a_width + k)] * memory[U(layer.delta + b * layer.width + j)]
-            target[U(layer.weights + k * layer.stride + j)] += s
+            add_to_weight(target, weights, layer.weights + k * layer.stride + j, s, scale, decay)
 
     return update

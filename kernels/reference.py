@@ -1,10 +1,14 @@
 """Every kernel in plain NumPy: the contract, and the oracle of the compiled forms.
 
 Results go to `out`, which may be the first input and must not overlap another. All floating arrays have the dtype of
-`out`, float32 or float64. Wrong dtypes raise `TypeError`; wrong shapes, strides and overlaps raise `ValueError`.
-Nothing is cast or copied silently.
+`out`, float32 or float64. Wrong dtypes raise `TypeError`; wrong shapes, strides and overlaps raise `ValueError`, as do
+names that no function has. Nothing is cast or copied silently.
+
+Activation functions f are named as in `gpunn.kernels.formulas.ACTIVATIONS`; losses are "squared_error",
+"binary_cross_entropy" and "cross_entropy".
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,67 +16,145 @@ from numpy.typing import NDArray
 
 from .contract import check_array, check_below, check_output
 
+Function = Callable[[NDArray[Any]], NDArray[Any]]
 
-def gather_scale(images: NDArray[np.uint8], rows: NDArray[np.int64], *, out: NDArray[Any]) -> None:
+
+def _sigmoid(z: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        a: NDArray[Any] = np.reciprocal(1 + np.exp(-z))
+    return a
+
+
+FORMULAS: dict[str, tuple[Function, Function]] = {
+    "sigmoid": (_sigmoid, lambda a: a * (1 - a)),
+    "tanh": (np.tanh, lambda a: 1 - a * a),
+    "relu": (lambda z: np.maximum(z, 0), lambda a: np.where(a > 0, 1, 0).astype(a.dtype)),
+    "leaky_relu": (lambda z: np.maximum(z, 0.01 * z), lambda a: np.where(a > 0, 1, 0.01).astype(a.dtype)),
+    "elu": (lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))), lambda a: np.where(a > 0, 1, a + 1)),
+    "identity": (lambda z: z, np.ones_like),
+}
+"""f(z) and f'(z), the latter in terms of a = f(z)."""
+
+LOSSES = ("squared_error", "binary_cross_entropy", "cross_entropy")
+
+ROW, COLUMN = 0x9E3779B1, 0x85EBCA77
+"""What dropout's hash spreads rows and columns by, see `gpunn.dropout`."""
+
+
+def gather_scale(images: NDArray[Any], rows: NDArray[np.int64], *, out: NDArray[Any]) -> None:
     """Put the images of a batch into `out` as activations: out[r] = images[rows[r]] / 255.
 
-    `images` (n, n_0), `rows` (m,) in 0 to n - 1, `out` (m, n_0). A row out of range raises `IndexError`.
+    `images` (n, n_0), `rows` (m,) in 0 to n - 1, `out` (m, n_0). Images are uint8; floats of the dtype of `out` are
+    taken as they are, undivided. A row out of range raises `IndexError`.
     """
     check_output(out, [images, rows], ndim=2)
-    check_array("images", images, np.dtype(np.uint8), (len(images), out.shape[1]))
+    check_array(
+        "images", images, out.dtype if images.dtype == out.dtype else np.dtype(np.uint8), (len(images), out.shape[1])
+    )
     check_array("rows", rows, np.dtype(np.int64), (len(out),))
     check_below("rows", rows, len(images))
-    np.divide(images[rows].astype(out.dtype), 255, out=out)
+    np.divide(images[rows].astype(out.dtype), 255 if images.dtype == np.uint8 else 1, out=out)
 
 
-def bias_sigmoid(z: NDArray[Any], bias: NDArray[Any], *, out: NDArray[Any]) -> None:
-    """Compute out = sigma(z + bias), with sigma(z) = 1 / (1 + exp(-z)); NaN stays NaN, nothing overflows aloud.
-
-    `z` and `out` (m, n), `bias` (n,).
-    """
+def bias_activate(z: NDArray[Any], bias: NDArray[Any], activation: str = "sigmoid", *, out: NDArray[Any]) -> None:
+    """Compute out = f(z + bias); NaN stays NaN, nothing overflows aloud. `z` and `out` (m, n), `bias` (n,)."""
     check_output(out, [bias] if z is out else [z, bias], ndim=2)
     check_array("z", z, out.dtype, out.shape)
     check_array("bias", bias, out.dtype, out.shape[1:])
+    activate, _ = _formula(activation)
     with np.errstate(over="ignore"):
-        np.reciprocal(1 + np.exp(-(z + bias)), out=out)
+        out[...] = activate(z + bias)
+
+
+def hidden_delta(
+    delta: NDArray[Any], activations: NDArray[Any], activation: str = "sigmoid", *, out: NDArray[Any]
+) -> None:
+    """Compute out = delta * f'(z), with f' taken from the activations a = f(z); sigma' = a (1 - a).
+
+    `delta` (W^T of the layer above times its delta), `activations` and `out` (m, n).
+    """
+    check_output(out, [activations] if delta is out else [delta, activations], ndim=2)
+    check_array("delta", delta, out.dtype, out.shape)
+    check_array("activations", activations, out.dtype, out.shape)
+    _, slope = _formula(activation)
+    out[...] = delta * slope(activations)
 
 
 def output_delta(
-    activation: NDArray[Any], labels: NDArray[np.uint8], factor: float, total: NDArray[np.float64], *, out: NDArray[Any]
+    output: NDArray[Any],
+    targets: NDArray[Any],
+    factor: float,
+    total: NDArray[np.float64],
+    activation: str = "sigmoid",
+    loss: str = "squared_error",
+    *,
+    out: NDArray[Any],
 ) -> None:
-    """Compute out = factor (a - y) a (1 - a), the delta of the last layer, and add sum (a - y)^2 to `total[0]`.
+    """Compute delta of the last layer, and add the examples' losses, each without `factor`, to `total[0]`.
 
-    `activation` a and `out` (m, n_L); `labels` (m,), each below n_L, stand for one-hot rows y; `factor` is 2 over the
-    size of the batch, of which these may be a part; `total` (1,) float64. A label out of range raises `IndexError`.
+    - "squared_error": out = factor (a - y) f'(z), the losses are sum_j (a_j - y_j)^2; `output` is a, the activations.
+    - "binary_cross_entropy": out = factor (sigma(z) - y), the losses are
+      sum_j max(z_j, 0) - y_j z_j + ln(1 + exp(-|z_j|)); `output` is z, the logits, and `activation` plays no part.
+    - "cross_entropy": out = factor (softmax(z) - y), the losses are sum_j y_j (ln sum_k exp(z_k) - z_j); likewise.
+
+    `output` and `out` (m, n_L); `targets` are rows y (m, n_L), or uint8 labels (m,), each below n_L, which stand for
+    one-hot rows; rows of "cross_entropy" add up to 1. `factor` is 1 over the size of the batch, of which these may be a
+    part, and twice that for "squared_error"; `total` (1,) float64. A label out of range raises `IndexError`.
     """
-    check_output(out, [labels, total] if activation is out else [activation, labels, total], ndim=2)
-    check_array("activation", activation, out.dtype, out.shape)
-    check_array("labels", labels, np.dtype(np.uint8), (len(out),))
+    check_output(out, [targets, total] if output is out else [output, targets, total], ndim=2)
+    check_array("output", output, out.dtype, out.shape)
     check_array("total", total, np.dtype(np.float64), (1,))
-    check_below("labels", labels, out.shape[1])
-    error = activation.copy()
-    error[np.arange(len(labels)), labels] -= 1
-    total += np.sum(error.astype(np.float64) ** 2)
-    out[...] = factor * error * activation * (1 - activation)
+    if targets.ndim == 1:
+        check_array("labels", targets, np.dtype(np.uint8), (len(out),))
+        check_below("labels", targets, out.shape[1])
+        targets = np.eye(out.shape[1], dtype=out.dtype)[targets]
+    check_array("targets", targets, out.dtype, out.shape)
+    _, slope = _formula(activation)
+    if loss == "squared_error":
+        error = output - targets
+        losses, delta = error.astype(np.float64) ** 2, error * slope(output)
+    elif loss == "binary_cross_entropy":
+        z = output.astype(np.float64)
+        losses = np.maximum(z, 0) - targets * z + np.log1p(np.exp(-abs(z)))
+        delta = _sigmoid(output) - targets
+    elif loss == "cross_entropy":
+        shifted = output - output.max(axis=1, keepdims=True)
+        exps = np.exp(shifted)
+        sums = exps.sum(axis=1, keepdims=True)
+        losses = targets * (np.log(sums.astype(np.float64)) - shifted)
+        delta = exps / sums - targets
+    else:
+        raise ValueError(f"found the loss {loss!r}, expected {', '.join(LOSSES)}")
+    total += np.sum(losses)
+    out[...] = factor * delta
 
 
-def hidden_delta(delta: NDArray[Any], activation: NDArray[Any], *, out: NDArray[Any]) -> None:
-    """Compute out = delta * sigma', with sigma' = a (1 - a) taken from the activation a.
+def drop(activations: NDArray[Any], key: int, first: int, share: float, *, out: NDArray[Any]) -> None:
+    """Compute out = activations times dropout's mask: 0 for a `share` of the places, 1 / (1 - share) for the others.
 
-    `delta` (W^T of the layer above times its delta), `activation` and `out` (m, n).
+    `activations` and `out` (m, n); `key` is a 32-bit number for layer and epoch, and `first` the place in the epoch of
+    the first row's example; with them the same places are dropped wherever this is computed, see `gpunn.dropout`, whose
+    hash it is. Backward is the same function, of delta.
     """
-    check_output(out, [activation] if delta is out else [delta, activation], ndim=2)
-    check_array("delta", delta, out.dtype, out.shape)
-    check_array("activation", activation, out.dtype, out.shape)
-    out[...] = delta * activation * (1 - activation)
+    check_output(out, [] if activations is out else [activations], ndim=2)
+    check_array("activations", activations, out.dtype, out.shape)
+    rows = np.arange(first, first + len(out), dtype=np.uint32)[:, None] * np.uint32(ROW)
+    h = (rows + np.arange(out.shape[1], dtype=np.uint32) * np.uint32(COLUMN)) ^ np.uint32(key)
+    for shift, multiplier in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        h ^= h >> np.uint32(shift)
+        h *= np.uint32(multiplier)
+    kept = h >= min(round(share * 2**32), 2**32 - 1)
+    out[...] = activations * (kept / (1 - share)).astype(out.dtype)
 
 
-def descend(parameter: NDArray[Any], gradient: NDArray[Any], learning_rate: float, *, out: NDArray[Any]) -> None:
-    """Compute out = parameter - learning_rate * gradient; `parameter`, `gradient` and `out` have one shape, any."""
+def descend(
+    parameter: NDArray[Any], gradient: NDArray[Any], learning_rate: float, l2: float = 0.0, *, out: NDArray[Any]
+) -> None:
+    """Compute out = parameter - learning_rate (gradient + l2 parameter); the arrays have one shape, any."""
     check_output(out, [gradient] if parameter is out else [parameter, gradient])
     check_array("parameter", parameter, out.dtype, out.shape)
     check_array("gradient", gradient, out.dtype, out.shape)
-    out[...] = parameter - learning_rate * gradient
+    out[...] = parameter - learning_rate * (gradient + l2 * parameter)
 
 
 def descend_sums(parameter: NDArray[Any], gradients: NDArray[Any], learning_rate: float, *, out: NDArray[Any]) -> None:
@@ -81,3 +163,76 @@ def descend_sums(parameter: NDArray[Any], gradients: NDArray[Any], learning_rate
     check_array("parameter", parameter, out.dtype, out.shape)
     check_array("gradients", gradients, out.dtype, (len(gradients), len(out)))
     out[...] = parameter - learning_rate * gradients.sum(axis=0)
+
+
+def column_sums(rows: NDArray[Any], *, out: NDArray[Any]) -> None:
+    """Compute out = sum of the `rows`, (m, n); `out` (n,)."""
+    check_output(out, [rows], ndim=1)
+    check_array("rows", rows, out.dtype, (len(rows), len(out)))
+    out[...] = rows.sum(axis=0)
+
+
+def momentum_step(
+    parameter: NDArray[Any],
+    gradient: NDArray[Any],
+    velocity: NDArray[Any],
+    learning_rate: float,
+    momentum: float,
+    l2: float = 0.0,
+    nesterov: bool = False,
+    *,
+    out: NDArray[Any],
+) -> None:
+    """Make a step with momentum, see `gpunn.optimizers.SGD`; the arrays have one shape, any.
+
+    With g = gradient + l2 parameter, velocity <- momentum velocity + g, changed in place, and then
+    out = parameter - learning_rate velocity, or with `nesterov` parameter - learning_rate (g + momentum velocity).
+    """
+    _check_step(parameter, gradient, velocity, out=out)
+    g = gradient + l2 * parameter
+    velocity[...] = momentum * velocity + g
+    out[...] = parameter - learning_rate * (g + momentum * velocity if nesterov else velocity)
+
+
+def adam_step(
+    parameter: NDArray[Any],
+    gradient: NDArray[Any],
+    mean: NDArray[Any],
+    square: NDArray[Any],
+    learning_rate: float,
+    root: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    l2: float = 0.0,
+    decay: float = 0.0,
+    *,
+    out: NDArray[Any],
+) -> None:
+    """Make a step of Adam, see `gpunn.optimizers.Adam`; the arrays have one shape, any.
+
+    With g = gradient + l2 parameter, mean <- beta1 mean + (1 - beta1) g and square <- beta2 square + (1 - beta2) g^2,
+    both changed in place; then out = (1 - decay) parameter - learning_rate mean / (sqrt(square) / root + epsilon).
+    After t steps `learning_rate` is eta / (1 - beta1^t) and `root` sqrt(1 - beta2^t); `decay` is eta times the penalty
+    where it shrinks the weights by itself.
+    """
+    _check_step(parameter, gradient, mean, square, out=out)
+    g = gradient + l2 * parameter
+    mean[...] = beta1 * mean + (1 - beta1) * g
+    square[...] = beta2 * square + (1 - beta2) * g * g
+    out[...] = (1 - decay) * parameter - learning_rate * mean / (np.sqrt(square) / root + epsilon)
+
+
+def _formula(activation: str) -> tuple[Function, Function]:
+    if activation not in FORMULAS:
+        raise ValueError(f"found the activation {activation!r}, expected {', '.join(FORMULAS)}")
+    return FORMULAS[activation]
+
+
+def _check_step(parameter: NDArray[Any], gradient: NDArray[Any], *moments: NDArray[Any], out: NDArray[Any]) -> None:
+    others = [gradient, *moments]
+    check_output(out, others if parameter is out else [parameter, *others])
+    for name, array in zip(
+        ("parameter", "gradient", "first moment", "second moment"), [parameter, *others], strict=False
+    ):
+        check_array(name, array, out.dtype, out.shape)

@@ -1,7 +1,6 @@
 """Engines for GPUs, held to float64 on the CPU, with stand-ins for CuPy and the kernels that are as strict as a GPU."""
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,45 +9,18 @@ import pytest
 from gpunn import MLP, ConfigurationError, OutOfMemoryError, Split, get_backend, train
 from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
-from gpunn.kernels import reference
 
 from .conftest import parameters, random_split
-from .strict_cupy import DeviceArray, StrictCupy, unwrap
 from .strict_cupy import OutOfMemoryError as CupysOutOfMemoryError
+from .strict_cupy import StrictCupy
+from .strict_kernels import StrictKernels, strict_gpu
 
 CPU = get_backend("cpu")
 
 
-class Handle:
-    """What kernels get for an array on the device."""
-
-    def __init__(self, array: DeviceArray) -> None:
-        assert isinstance(array, DeviceArray)
-        self.array = array
-
-
-class StrictKernels:
-    """The reference's kernels, which take handles and numbers alone."""
-
-    as_handle = Handle
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        kernel = getattr(reference, name)
-
-        def launch(*args: Any, out: Handle) -> None:
-            assert all(isinstance(value, Handle | float) for value in args)
-            kernel(*(unwrap(value.array) if isinstance(value, Handle) else value for value in args), out=out.array.data)
-
-        return launch
-
-
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
-    cupy = StrictCupy()
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
-    monkeypatch.setattr(CudaBackend, "_tried_kernels", lambda self: StrictKernels())
-    return CudaBackend(cupy, 0)
+    return strict_gpu(monkeypatch)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 200])
@@ -69,7 +41,7 @@ def test_fused_goes_on_with_orders_of_any_length(gpu: CudaBackend, small: Split)
     net, exact = MLP([12, 5, 3]), MLP([12, 5, 3], dtype=np.float64)
     images, labels = gpu.asarray(small.images), gpu.asarray(small.labels)
     ours: Any = choose_engine("fused", gpu, start(net), Recipe(32, 0.1))
-    ours = ours(gpu, start(net), images, labels, Recipe(32, 0.1))
+    ours = ours(gpu, start(net), Examples(images, labels), Recipe(32, 0.1))
     theirs = ENGINES["plain"](CPU, start(exact), Examples(small.images, small.labels), Recipe(32, 0.1))
     for order in (np.arange(50), np.arange(200)[::-1], np.arange(3)):
         assert ours.run_epoch(order) == pytest.approx(theirs.run_epoch(order), rel=1e-5)
@@ -168,7 +140,7 @@ def test_kernels_that_compute_nonsense_are_found_out(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda", kernels)
     monkeypatch.setattr("gpunn.kernels.cuda", kernels, raising=False)
     assert CudaBackend(StrictCupy(), 0).kernels is kernels
-    kernels.bias_sigmoid = lambda z, bias, out: None
+    kernels.bias_activate = lambda z, bias, out: None
     with pytest.raises(ConfigurationError, match="a sigmoid came out wrong"):
         _ = CudaBackend(StrictCupy(), 0).kernels
 

@@ -19,7 +19,9 @@ import numba
 import numpy as np
 import pytest
 
+from gpunn.kernels.formulas import ACTIVATIONS
 from gpunn.kernels.layout_cuda import CudaLayout
+from gpunn.kernels.task_cuda import Task
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,18 +55,31 @@ class Compiled(NamedTuple):
     """Bytes that may not find room in registers."""
 
     def __str__(self) -> str:
-        of = self.signature
+        of = f"{self.given or ''} {self.signature}"
         if self.module == "epoch_cuda" and self.given:
-            of = f"{self.given[0]}, {self.given[0].shared_bytes} bytes"
+            of = f"{self.given[0]}, {self.given[0].shared_bytes} bytes, {self.given[1]}"
         return f"{self.module}.{self.name} {of}"
 
 
-EPOCH = "void(u4[:, ::1], u1[::1], i8[:, ::1], i8[::1], i8[::1], f4[::1], f4[:, ::1], f4[:, ::1], f8[:, ::1])"
+EPOCH = (
+    "void(u4[:, ::1], u1[::1], i8[:, ::1], i8[::1], i8[::1], f4[:, ::1], f4[::1], f4[::1], "
+    "f4[:, ::1], f4[:, ::1], f8[:, ::1])"
+)
 
 
-def epoch(*sizes: int, room: int = 227 * 1024, batch_size: int = 32) -> Compiled:
-    layout = CudaLayout(sizes, batch_size=batch_size, threads=512, room=room)
-    return Compiled("epoch_cuda", "compile_epoch", EPOCH, (layout, "sigmoid"), 512, True, spilled=128)
+def epoch(
+    *sizes: int,
+    room: int = 227 * 1024,
+    batch_size: int = 32,
+    hidden: str = "sigmoid",
+    output: str = "sigmoid",
+    loss: str = "squared_error",
+    spilled: int = 128,
+    **sgd: bool,
+) -> Compiled:
+    layout = CudaLayout(sizes, batch_size=batch_size, threads=512, room=room, momentum=sgd.get("momentum", False))
+    task = Task((*[hidden] * (len(sizes) - 2), output), loss, **sgd)
+    return Compiled("epoch_cuda", "compile_epoch", EPOCH, (layout, task), 512, True, spilled)
 
 
 COMPILED = [
@@ -74,20 +89,57 @@ COMPILED = [
     epoch(784, 100, 50, 10, room=64 * 1024),
     epoch(784, 10),
     epoch(784, 128, 10, batch_size=128),
-    Compiled("cuda", "_gather_scale", "void(u1[:, ::1], i8[::1], f4[:, ::1])"),
-    Compiled("cuda", "_add_and_activate", "void(f4[:, ::1], f4[::1], f4[:, ::1])", ("sigmoid",)),
-    Compiled(
-        "cuda",
-        "_output_delta",
-        "void(f4[:, ::1], u1[::1], f4, f8[::1], f4[:, ::1])",
-        ("sigmoid",),
-        threads=1024,
-        computes_in_float64=True,
+    *(
+        epoch(784, 16, 10, hidden=activation, output=activation)
+        for activation in ACTIVATIONS
+        if activation != "sigmoid"
     ),
-    Compiled("cuda", "_multiply_by_slope", "void(f4[:, ::1], f4[:, ::1], f4[:, ::1])", ("sigmoid",)),
-    Compiled("cuda", "_descend", "void(f4[:, ::1], f4[:, ::1], f4, f4[:, ::1])"),
-    Compiled("cuda", "_descend", "void(f4[::1], f4[::1], f4, f4[::1])"),
-    Compiled("cuda", "_descend_sums", "void(f4[::1], f4[:, ::1], f4, f4[::1])", threads=1024),
+    epoch(784, 16, 10, loss="binary_cross_entropy"),
+    epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy"),
+    epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy", l2=True),
+    epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy", momentum=True),
+    epoch(784, 16, 10, hidden="tanh", output="softmax", loss="cross_entropy", momentum=True, l2=True, batch_size=128),
+    # Parameters and velocities in the device's memory: addresses of both don't find room.
+    epoch(784, 100, 50, 10, room=64 * 1024, momentum=True, l2=True, spilled=640),
+    epoch(784, 100, 50, 10, room=64 * 1024, output="softmax", loss="cross_entropy", momentum=True, spilled=640),
+    *(
+        Compiled("cuda", "_gather_scale", f"void({images}[:, ::1], i8[::1], f4[:, ::1])", (images == "u1",))
+        for images in ("u1", "f4")
+    ),
+    *(
+        Compiled("cuda", "_add_and_activate", "void(f4[:, ::1], f4[::1], f4[:, ::1])", (activation,))
+        for activation in ACTIVATIONS
+    ),
+    *(
+        Compiled("cuda", "_multiply_by_slope", "void(f4[:, ::1], f4[:, ::1], f4[:, ::1])", (activation,))
+        for activation in ACTIVATIONS
+    ),
+    Compiled("cuda", "_drop", "void(f4[:, ::1], u4, u4, u4, f4, f4[:, ::1])"),
+    *(
+        Compiled(
+            "losses_cuda",
+            "_output_delta",
+            f"void(f4[:, ::1], {targets}, f4, f8[::1], f4[:, ::1])",
+            (loss, activation, targets == "u1[::1]"),
+            threads=1024,
+            computes_in_float64=True,
+        )
+        for targets in ("u1[::1]", "f4[:, ::1]")
+        for loss, activation in (
+            *(("squared_error", activation) for activation in ACTIVATIONS),
+            ("binary_cross_entropy", "sigmoid"),
+            ("cross_entropy", "identity"),
+        )
+    ),
+    Compiled("steps_cuda", "_descend", "void(f4[:, ::1], f4[:, ::1], f4, f4, f4[:, ::1])"),
+    Compiled("steps_cuda", "_descend", "void(f4[::1], f4[::1], f4, f4, f4[::1])"),
+    *(
+        Compiled("steps_cuda", "_momentum_step", "void(f4[::1], f4[::1], f4[::1], f4, f4, f4, f4[::1])", (nesterov,))
+        for nesterov in (False, True)
+    ),
+    Compiled("steps_cuda", "_adam_step", f"void(f4[::1], f4[::1], f4[::1], f4[::1], {'f4, ' * 9}f4[::1])"),
+    Compiled("steps_cuda", "_descend_sums", "void(f4[::1], f4[:, ::1], f4, f4[::1])", threads=1024),
+    Compiled("steps_cuda", "_column_sums", "void(f4[:, ::1], f4[::1])", threads=1024),
 ]
 CAPABILITIES = [(7, 5), (9, 0)]
 REGISTERS = 65_536
@@ -165,7 +217,7 @@ def test_arrays_of_the_host_are_refused(cuda: Any) -> None:
     z = np.zeros((4, 3), np.float32)
     expected = r"^found z of type ndarray, expected an array on the GPU: pass cupy\.asarray\(z\)$"
     with pytest.raises(TypeError, match=expected):
-        kernels.bias_sigmoid(z, np.zeros(3, np.float32), out=z)
+        kernels.bias_activate(z, np.zeros(3, np.float32), out=z)
 
 
 @pytest.fixture
@@ -184,7 +236,9 @@ def handle(cuda: Any) -> Callable[..., Any]:
 def test_handles_are_launched_with_as_they_are(handle: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = importlib.import_module("gpunn.kernels.cuda")
     launched: list[Any] = []
-    monkeypatch.setattr(kernels, "launch", lambda *arguments: launched.append(arguments))
+    for module in ("cuda", "losses_cuda", "steps_cuda"):
+        where = f"gpunn.kernels.{module}.launch"
+        monkeypatch.setattr(where, lambda *arguments: launched.append(arguments))
     # Multiples of 96 bytes, the size of 4 x 6 float32: side by side.
     a, b, out = (handle((4, 6), np.float32, 96 * k) for k in (1, 2, 3))
     labels, total = handle((4,), np.uint8, 4096), handle((1,), np.float64, 8192)
@@ -219,10 +273,10 @@ def test_handles_that_break_the_contract_are_refused(
     f4 = np.float32
     good: dict[str, tuple[Any, ...]] = {"z": ((4, 6), f4, 96), "bias": ((6,), f4, 4096), "out": ((4, 6), f4, 96)}
     with pytest.raises(error, match=message):
-        kernels.bias_sigmoid(**{name: handle(*array) for name, array in (good | change).items()})
+        kernels.bias_activate(**{name: handle(*array) for name, array in (good | change).items()})
 
 
 def test_small_grids_are_launched_without_a_warning(cuda: Any) -> None:
-    kernels, launching = (importlib.import_module(f"gpunn.kernels.{name}") for name in ("cuda", "launch_cuda"))
+    kernels, launching = (importlib.import_module(f"gpunn.kernels.{name}") for name in ("steps_cuda", "launch_cuda"))
     configuration = launching._configured(kernels._descend, 3, 64, 0, 0)
     assert configuration is launching._configured(kernels._descend, 3, 64, 0, 0)

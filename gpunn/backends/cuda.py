@@ -50,7 +50,7 @@ class CudaBackend(Backend):
                 host = np.linspace(-4, 4, 12, dtype=np.float32).reshape(3, 4)
                 z, bias = self.asarray(host), self.asarray(host[0])
                 handle = kernels.as_handle(z)
-                kernels.bias_sigmoid(handle, kernels.as_handle(bias), out=handle)
+                kernels.bias_activate(handle, kernels.as_handle(bias), out=handle)
                 found = self.to_host(z)
         except DeviceError:  # which may pass
             raise

@@ -12,14 +12,14 @@ from gpunn.engines.base import (
     Parameters,
     Recipe,
     checked_order,
+    dropout_refusal,
     in_calls,
     kernel_refusal,
     rates_of,
-    recipe_refusal,
     tf32_refusal,
 )
 from gpunn.engines.examples import Examples, examples_refusal
-from gpunn.optimizers import Memory
+from gpunn.optimizers import SGD, Memory
 
 logger = logging.getLogger(__name__)
 
@@ -38,31 +38,37 @@ class EpochCudaEngine(Engine):
     own_threads = False
 
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
-        from gpunn.kernels.epoch_cuda import EpochKernel
-
         images, labels, _ = examples
         self._steps = 0 if start.memory is None else start.memory.steps
-        xp = backend.xp
-        self._backend, self._recipe = backend, recipe
+        xp, asarray = backend.xp, backend.asarray
+        self._backend, self._recipe, self._functions = backend, recipe, tuple(start.functions)
         self._n_images, n_pixels = images.shape
-        self._kernel = EpochKernel(start.sizes, batch_size=recipe.batch_size, threads=THREADS)
+        self._kernel = _kernel(start, recipe)
         self._layout = layout = self._kernel.layout
         # Four pixels a word, so that the images' rows may have to be longer.
         padded = xp.zeros((self._n_images, 4 * layout.n_words), np.uint8)
         padded[:, :n_pixels] = images
-        packed = layout.pack(start.weights, start.biases)
-        self._parameters = backend.asarray(packed[np.newaxis])
+        self._parameters = asarray(layout.pack(start.weights, start.biases)[np.newaxis])
+        moments = recipe.optimizer.moments(np, (*start.weights, *start.biases), start.memory)
+        n_layers = len(start.weights)
+        if moments:
+            collected = layout.pack(moments[0][:n_layers], moments[0][n_layers:])
+        else:
+            collected = np.zeros(layout.n_parameters if layout.collects_outside else 1, np.float32)
+        self._collected = asarray(collected[np.newaxis])
         self._losses = xp.zeros((1, THREADS), np.float64)
         self._order = xp.zeros((1, self._n_images), np.int64)
-        self._rates = xp.zeros(1, np.float32)
+        self._rates = xp.zeros((1, -(-self._n_images // recipe.batch_size)), np.float32)
         self._kernel.prepare(
             words=padded.view(np.uint32),
             labels=labels,
             orders=self._order,
-            batch_sizes=backend.asarray(np.array([recipe.batch_size], np.int64)),
+            batch_sizes=asarray(np.array([recipe.batch_size], np.int64)),
             learning_rates=self._rates,
+            momenta=asarray(np.array([_momentum(recipe)], np.float32)),
+            penalties=asarray(np.array([recipe.l2], np.float32)),
             parameters=self._parameters,
-            collected=xp.zeros((1, layout.n_parameters if layout.collects_outside else 1), np.float32),
+            collected=self._collected,
             losses=self._losses,
         )
         self._count = xp.zeros(1, np.int64)
@@ -81,21 +87,18 @@ class EpochCudaEngine(Engine):
         reason = (
             tf32_refusal(recipe)
             or examples_refusal(examples)
-            or recipe_refusal(start, recipe)
+            or _optimizer_refusal(recipe)
+            or dropout_refusal(recipe)
             or kernel_refusal(backend, start)
         )
-        if reason is None and recipe.schedule.within_epochs:
-            return f"a launch has one learning rate, and the schedule {recipe.schedule} changes it from batch to batch"
         if reason is not None:
             return reason
         products = recipe.batch_size * start.n_weights
         if products > AT_ONCE:
             return f"found batches of {products:,} multiplications, expected at most {AT_ONCE:,} in a launch"
-        from gpunn.kernels.epoch_cuda import EpochKernel
-
         try:
             with backend.activate():
-                EpochKernel(start.sizes, batch_size=recipe.batch_size, threads=THREADS)
+                _kernel(start, recipe)
         except ValueError as error:
             return str(error)
         return None
@@ -104,22 +107,45 @@ class EpochCudaEngine(Engine):
         order = checked_order(order, self._n_images)
         rates = rates_of(self._recipe, len(order), rates)
         self._steps += len(rates)
-        if len(rates) and rates.min() < rates.max():
-            raise ValueError("found several learning rates, expected one for all batches of an epoch")
-        self._rates.fill(float(rates[0]) if len(rates) else 0.0)
-        loss = 0.0
-        for part, _ in in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters):
-            self._order[0, : len(part)] = self._backend.asarray(part)
+        asarray, loss = self._backend.asarray, 0.0
+        for part, its_rates in in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters):
+            self._order[0, : len(part)] = asarray(part)
+            self._rates[0, : len(its_rates)] = asarray(its_rates.astype(np.float32))
             self._count.fill(len(part))
             self._kernel.launch(self._count)
             loss += float(self._backend.to_host(self._losses).sum())
         return loss / len(order)
 
     def memory(self) -> Memory:
-        return Memory(self._steps, ())
+        if not self._recipe.optimizer.n_moments:
+            return Memory(self._steps, ())
+        weights, biases = self._layout.unpack(self._backend.to_host(self._collected)[0])
+        return Memory(self._steps, ([*weights, *biases],))
 
     def parameters(self) -> Parameters:
         packed = self._backend.to_host(self._parameters)[0]
         weights, biases = self._layout.unpack(packed)
         asarray = self._backend.asarray
-        return Parameters([asarray(W) for W in weights], [asarray(b) for b in biases])
+        return Parameters([asarray(W) for W in weights], [asarray(b) for b in biases], self._functions)
+
+
+def _kernel(start: Parameters, recipe: Recipe) -> Any:
+    """Return the kernel for a network and a recipe, not compiled yet; raise `ValueError` where there is none."""
+    from gpunn.kernels.epoch_cuda import EpochKernel
+    from gpunn.kernels.task_cuda import Task
+
+    momentum, l2 = _momentum(recipe) > 0, recipe.l2 > 0
+    task = Task(tuple(start.functions), recipe.loss, momentum=momentum, l2=l2)
+    return EpochKernel(start.sizes, batch_size=recipe.batch_size, threads=THREADS, task=task)
+
+
+def _momentum(recipe: Recipe) -> float:
+    return recipe.optimizer.momentum if isinstance(recipe.optimizer, SGD) else 0.0
+
+
+def _optimizer_refusal(recipe: Recipe) -> str | None:
+    """Return the refusal of an optimiser that isn't SGD with or without momentum, or None."""
+    optimizer = recipe.optimizer
+    if isinstance(optimizer, SGD) and not optimizer.nesterov:
+        return None
+    return f"it takes gradient descent and momentum alone, and found the optimiser {optimizer}"

@@ -19,7 +19,16 @@ CPU = get_backend("cpu")
 class Trained:
     """Networks after `kernel.launch`, as arrays in the kernel's layout are unpacked."""
 
-    def __init__(self, kernel: Any, nets: list[MLP], split: Split, batch_sizes: list[int], rates: list[float]) -> None:
+    def __init__(
+        self,
+        kernel: Any,
+        nets: list[MLP],
+        split: Split,
+        batch_sizes: list[int],
+        rates: list[float],
+        momentum: float = 0.0,
+        l2: float = 0.0,
+    ) -> None:
         layout = kernel.layout
         n, n_pixels = split.images.shape
         words = np.zeros((n, 4 * layout.n_words), np.uint8)
@@ -32,9 +41,13 @@ class Trained:
             labels=split.labels,
             orders=self.orders,
             batch_sizes=np.array(batch_sizes),
-            learning_rates=np.array(rates, np.float32),
+            learning_rates=np.repeat(np.array(rates, np.float32)[:, None], n, axis=1),
+            momenta=np.full(len(nets), momentum, np.float32),
+            penalties=np.full(len(nets), l2, np.float32),
             parameters=packed,
-            collected=np.zeros((len(nets), layout.n_parameters if layout.collects_outside else 1), np.float32),
+            collected=np.zeros(
+                (len(nets), layout.n_parameters if layout.collects_outside or momentum else 1), np.float32
+            ),
             losses=self.losses,
         )
         kernel.launch(np.array([n]))
@@ -112,13 +125,14 @@ def test_networks_of_one_launch_have_batches_of_their_own(room: int, monkeypatch
 def test_engines_of_one_shape_share_a_compiled_kernel() -> None:
     from gpunn.kernels.epoch_cuda import compile_epoch
     from gpunn.kernels.layout_cuda import CudaLayout
+    from gpunn.kernels.task_cuda import Task
 
-    first, same, other = (
-        compile_epoch(CudaLayout((12, n, 3), batch_size=m, threads=32, room=10**5), "sigmoid")
-        for n, m in ((5, 70), (5, 80), (6, 70))
+    first, same, *others = (
+        compile_epoch(CudaLayout((12, n, 3), batch_size=m, threads=32, room=10**5), Task((function, "sigmoid")))
+        for n, m, function in ((5, 70, "relu"), (5, 80, "relu"), (6, 70, "relu"), (5, 70, "tanh"))
     )
     assert first is same
-    assert first is not other
+    assert len({first, *others}) == 3
 
 
 def test_one_launch_trains_networks_apart() -> None:

@@ -99,19 +99,35 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "batch_size", "room"),
-    [((13, 6, 5, 3), 5, 10**5), ((13, 6, 3), 9, 4_800), ((9, 20, 4), 9, 6_000), ((12, 3), 4, 10**5)],
+    ("sizes", "batch_size", "room", "loss", "momentum"),
+    [
+        ((13, 6, 5, 3), 5, 10**5, "squared_error", 0.0),
+        ((13, 6, 3), 9, 4_800, "squared_error", 0.0),
+        ((9, 20, 4), 9, 6_000, "squared_error", 0.0),
+        ((12, 3), 4, 10**5, "squared_error", 0.0),
+        ((13, 6, 3), 9, 4_800, "cross_entropy", 0.0),
+        ((13, 6, 3), 9, 10**5, "cross_entropy", 0.9),
+        ((9, 20, 4), 9, 6_000, "binary_cross_entropy", 0.9),
+    ],
     ids=str,
 )
 def test_the_epoch_kernels_threads_keep_apart(
-    watch: Watch, sizes: tuple[int, ...], batch_size: int, room: int, monkeypatch: pytest.MonkeyPatch
+    watch: Watch,
+    sizes: tuple[int, ...],
+    batch_size: int,
+    room: int,
+    loss: str,
+    momentum: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from gpunn.kernels import epoch_cuda
+    from gpunn.kernels.task_cuda import Task
 
     monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: room)
-    kernel = epoch_cuda.EpochKernel(sizes, batch_size=batch_size, threads=64)
+    task = Task(("sigmoid",) * (len(sizes) - 1), loss, momentum=momentum > 0, l2=momentum > 0)
+    kernel = epoch_cuda.EpochKernel(sizes, batch_size=batch_size, threads=64, task=task)
     split = random_split(14, sizes[0], sizes[-1])
-    Trained(kernel, [MLP(sizes), MLP(sizes, seed=1)], split, [batch_size, 2], [0.5, 0.1])
+    Trained(kernel, [MLP(sizes), MLP(sizes, seed=1)], split, [batch_size, 2], [0.5, 0.1], momentum, 0.01)
     assert len(watch.accesses) > kernel.layout.n_parameters
     assert max(watch.barriers.values()) > 20
     assert watch.races() == []
@@ -125,7 +141,9 @@ def test_kernels_that_add_up_keep_apart(watch: Watch, launches: None) -> None:
     labels, total = rng.integers(0, 5, 9, dtype=np.uint8), np.zeros(1)
     for name, *arguments, out in (
         ("output_delta", a, labels, 0.5, total, a),
+        ("output_delta", a, labels, 0.5, total, "identity", "cross_entropy", a),
         ("descend_sums", a[0], gradients, 0.5, a[0]),
+        ("column_sums", gradients, a[0]),
     ):
         watch.accesses.clear()
         getattr(kernels, name)(*arguments, out=out)

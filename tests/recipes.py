@@ -1,0 +1,101 @@
+"""Recipes of every kind, for engines on GPUs that are held to plain in float64 on the CPU."""
+
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpunn import Adam, Backend, get_backend
+from gpunn.engines import ENGINES, Engine, Examples, Parameters, Recipe, choose_engine
+from gpunn.losses import LOSSES
+from gpunn.optimizers import SGD, Memory, Optimizer
+
+from .conftest import random_split
+
+CPU = get_backend("cpu")
+OPTIMIZERS: dict[str, Optimizer] = {
+    "plain": SGD(),
+    "momentum": SGD(0.9),
+    "Nesterov": SGD(0.9, nesterov=True),
+    "Adam": Adam(),
+    "AdamW": Adam(decoupled=True),
+}
+OUTPUTS = [(name, output) for name, loss in LOSSES.items() for output in loss.outputs]
+N = 40
+
+
+def drawn(sizes: tuple[int, ...], functions: tuple[str, ...], memory: Memory | None = None) -> Parameters:
+    rng = np.random.default_rng(1)
+    weights = [rng.normal(0, 1 / np.sqrt(n_in), (n_out, n_in)).astype(np.float32) for n_in, n_out in pairwise(sizes)]
+    biases = [rng.normal(0, 0.1, n_out).astype(np.float32) for n_out in sizes[1:]]
+    return Parameters(weights, biases, functions, memory)
+
+
+def in_float64(start: Parameters) -> Parameters:
+    memory = start.memory and Memory(
+        start.memory.steps, tuple([moment.astype(np.float64) for moment in each] for each in start.memory.moments)
+    )
+    weights, biases = ([array.astype(np.float64) for array in each] for each in (start.weights, start.biases))
+    return Parameters(weights, biases, start.functions, memory)
+
+
+def examples(*, floats: bool = False, rows: bool = False, dtype: Any = np.float32) -> Examples:
+    rng, split = np.random.default_rng(2), random_split(N, 12, 3)
+    shares = rng.random((N, 3), np.float32)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return Examples(
+        rng.normal(size=(N, 12)).astype(np.float32).astype(dtype) if floats else split.images,
+        shares.astype(dtype) if rows else split.labels,
+    )
+
+
+def both(gpu: Backend, name: str, start: Parameters, recipe: Recipe, **kind: bool) -> tuple[Engine, Engine]:
+    """Return an engine on the GPU, which is active, and plain in float64."""
+    inputs, targets, _ = examples(**kind)
+    found = choose_engine(name, gpu, start, recipe, Examples(inputs, targets))
+    exact = examples(**kind, dtype=np.float64)
+    ours = found(gpu, start, Examples(gpu.asarray(inputs), gpu.asarray(targets)), recipe)
+    return ours, ENGINES["plain"](CPU, in_float64(start), exact, recipe)
+
+
+def assert_same(gpu: Backend, engines: tuple[Engine, Engine], recipe: Recipe, *, magnified: float = 1) -> None:
+    """Train both for two epochs, and compare losses, parameters and memories."""
+    rng, (ours, theirs) = np.random.default_rng(3), engines
+    for epoch in range(2):
+        order = rng.permutation(N)
+        rates = recipe.learning_rate * recipe.schedule.factors(epoch, 2, -(-N // recipe.batch_size))
+        assert ours.run_epoch(order, rates) == pytest.approx(theirs.run_epoch(order, rates), rel=1e-5 * magnified)
+    assert_same_parameters(gpu, engines, atol=4e-6 * magnified)
+    assert_same_memory(ours.memory(), theirs.memory())
+
+
+def assert_same_parameters(gpu: Backend, engines: tuple[Engine, Engine], *, atol: float) -> None:
+    found, expected = (engine.parameters() for engine in engines)
+    assert found.functions == expected.functions
+    for mine, exact in zip((*found.weights, *found.biases), (*expected.weights, *expected.biases), strict=True):
+        np.testing.assert_allclose(gpu.to_host(mine), exact, atol=atol)
+
+
+def assert_same_memory(found: Memory, expected: Memory) -> None:
+    assert found.steps == expected.steps
+    assert [len(moments) for moments in found.moments] == [len(moments) for moments in expected.moments]
+    for ours, theirs in zip(chain(*found.moments), chain(*expected.moments), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))
+
+
+def assert_goes_on(gpu: Backend, name: str, start: Parameters, recipe: Recipe, *, atol: float) -> None:
+    """Train for an epoch, go on from what is remembered in other engines, and compare with who wasn't interrupted."""
+    ours, theirs = both(gpu, name, start, recipe)
+    order = np.arange(N)
+    for engine in (ours, theirs):
+        engine.run_epoch(order)
+    found = ours.parameters()
+    weights, biases = ([np.array(gpu.to_host(array)) for array in each] for each in (found.weights, found.biases))
+    again = both(gpu, name, Parameters(weights, biases, start.functions, ours.memory()), recipe)
+    for engine in (*again, theirs):
+        engine.run_epoch(order[::-1])
+        assert engine.memory().steps == 2 * -(-N // recipe.batch_size)
+    assert_same_parameters(gpu, again, atol=atol)
+    assert_same_parameters(gpu, (again[0], theirs), atol=atol)
+    assert_same_memory(again[0].memory(), theirs.memory())

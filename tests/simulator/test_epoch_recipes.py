@@ -1,0 +1,104 @@
+"""Every recipe that the whole-epoch kernel takes, in the simulator, held to plain in float64."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from gpunn import Adam, ConfigurationError
+from gpunn.activations import HIDDEN
+from gpunn.backends.cuda import CudaBackend
+from gpunn.engines import Recipe, choose_engine
+from gpunn.optimizers import SGD
+from gpunn.schedules import OneCycle
+
+from ..recipes import OPTIMIZERS, OUTPUTS, N, assert_goes_on, assert_same, both, drawn, examples
+from ..strict_cupy import StrictCupy, unwrap
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
+    """A GPU whose arrays are the stand-in's, and whose kernels are simulated."""
+    cupy = StrictCupy()
+    monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
+    monkeypatch.setattr("gpunn.kernels.cuda.as_handle", unwrap)
+    monkeypatch.setattr("gpunn.kernels.epoch_cuda.as_cuda_array", unwrap)
+    monkeypatch.setattr("gpunn.engines.epoch_cuda.THREADS", 32)
+    return CudaBackend(cupy, 0)
+
+
+@pytest.mark.parametrize(("loss", "output"), OUTPUTS)
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_the_epoch_kernel_takes_every_activation_and_loss(
+    gpu: CudaBackend, hidden: str, loss: str, output: str
+) -> None:
+    start, recipe = drawn((12, 5, 4, 3), (hidden, "tanh", output)), Recipe(15, 0.02, loss=loss)
+    assert_same(gpu, both(gpu, "epoch", start, recipe), recipe)
+
+
+@pytest.mark.parametrize(("loss", "output"), [("binary_cross_entropy", "sigmoid"), ("cross_entropy", "softmax")])
+@pytest.mark.parametrize("batch_size", [1, N])
+def test_a_network_of_one_layer_has_every_loss(gpu: CudaBackend, batch_size: int, loss: str, output: str) -> None:
+    start, recipe = drawn((12, 3), (output,)), Recipe(batch_size, 0.02, loss=loss)
+    assert_same(gpu, both(gpu, "epoch", start, recipe), recipe)
+
+
+@pytest.mark.parametrize("room", [10**5, 7_000, 6_000])
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("batch_size", [15, N])
+def test_the_epoch_kernel_takes_momentum_penalties_and_rates(
+    gpu: CudaBackend, batch_size: int, momentum: float, l2: float, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpunn.kernels.epoch_cuda.shared_memory", lambda: room)
+    start = drawn((12, 9, 6, 3), ("relu", "tanh", "softmax"))
+    recipe = Recipe(batch_size, 0.05, loss="cross_entropy", optimizer=SGD(momentum), l2=l2, schedule=OneCycle())
+    assert_same(gpu, both(gpu, "epoch", start, recipe), recipe, magnified=2)
+
+
+def test_velocities_stay_outside_where_they_do_not_fit_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpunn.kernels.layout_cuda import CudaLayout
+
+    found = {}
+    for room in (10**5, 7_000, 6_000):
+        layout = CudaLayout((12, 9, 6, 3), batch_size=15, threads=32, room=room, momentum=True)
+        found[room] = layout.in_shared, layout.collects_in_shared
+    assert found == {10**5: (True, True), 7_000: (True, False), 6_000: (False, False)}
+
+
+@pytest.mark.parametrize("optimizer", ["plain", "momentum"])
+def test_training_goes_on_with_what_is_remembered(gpu: CudaBackend, optimizer: str) -> None:
+    recipe = Recipe(7, 0.02, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer])
+    assert_goes_on(gpu, "epoch", drawn((12, 5, 3), ("relu", "softmax")), recipe, atol=4e-6)
+
+
+@pytest.mark.parametrize(("loss", "output"), [("squared_error", "identity"), ("cross_entropy", "softmax")])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_fused_trains_with_simulated_kernels(gpu: CudaBackend, optimizer: str, loss: str, output: str) -> None:
+    start = drawn((12, 5, 4, 3), ("elu", "leaky_relu", output))
+    recipe = Recipe(15, 0.005, loss=loss, optimizer=OPTIMIZERS[optimizer], l2=0.1, dropout=0.3)
+    for floats in (False, True):
+        engines = both(gpu, "fused", start, recipe, floats=floats, rows=floats)
+        assert_same(gpu, engines, recipe, magnified=20)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kind", "message"),
+    [
+        (Recipe(7, 0.1, optimizer=Adam()), {}, r"gradient descent and momentum alone, and found the optimiser Adam\("),
+        (Recipe(7, 0.1, optimizer=SGD(0.9, nesterov=True)), {}, "momentum alone, and found the optimiser SGD"),
+        (Recipe(7, 0.1, dropout=0.5), {}, "found dropout"),
+        (Recipe(7, 0.1), {"floats": True}, "it takes inputs of uint8 grey levels alone, and found float32"),
+        (Recipe(7, 0.1), {"rows": True}, "it takes classes as targets alone"),
+    ],
+    ids=str,
+)
+def test_where_epoch_refuses_auto_takes_fused(
+    gpu: CudaBackend, recipe: Recipe, kind: dict[str, bool], message: str
+) -> None:
+    start = drawn((12, 5, 3), ("sigmoid", "sigmoid"))
+    with pytest.raises(ConfigurationError, match=message):
+        both(gpu, "epoch", start, recipe, **kind)
+    assert choose_engine("auto", gpu, start, recipe, examples(**kind)).name == "fused"
+    assert choose_engine("auto", gpu, start, Recipe(7, 0.1)).name == "epoch"
+    assert np.isfinite(both(gpu, "auto", start, recipe, **kind)[0].run_epoch(np.arange(N)))
