@@ -11,15 +11,13 @@ from numba.extending import overload
 
 from .activations import SIGMOID, activate, slope_of_layer
 from .compilation import compiled
+from .cross_entropies import largest_of, put_exps, sum_of_softplus
 from .dense import TILE
 from .memory import at, first_lanes, load, put, store
 from .network_cpu import layer_at
 from .simd import LANES, Static, total, zeros
 
 ONE = Static(1)
-
-MANY = 1e200
-"""No factor makes a product of this size overflow."""
 
 
 def compute_output_delta(loss: Any, functions: Any, data: Any, chunk: Any, net: Any, step: Any) -> Any:
@@ -84,16 +82,10 @@ def _binary_cross_entropy(functions: Any, data: Any, chunk: Any, net: Any, step:
             error = a - load(data.targets, target + c, ONE)
             # The padding stays 0, which sigma(0) isn't.
             store(net.work, layer.delta + row + c, step * first_lanes(error, layer.n_out - c))
-        # One logarithm for many outputs: that of a product, as long as it isn't too large.
-        product = 1.0
+        logits = layer.activation + row
+        loss += sum_of_softplus(net.work, logits, layer.n_out)
         for j in range(layer.n_out):
-            z = float(at(net.work, layer.activation + row + j))
-            loss += max(z, 0.0) - z * float(at(data.targets, target + j))
-            product *= 1.0 + math.exp(-abs(z))
-            if product > MANY:
-                loss += math.log(product)
-                product = 1.0
-        loss += math.log(product)
+            loss -= float(at(net.work, logits + j)) * float(at(data.targets, target + j))
     return loss
 
 
@@ -105,19 +97,14 @@ def _cross_entropy(functions: Any, data: Any, chunk: Any, net: Any, step: float)
     for r in range(chunk.rows):
         target = _target_row(data.labels, chunk, r, layer.width)
         row = (chunk.row + r) * layer.width
-        largest = at(net.work, layer.activation + row)
-        for j in range(1, layer.n_out):
-            largest = max(largest, at(net.work, layer.activation + row + j))
-        sums = 0.0
-        for j in range(layer.n_out):
-            exp = math.exp(float(at(net.work, layer.activation + row + j) - largest))
-            put(net.work, layer.delta + row + j, exp)
-            sums += exp
+        logits, delta = layer.activation + row, layer.delta + row
+        largest = largest_of(net.work, logits, layer.n_out)
+        sums = put_exps(net.work, logits, layer.n_out, largest, net.work, delta)
         log = math.log(sums)
         for j in range(layer.n_out):
             y = float(at(data.targets, target + j))
-            loss += y * (log - float(at(net.work, layer.activation + row + j) - largest))
-            put(net.work, layer.delta + row + j, step * (at(net.work, layer.delta + row + j) / sums - y))
+            loss += y * (log - float(at(net.work, logits + j) - largest))
+            put(net.work, delta + j, step * (at(net.work, delta + j) / sums - y))
     return loss
 
 

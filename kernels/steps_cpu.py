@@ -8,17 +8,11 @@ from numpy.typing import NDArray
 from .compilation import compiled
 from .contract import check_array, check_output
 from .memory import load, load_part, pointer, store, store_part
-from .simd import LANES, Static, fused, maximum, positive, square_root, zeros
+from .simd import LANES, Static, flushed, fused, square_root, zeros
 
 F = np.float32
 FLOAT32 = np.dtype(np.float32)
 ONE, EIGHT = Static(1), Static(8)
-
-SMALL = F(1e-30)
-"""What is left of a moment when it is forgotten.
-
-Where gradients are 0 it would shrink to the subnormal numbers, with which arithmetic is slow, and stay there.
-"""
 
 STRIP = 8 * LANES
 """Columns that are summed together: rows lie far apart, so that more than one vector is taken from each."""
@@ -68,12 +62,6 @@ def momentum_step(
 
 
 @compiled
-def _flushed(x: Any) -> Any:
-    """Return `x` with 0 for what is nearer to it than `SMALL`; NaN stays NaN."""
-    return x * positive(maximum(x, F(0) - x) - SMALL)
-
-
-@compiled
 def _momentum_step(
     parameter: Any,
     gradient: Any,
@@ -90,7 +78,7 @@ def _momentum_step(
         count = min(LANES, size - place)
         W = load_part(parameter, place, count)
         g = fused(W, l2, load_part(gradient, place, count))
-        v = _flushed(fused(load_part(velocity, place, count), momentum, g))
+        v = flushed(fused(load_part(velocity, place, count), momentum, g))
         store_part(velocity, place, v, count)
         step = fused(v, momentum, g) if nesterov else v
         store_part(out, place, W - learning_rate * step, count)
@@ -142,8 +130,8 @@ def _adam_step(
         count = min(LANES, size - place)
         W = load_part(parameter, place, count)
         g = fused(W, l2, load_part(gradient, place, count))
-        m = _flushed(fused(load_part(mean, place, count), beta1, rest1 * g))
-        v = _flushed(fused(load_part(square, place, count), beta2, rest2 * g * g))
+        m = flushed(fused(load_part(mean, place, count), beta1, rest1 * g))
+        v = flushed(fused(load_part(square, place, count), beta2, rest2 * g * g))
         store_part(mean, place, m, count)
         store_part(square, place, v, count)
         step = learning_rate * m / fused(square_root(v), inverse_root, epsilon)
