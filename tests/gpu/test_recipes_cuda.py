@@ -1,5 +1,6 @@
 """What the engines take besides sigmoid neurons and plain steps, on a GPU: held to float64 on the CPU."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from ..conftest import parameters
 from ..recipes import OPTIMIZERS, OUTPUTS, N, assert_goes_on, assert_same, both, drawn
 
 pytestmark = pytest.mark.gpu
+
+EPSILON = float(np.finfo(np.float32).eps)
 
 RECIPES: list[dict[str, Any]] = [
     {"optimizer": Adam(), "learning_rate": 0.002, "l2": 1e-4},
@@ -129,11 +132,13 @@ def test_recipes_follow_float64_on_digits(
         recipe = {"learning_rate": 0.02, "schedule": OneCycle(), **options}
         losses.append(train(net, mnist.train[:2000], epochs=2, **recipe, device=device, engine=name).losses)
         nets.append(parameters(net))
+    # Roundings of sums over a few hundred lit pixels, walking at random from step to step.
+    tolerance = EPSILON * (30 + math.sqrt(2 * 2000 / options["batch_size"]))
     assert losses[0] == losses[1]
-    assert losses[0] == pytest.approx(losses[2], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[2], rel=tolerance)
     for ours, again, theirs in zip(*nets, strict=True):
         np.testing.assert_array_equal(ours, again)
-        assert np.abs(ours - theirs).max() <= 1e-4 * max(1, np.abs(theirs).max())
+        assert np.abs(ours - theirs).max() <= tolerance * max(1, np.abs(theirs).max())
 
 
 @pytest.mark.parametrize(
