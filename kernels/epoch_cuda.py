@@ -58,9 +58,10 @@ def compile_epoch(layout: CudaLayout, task: Task) -> Any:
     int64, from 1 to that of the layout, which nothing checks here; `rates` (B, any, RATES) float32, a row for each
     batch, and `constants` (B, CONSTANTS) float32, see `gpunn.kernels.optimizers_cuda`; `parameters` (B, n_parameters)
     float32, which are changed; `collected` likewise with momentum, whose velocities they are, and where the layout
-    `collects_outside`, all 0 at first, and (B, any) otherwise; `moments` (B, as many as the optimiser has times
-    n_parameters, or any) float32, which are changed; `losses` (B, threads) float64, whose rows' sums will be those of the examples' losses,
-    each before its batch's step. For no examples it does nothing.
+    `collects_outside`, all 0 at first, and (B, any) otherwise; `moments` (B, n_parameters) with Nesterov's method and
+    (B, 2 n_parameters) with Adam, float32, which are changed, and (B, any) otherwise; `losses` (B, threads) float64,
+    whose rows' sums will be those of the examples' losses, each before its batch's step. For no examples it does
+    nothing.
     """
     logger.info("getting the GPU's kernel for %s ready: some seconds the first time", layout)
     forward, backward = in_turn(forward_steps(layout, task)), in_turn(backward_steps(layout, task))

@@ -10,7 +10,7 @@ class Task(NamedTuple):
     """The activations of all layers but the inputs."""
     loss: str = "squared_error"
     optimizer: str = "descent"
-    """"descent", "momentum", "nesterov" or "adam", see `gpunn.kernels.optimizers_cuda`."""
+    """One of those that `gpunn.kernels.optimizers_cuda` has: "descent", "momentum", "nesterov" and "adam"."""
     l2: bool = False
     """Whether an L2 penalty is a part of the gradients of the weights."""
     decay: bool = False
