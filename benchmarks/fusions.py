@@ -75,7 +75,7 @@ def _gather_scale(on: Arrays, m: int, n: int) -> Case:
     return Case((m, n), fused, unfused, lambda: [(X, expected)], m * n * (1 + 4) + 8 * m)
 
 
-def _bias_sigmoid(on: Arrays, m: int, n: int) -> Case:
+def _bias_activate(on: Arrays, m: int, n: int) -> Case:
     Z, b, A, expected = on.uniform(m, n), on.uniform(n), on.empty(m, n), on.empty(m, n)
     shared_Z, shared_b, shared_A = on.shared(Z, b, A)
 
@@ -84,7 +84,7 @@ def _bias_sigmoid(on: Arrays, m: int, n: int) -> Case:
         sigmoid(on.xp, expected, out=expected)
 
     def fused() -> None:
-        on.kernels.bias_sigmoid(shared_Z, shared_b, out=shared_A)
+        on.kernels.bias_activate(shared_Z, shared_b, out=shared_A)
 
     return Case((m, n), fused, unfused, lambda: [(A, expected)], 4 * (2 * m * n + n))
 
@@ -168,7 +168,7 @@ _OUTPUTS = ((32, 10), (1024, 10), (60_000, 10))
 
 FUSIONS: dict[str, tuple[Callable[[Arrays, int, int], Case], tuple[tuple[int, int], ...]]] = {
     "gather_scale": (_gather_scale, ((32, N_PIXELS), (1024, N_PIXELS), (60_000, N_PIXELS))),
-    "bias_sigmoid": (_bias_sigmoid, _LAYERS),
+    "bias_activate": (_bias_activate, _LAYERS),
     "output_delta": (_output_delta, _OUTPUTS),
     "hidden_delta": (_hidden_delta, _LAYERS),
     "descend": (_descend, ((16, N_PIXELS), (128, N_PIXELS), (1024, 1024), (4096, 4096))),

@@ -1,6 +1,7 @@
 """gpunn trains multi-layer perceptrons on the full MNIST as fast as the machine allows."""
 
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 # A bare checkout keeps the kernels in a folder beside this one; an installation puts them inside it.
 _checkout = _Path(__file__).resolve().parent.parent
@@ -27,7 +28,29 @@ from gpunn.network import MLP
 from gpunn.optimizers import SGD, Adam
 from gpunn.training import train
 
+if _TYPE_CHECKING:
+    from gpunn.estimators import MLPClassifier as MLPClassifier
+    from gpunn.estimators import MLPRegressor as MLPRegressor
+
 __version__ = "0.1.0"
+
+# Not in __all__, as scikit-learn may be missing, and takes long to import.
+_ESTIMATORS = ("MLPClassifier", "MLPRegressor")
+
+
+def __getattr__(name: str) -> type:
+    """Import the estimators when they are asked for; raises `ImportError` where scikit-learn is missing or too old."""
+    if name not in _ESTIMATORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from gpunn import estimators
+
+    found: type = getattr(estimators, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ESTIMATORS])
+
 
 __all__ = [
     "MLP",

@@ -100,7 +100,7 @@ def backpropagate(
     if weights_of_examples is None:
         value = loss.value(xp, A[-1], Z, Y)
     else:
-        shares = weights_of_examples / xp.maximum(weights_of_examples.sum(), np.finfo(delta.dtype).tiny)
+        shares = weights_of_examples / xp.maximum(weights_of_examples.sum(), float(np.finfo(delta.dtype).tiny))
         value = xp.vdot(shares, loss.of_examples(xp, A[-1], Z, Y))
         delta *= len(X) * shares[:, None]
     dW, db = [], []

@@ -37,5 +37,5 @@ class OutOfMemoryError(DeviceError):
     """The device's memory is too small for what it was to do; the message says what was needed, and what is free."""
 
 
-class DivergenceError(GpunnError, ArithmeticError):
+class DivergenceError(GpunnError, ArithmeticError, ValueError):
     """Training left the range of floating-point numbers."""

@@ -11,8 +11,6 @@ from .compilation import OPTIONS, compiled
 from .formulas import ACTIVATIONS, Formula, Operations
 from .simd import Static, fused, maximum, minimum, positive
 
-SIGMOID = Static("sigmoid")
-
 F = np.float32
 
 # tanh(x) = x P(x^2) / Q(x^2), as used by Eigen and XLA; from LIMIT on it is 1 to the last bit of a float32.
@@ -75,6 +73,17 @@ def _made(formula: Formula) -> tuple[Any, Any]:
 
 
 FORMULAS = {name: _made(formula) for name, formula in ACTIVATIONS.items()}
+
+
+STATICS = {name: Static(name) for name in ACTIVATIONS}
+SIGMOID = STATICS["sigmoid"]
+
+
+def static(name: str) -> Static:
+    """Return what kernels take for the activation function called `name`; raises `ValueError` where there is none."""
+    if name not in STATICS:
+        raise ValueError(f"found the activation {name!r}, expected {', '.join(STATICS)}")
+    return STATICS[name]
 
 
 def of_layers(names: Sequence[str]) -> Static:

@@ -22,6 +22,7 @@ from .network_cpu import (
     part_of,
     update,
 )
+from .optimizers_cpu import catch_up, catch_up_all, make_step, with_pointers
 from .simd import LANES, Static, zeros
 from .threads import share
 
@@ -30,6 +31,15 @@ F = np.float32
 
 MIRRORED = 64
 """Batch size from which copying a layer's new weights, transposed, is faster than updating both forms."""
+
+
+@compiled
+def add_collected(net: Any, collected: Any, count: int, crew: Any) -> None:
+    """Add `collected` to the `count` parameters, and let it be zero; the threads share them."""
+    begin, end = share(count, COLUMNS, crew.thread, crew.threads)
+    for place in range(begin, end, LANES):
+        store(net.parameters, place, load(net.parameters, place, ONE) + load(collected, place, ONE))
+        store(collected, place, zeros(ONE, ONE))
 
 
 @compiled
@@ -47,18 +57,20 @@ def run_epoch(
     steps: Any,
     functions: Any,
     loss: Any,
+    rule: Any,
 ) -> float:
     """Train on the examples `order` in batches; return the sum of losses, each before its batch's step.
 
     `steps`, float64, are the learning rates of the batches, times 2 for the squared error. `functions` and `loss` are
-    `Static`: the activation functions of the layers, see `activations.of_layers`, and the name of the loss.
+    `Static`: the activation functions of the layers, see `activations.of_layers`, and the name of the loss. `rule` is
+    None, or but for plain gradient descent an `optimizers_cpu.Rule`; it has the rates then, and `steps` the factor.
     `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
-    worked on chunk by chunk, and its updates are added up in `collected`, which has the length of the parameters then
-    and is zero before and after. Called by several threads with a counter of 0, each does a part and returns that part
-    of the sum; the parameters don't depend on how many there are. They share the examples, or, `by_columns`, the
-    neurons of every layer, so that large weights stay in the cache of one core.
+    worked on chunk by chunk, and its updates are added up in `collected`, which has the length of the parameters then,
+    and with a rule, and is zero before and after. Called by several threads with a counter of 0, each does a part and
+    returns that part of the sum; the parameters don't depend on how many there are. They share the examples, or,
+    `by_columns`, the neurons of every layer, so that large weights stay in the cache of one core.
     """
-    data = Data(pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.one_hot))
+    data = Data(pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.targets))
     crew = Crew(crew.thread, crew.threads, pointer(crew.counter), pointer(crew.room))
     net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), crew.room)
     order, n, steps = pointer(order), order.size, pointer(steps)
@@ -67,7 +79,9 @@ def run_epoch(
     alone = Crew(0, 1, crew.counter, crew.room)
     # Sharing neurons, the threads meet after every layer; sharing examples, when they are through with them.
     inner, outer = (crew, alone) if by_columns else (alone, crew)
-    one_by_one = batch_size == 1 and threads == 1 and data.pixels is None
+    one_by_one = batch_size == 1 and threads == 1 and data.pixels is None and rule is None
+    collects = rule is not None
+    rule = with_pointers(rule)
     if one_by_one:
         forget_image(net)
     sums = 0.0
@@ -75,7 +89,10 @@ def run_epoch(
     for start in range(0, n, batch_size):
         m = min(batch_size, n - start)
         step = F(-at(steps, start // batch_size) / m)
-        target = net.parameters if m <= chunk_size else collected
+        target = collected if collects or m > chunk_size else net.parameters
+        # The velocities of a last, smaller batch are where those of the others are.
+        both = (batch_size if collects else m) < MIRRORED
+        n_lit = catch_up(rule, data.pixels, Chunk(order, n, start, 0, m), net, start // batch_size, crew)
         for first in range(start, start + m, chunk_size):
             chunk = Chunk(order, n, first, 0, min(chunk_size, start + m - first))
             own = part_of(chunk, crew)
@@ -87,22 +104,23 @@ def run_epoch(
             met = forward(functions, piece, net, inner, met)
             sums += compute_output_delta(loss, functions, data, own, net, step)
             met = meet(inner, met)
-            met = backward(functions, piece, net, inner, met, m < MIRRORED)
+            met = backward(functions, piece, net, inner, met, both)
             met = meet(outer, met)
-            update(chunk, net, target, m < MIRRORED, crew, by_columns)
+            update(chunk, net, target, both, crew, by_columns)
             if not one_by_one:
                 add_images(data.pixels, data.images, chunk, net, target, crew, by_columns)
             met = meet(crew, met)
-        if m > chunk_size:
-            begin, end = share(n_parameters, COLUMNS, thread, threads)
-            for place in range(begin, end, LANES):
-                store(net.parameters, place, load(net.parameters, place, ONE) + load(collected, place, ONE))
-                store(collected, place, zeros(ONE, ONE))
+        if collects:
+            make_step(rule, net, collected, start // batch_size, n_lit, both, crew)
             met = meet(crew, met)
-        if m >= MIRRORED:
+        elif m > chunk_size:
+            add_collected(net, collected, n_parameters, crew)
+            met = meet(crew, met)
+        if not both:
             # A small batch that follows, or the next call, goes by the copies.
             mirror(net, thread, threads, n - (start + m) < MIRRORED)
             met = meet(crew, met)
+    catch_up_all(rule, net, (n + batch_size - 1) // batch_size, crew)
     if one_by_one and n > 0:
         add_last_image(data.images, net, n)
     return sums

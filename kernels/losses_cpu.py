@@ -41,6 +41,16 @@ def _compute_output_delta(loss: Any, functions: Any, data: Any, chunk: Any, net:
 
 
 @compiled
+def _target_row(labels: Any, chunk: Any, r: int, width: int) -> Any:
+    """Return where in the targets the row of an example of `chunk` begins."""
+    example = at(chunk.order, chunk.first + r)
+    # Numba leaves out the branch for what is None.
+    if labels is not None:
+        return at(labels, example) * width
+    return example * width
+
+
+@compiled
 def _squared_error(functions: Any, data: Any, chunk: Any, net: Any, step: float) -> Any:
     """Compute delta^L = step (a^L - y) f'(z^L); return the sum of (a^L - y)^2."""
     last = net.n_layers - 1
@@ -48,11 +58,11 @@ def _squared_error(functions: Any, data: Any, chunk: Any, net: Any, step: float)
     squares = zeros(ONE, ONE)
     loss = 0.0
     for r in range(chunk.rows):
-        target = at(data.labels, at(chunk.order, chunk.first + r)) * layer.width
+        target = _target_row(data.labels, chunk, r, layer.width)
         row = (chunk.row + r) * layer.width
         for c in range(0, layer.width, LANES):
             a = load(net.work, layer.activation + row + c, ONE)
-            error = a - load(data.one_hot, target + c, ONE)
+            error = a - load(data.targets, target + c, ONE)
             squares = squares + error * error
             store(net.work, layer.delta + row + c, step * error * slope_of_layer(functions, last, a))
         if (r + 1) % TILE == 0:
@@ -67,18 +77,18 @@ def _binary_cross_entropy(functions: Any, data: Any, chunk: Any, net: Any, step:
     layer = layer_at(net, net.n_layers - 1)
     loss = 0.0
     for r in range(chunk.rows):
-        label = at(data.labels, at(chunk.order, chunk.first + r))
+        target = _target_row(data.labels, chunk, r, layer.width)
         row = (chunk.row + r) * layer.width
         for c in range(0, layer.width, LANES):
             a = activate(SIGMOID, load(net.work, layer.activation + row + c, ONE))
-            error = a - load(data.one_hot, label * layer.width + c, ONE)
+            error = a - load(data.targets, target + c, ONE)
             # The padding stays 0, which sigma(0) isn't.
             store(net.work, layer.delta + row + c, step * first_lanes(error, layer.n_out - c))
         # One logarithm for many outputs: that of a product, as long as it isn't too large.
         product = 1.0
         for j in range(layer.n_out):
             z = float(at(net.work, layer.activation + row + j))
-            loss += max(z, 0.0) - (z if j == label else 0.0)
+            loss += max(z, 0.0) - z * float(at(data.targets, target + j))
             product *= 1.0 + math.exp(-abs(z))
             if product > MANY:
                 loss += math.log(product)
@@ -89,11 +99,11 @@ def _binary_cross_entropy(functions: Any, data: Any, chunk: Any, net: Any, step:
 
 @compiled
 def _cross_entropy(functions: Any, data: Any, chunk: Any, net: Any, step: float) -> Any:
-    """Compute delta^L = step (softmax(z^L) - y); return the sum of ln sum_k exp(z_k) - z_label."""
+    """Compute delta^L = step (softmax(z^L) - y); return the sum of y_j (ln sum_k exp(z_k) - z_j)."""
     layer = layer_at(net, net.n_layers - 1)
     loss = 0.0
     for r in range(chunk.rows):
-        label = at(data.labels, at(chunk.order, chunk.first + r))
+        target = _target_row(data.labels, chunk, r, layer.width)
         row = (chunk.row + r) * layer.width
         largest = at(net.work, layer.activation + row)
         for j in range(1, layer.n_out):
@@ -103,9 +113,10 @@ def _cross_entropy(functions: Any, data: Any, chunk: Any, net: Any, step: float)
             exp = math.exp(float(at(net.work, layer.activation + row + j) - largest))
             put(net.work, layer.delta + row + j, exp)
             sums += exp
-        loss += math.log(sums) - float(at(net.work, layer.activation + row + label) - largest)
+        log = math.log(sums)
         for j in range(layer.n_out):
-            y = 1.0 if j == label else 0.0
+            y = float(at(data.targets, target + j))
+            loss += y * (log - float(at(net.work, layer.activation + row + j) - largest))
             put(net.work, layer.delta + row + j, step * (at(net.work, layer.delta + row + j) / sums - y))
     return loss
 

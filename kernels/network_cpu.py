@@ -65,13 +65,15 @@ N_FIELDS = len(Layer._fields)
 
 
 class Data(NamedTuple):
-    """The examples; images are in `pixels` (`LitPixels`) or in `images`, uint8 and flat, and the other one is None."""
+    """The examples; inputs are in `pixels` (`LitPixels`) or, flat, in `images`, and the other one is None."""
 
     pixels: Any
     images: Any
+    """uint8 or float32, see `gather`."""
     labels: Any
-    one_hot: Any
-    """Row j, as wide as the last layer's padding, is the target of class j; flat."""
+    """uint8, or None where each example has a target of its own."""
+    targets: Any
+    """Row j, as wide as the last layer's padding, is the target of class j, or of example j; flat."""
 
 
 class Network(NamedTuple):

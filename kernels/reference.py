@@ -20,7 +20,9 @@ Function = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def _sigmoid(z: NDArray[Any]) -> NDArray[Any]:
-    return np.reciprocal(1 + np.exp(-z))
+    with np.errstate(over="ignore"):
+        a: NDArray[Any] = np.reciprocal(1 + np.exp(-z))
+    return a
 
 
 FORMULAS: dict[str, tuple[Function, Function]] = {

@@ -11,6 +11,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, final
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -32,6 +33,8 @@ LANES = 16
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
 I32 = ir.IntType(32)
 
+SMALL = np.float32(1e-30)
+
 
 @final
 class Static:
@@ -39,6 +42,8 @@ class Static:
 
     def __init__(self, value: int | str) -> None:
         self.value = value
+        self.type = StaticType(value)
+        """Kept, as Numba asks for it at every call from outside."""
 
 
 class StaticType(types.Type):
@@ -68,7 +73,7 @@ class _LanesModel(models.PrimitiveModel):
 
 @typeof_impl.register(Static)
 def _typeof_static(value: Static, _: Any) -> StaticType:
-    return StaticType(value.value)
+    return value.type
 
 
 @unbox(StaticType)
@@ -183,6 +188,18 @@ def transposed(_typing: Any, square: Any) -> Any:
 
 
 @intrinsic
+def square_root(_typing: Any, lanes: Any) -> Any:
+    """Return the square root of every lane; NaN of what is below 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(VECTOR, [VECTOR])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.sqrt.v16f32")
+        return pack(builder, [builder.call(function, [vector]) for vector in unpack(builder, args[0], lanes.vectors)])
+
+    return lanes(lanes), generate
+
+
+@intrinsic
 def subtract_one(_typing: Any, lanes: Any, number: Any) -> Any:
     """Return `lanes`, one vector, with 1 less in lane `number`; as they are where there is no such lane."""
 
@@ -206,6 +223,24 @@ def positive(_typing: Any, lanes: Any) -> Any:
         one, zero = (ir.Constant(VECTOR, [number] * LANES) for number in (1.0, 0.0))
         vectors = unpack(builder, args[0], lanes.vectors)
         return pack(builder, [builder.select(builder.fcmp_ordered(">", x, zero), one, zero) for x in vectors])
+
+    return lanes(lanes), generate
+
+
+@intrinsic
+def flushed(_typing: Any, lanes: Any) -> Any:
+    """Return `lanes` with 0 for numbers nearer to it than 1e-30; NaN stays NaN.
+
+    What shrinks step by step would otherwise end among the subnormal numbers, with which arithmetic is slow, for ever.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        zero, limit = (ir.Constant(VECTOR, [number] * LANES) for number in (0.0, float(SMALL)))
+        kind = ir.FunctionType(VECTOR, [VECTOR])
+        absolute = cgutils.get_or_insert_function(builder.module, kind, "llvm.fabs.v16f32")
+        vectors = unpack(builder, args[0], lanes.vectors)
+        small = [builder.fcmp_ordered("<", builder.call(absolute, [x]), limit) for x in vectors]
+        return pack(builder, [builder.select(gone, zero, x) for gone, x in zip(small, vectors, strict=True)])
 
     return lanes(lanes), generate
 

@@ -187,7 +187,8 @@ class StrictCupy:
     def asarray(self, array: Any) -> DeviceArray:
         return array if isinstance(array, DeviceArray) else DeviceArray(np.array(array))
 
-    array = asarray
+    def array(self, array: Any, dtype: Any = None) -> DeviceArray:
+        return DeviceArray(np.array(array.data if isinstance(array, DeviceArray) else array, dtype))
 
     def asnumpy(self, array: DeviceArray) -> np.ndarray:
         return array.data.copy()

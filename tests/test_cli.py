@@ -276,7 +276,7 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
     assert outcome.code == 0, outcome.err
     document = json.loads(outcome.out)
     assert document["functions"] == ["relu", "relu", "softmax"]
-    assert document["engine"] == "plain"
+    assert document["engine"] == "fused"
     assert (document["loss_function"], document["init"], document["learning_rate"]) == ("cross_entropy", "he", 0.001)
     assert document["optimizer"] == {
         "name": "Adam",
@@ -297,7 +297,7 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
     ("options", "parts"),
     [
         (["--loss", "cross_entropy"], ["found the loss cross_entropy with the output activation sigmoid", "softmax"]),
-        (["--output-activation", "softmax", "--engine", "fused"], ["the engine fused", "found softmax neurons"]),
+        (["--dropout", "0.1", "--engine", "epoch"], ["the engine epoch", "found dropout"]),
         (["--optimizer", "momentum", "--momentum", "1"], ["found momentum 1.0, expected a finite number of 0 or more"]),
         (["--optimizer", "adam", "--momentum", "0.5"], ["found --momentum with the optimizer adam, expected momentum"]),
         (["--activation", "softmax"], ["'softmax' is not one of 'sigmoid', 'tanh', 'relu'"]),

@@ -16,7 +16,7 @@ logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 import numpy
 from gpunn.kernels import cpu
 z = numpy.zeros((1, 1), numpy.float32)
-cpu.bias_sigmoid(z, numpy.zeros(1, numpy.float32), out=z)
+cpu.bias_activate(z, numpy.zeros(1, numpy.float32), out=z)
 print(z[0, 0])
 """
 ONCE = "compiling kernels for this CPU, once: a few seconds"

@@ -298,8 +298,10 @@ def test_the_epoch_engine_refuses_what_its_kernel_would_trip_over(small: Split) 
         ENGINES["epoch"](CPU, start, Examples(small.images, np.arange(200, dtype=np.uint8) % 8), recipe)
     with pytest.raises(ValueError, match=r"found labels of shape \(199,\), expected \(200,\)"):
         ENGINES["epoch"](CPU, start, Examples(small.images, small.labels[1:]), recipe)
-    with pytest.raises(TypeError, match="found images of dtype float32, expected uint8"):
-        ENGINES["epoch"](CPU, start, Examples(small.images.astype(np.float32), small.labels), recipe)
+    with pytest.raises(TypeError, match="found images of dtype float64, expected float32"):
+        ENGINES["epoch"](CPU, start, Examples(small.images.astype(np.float64), small.labels), recipe)
+    with pytest.raises(ValueError, match=r"found targets of shape \(200, 2\), expected \(200, 3\)"):
+        ENGINES["epoch"](CPU, start, Examples(small.images, np.zeros((200, 2), np.float32)), recipe)
     engine = ENGINES["epoch"](CPU, start, Examples(small.images, small.labels), recipe)
     for order in (np.arange(201), np.array([-1])):
         with pytest.raises(IndexError, match=r"found order from .* expected 0 to 199"):

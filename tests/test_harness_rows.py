@@ -172,9 +172,9 @@ def test_the_summary_tells_of_kernels_and_of_the_time_to_accuracy() -> None:
 
 def test_a_case_says_its_bytes() -> None:
     on = Arrays(get_backend("cpu"))
-    cases: dict[str, Case] = {name: FUSIONS[name][0](on, 4, 8) for name in ("bias_sigmoid", "descend", "output_delta")}
+    cases: dict[str, Case] = {name: FUSIONS[name][0](on, 4, 8) for name in ("bias_activate", "descend", "output_delta")}
     assert {name: case.n_bytes for name, case in cases.items()} == {
-        "bias_sigmoid": 4 * (32 + 8 + 32),
+        "bias_activate": 4 * (32 + 8 + 32),
         "descend": 4 * 3 * 32,
         "output_delta": 4 * 2 * 32 + 4,
     }

@@ -1,6 +1,7 @@
 """The kernels, reference and compiled: together they are back-propagation; what breaks their contract is refused."""
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpunn import MLP
+from gpunn.dropout import mask
 from gpunn.equations import backpropagate
 from gpunn.kernels import cpu, reference
+from gpunn.kernels.formulas import ACTIVATIONS
 
 from .conftest import random_split
+from .kernel_cases import CASES, NAMES, ONCE, Case, check
 
-KERNELS = ["gather_scale", "bias_sigmoid", "output_delta", "hidden_delta", "descend", "descend_sums"]
+OF_COLUMNS = ("column_sums", "descend_sums")
+"""Whose output is one number a column."""
 
 either = pytest.mark.parametrize("kernels", [reference, cpu], ids=["reference", "cpu"])
 
@@ -29,9 +34,9 @@ def test_the_kernels_make_a_step_of_backpropagation(kernels: Any, dtype: Any, m:
     X = np.empty((m, 12), dtype)
     kernels.gather_scale(split.images, rows, out=X)
     hidden = X @ net.weights[0].T
-    kernels.bias_sigmoid(hidden, net.biases[0], out=hidden)
+    kernels.bias_activate(hidden, net.biases[0], out=hidden)
     output = hidden @ net.weights[1].T
-    kernels.bias_sigmoid(output, net.biases[1], out=output)
+    kernels.bias_activate(output, net.biases[1], out=output)
     total = np.zeros(1)
     delta2 = np.empty_like(output)
     kernels.output_delta(output, split.labels[rows], 2 / m, total, out=delta2)
@@ -55,116 +60,105 @@ def test_the_kernels_make_a_step_of_backpropagation(kernels: Any, dtype: Any, m:
 
 def call(kernels: Any, name: str, **change: Any) -> None:
     """Call a kernel with good arguments but for `change`."""
-    floats = np.zeros((4, 3), np.float32)
+    floats, row = np.zeros((4, 3), np.float32), np.zeros(3, np.float32)
+    stepped = {"parameter": floats.copy(), "gradient": floats.copy(), "learning_rate": 1.0}
     good: dict[str, dict[str, Any]] = {
         "gather_scale": {"images": np.zeros((9, 3), np.uint8), "rows": np.zeros(4, np.int64)},
-        "bias_sigmoid": {"z": floats.copy(), "bias": np.zeros(3, np.float32)},
+        "bias_activate": {"z": floats.copy(), "bias": row.copy()},
+        "hidden_delta": {"delta": floats.copy(), "activations": floats.copy()},
         "output_delta": {
-            "activation": floats.copy(),
-            "labels": np.zeros(4, np.uint8),
+            "output": floats.copy(),
+            "targets": np.zeros(4, np.uint8),
             "factor": 0.5,
             "total": np.zeros(1),
         },
-        "hidden_delta": {"delta": floats.copy(), "activation": floats.copy()},
-        "descend": {"parameter": floats.copy(), "gradient": floats.copy(), "learning_rate": 1.0},
-        "descend_sums": {"parameter": floats[0].copy(), "gradients": floats.copy(), "learning_rate": 1.0},
+        "drop": {"activations": floats.copy(), "key": 5, "first": 0, "share": 0.5},
+        "descend": stepped,
+        "descend_sums": {"parameter": row.copy(), "gradients": floats.copy(), "learning_rate": 1.0},
+        "column_sums": {"rows": floats.copy()},
+        "momentum_step": stepped | {"velocity": floats.copy(), "momentum": 0.9},
+        "adam_step": stepped
+        | {"mean": floats.copy(), "square": floats.copy(), "root": 1.0, "beta1": 0.9, "beta2": 0.9, "epsilon": 1.0},
     }
-    out = floats[0].copy() if name == "descend_sums" else floats.copy()
+    out = row.copy() if name in OF_COLUMNS else floats.copy()
     getattr(kernels, name)(**({"out": out} | good[name] | change))
 
 
 @either
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_good_arguments_are_taken(kernels: Any, name: str) -> None:
     call(kernels, name)
 
 
-def test_every_set_of_kernels_has_the_same_names_and_signatures() -> None:
-    for name in KERNELS:
-        ours, theirs = (inspect.signature(getattr(kernels, name)).parameters for kernels in (reference, cpu))
-        assert [(p.name, p.kind) for p in ours.values()] == [(p.name, p.kind) for p in theirs.values()]
+def test_every_kernel_of_the_reference_is_compiled_with_its_signature() -> None:
+    def signatures(names: Iterable[str], module: Any) -> dict[str, Any]:
+        functions = {name: inspect.signature(getattr(module, name)).parameters.values() for name in names}
+        return {name: [(p.name, p.kind, p.default) for p in found] for name, found in functions.items()}
+
+    theirs = {name for name, value in vars(reference).items() if inspect.isfunction(value) and name[0] != "_"}
+    theirs = {name for name in theirs if getattr(reference, name).__module__ == reference.__name__}
+    assert theirs == set(NAMES) == set(cpu.__all__)
+    assert signatures(NAMES, cpu) == signatures(NAMES, reference)
 
 
-@st.composite
-def arguments(draw: st.DrawFn, name: str) -> tuple[list[Any], np.ndarray]:
-    """Draw arguments of a kernel, and its output."""
-    m, n = draw(st.integers(0, 40)), draw(st.integers(1, 200))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    scale = draw(st.sampled_from([1e-3, 1.0, 30.0]))
-
-    def floats(*shape: int) -> np.ndarray:
-        return (scale * rng.normal(size=shape)).astype(np.float32)
-
-    rate = draw(st.floats(1e-3, 10))
-    drawn: dict[str, list[Any]] = {
-        "gather_scale": [rng.integers(0, 256, (11, n), dtype=np.uint8), rng.integers(0, 11, m)],
-        "bias_sigmoid": [floats(m, n), floats(n)],
-        "output_delta": [floats(m, n), rng.integers(0, n, m, dtype=np.uint8), rate, np.array([1.5])],
-        "hidden_delta": [floats(m, n), floats(m, n)],
-        "descend": [floats(m, n), floats(m, n), rate],
-        "descend_sums": [floats(n), floats(m, n), rate],
-    }
-    return drawn[name], floats(n) if name == "descend_sums" else floats(m, n)
+def run(name: str, *arguments: Any, out: np.ndarray, in_place: bool) -> list[Any]:
+    target = arguments[0] if in_place else out
+    getattr(cpu, name)(*arguments, out=target)
+    return [target, *arguments]
 
 
-@pytest.mark.parametrize("name", KERNELS)
-@given(data=st.data())
-@settings(deadline=None, max_examples=60)
-def test_compiled_kernels_do_what_the_reference_does(name: str, data: st.DataObject) -> None:
-    given_arguments, out = data.draw(arguments(name))
-    in_place = data.draw(st.booleans()) and name not in ("gather_scale", "output_delta")
-    ours = [argument.copy() if isinstance(argument, np.ndarray) else argument for argument in given_arguments]
-    exact = [
-        argument.astype(np.float64) if getattr(argument, "dtype", None) == np.float32 else argument
-        for argument in given_arguments
-    ]
-    expected = out.astype(np.float64)
-    getattr(reference, name)(*exact, out=expected)
-    target = ours[0] if in_place else out
-    getattr(cpu, name)(*ours, out=target)
-    # A result is rounded a few times, and a sum once a term; sigma is right to 2e-7 by itself.
-    eps = float(np.finfo(np.float32).eps)
-    if name == "descend_sums":
-        exact_terms = np.abs(exact[0]) + exact[2] * np.abs(exact[1]).sum(axis=0)
-        tolerance = eps * (len(exact[1]) + 2) * exact_terms
-    elif name == "descend":
-        tolerance = 2 * eps * (np.abs(exact[0]) + exact[2] * np.abs(exact[1]))
-    elif name == "output_delta":
-        # 1 - a and a - y may cancel.
-        tolerance = 4 * eps * exact[2] * (np.abs(exact[0]) + 1) ** 2 * np.abs(exact[0])
-    elif name == "hidden_delta":
-        tolerance = 4 * eps * np.abs(exact[0]) * np.abs(exact[1]) * (np.abs(exact[1]) + 1)
-    elif name == "bias_sigmoid":
-        # The sum of z and the bias is rounded too; sigma is nowhere steeper than 1/4.
-        tolerance = 2e-7 + eps * (np.abs(exact[0]) + np.abs(exact[1])) / 4
-    else:
-        tolerance = eps / 2 * np.ones(expected.shape)
-    assert (np.abs(target - expected) <= tolerance).all()
-    if name == "output_delta":
-        np.testing.assert_allclose(ours[3], exact[3], rtol=1e-5)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_compiled_kernels_do_what_the_reference_does(case: Case) -> None:
+    for m, n in ((1, 1), (3, 5), (33, 2), (9, 16), (2, 33), (40, 130), (7, 255)):
+        check(case, run, m, n)
+        if case.name not in ONCE:
+            check(case, run, m, n, in_place=True)
 
 
-@pytest.mark.parametrize("name", [name for name in KERNELS if name != "gather_scale"])
+@given(m=st.integers(1, 40), n=st.integers(1, 200), in_place=st.booleans(), data=st.data())
+@settings(deadline=None, max_examples=200)
+def test_compiled_kernels_do_what_the_reference_does_at_any_shape(
+    m: int, n: int, in_place: bool, data: st.DataObject
+) -> None:
+    case = data.draw(st.sampled_from(CASES))
+    check(case, run, m, n, in_place=in_place and case.name not in ONCE)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "gather_scale"])
 def test_compiled_kernels_refuse_float64(name: str) -> None:
-    out = np.zeros(3) if name == "descend_sums" else np.zeros((4, 3))
+    out = np.zeros(3) if name in OF_COLUMNS else np.zeros((4, 3))
     with pytest.raises(TypeError, match=r"^found out of float64, expected a float32 array$"):
         call(cpu, name, out=out)
 
 
 @either
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_empty_batch_is_no_work(kernels: Any, name: str) -> None:
     nothing = np.zeros((0, 3), np.float32)
     empty: dict[str, dict[str, Any]] = {
         "gather_scale": {"rows": np.zeros(0, np.int64)},
-        "bias_sigmoid": {"z": nothing},
-        "output_delta": {"activation": nothing, "labels": np.zeros(0, np.uint8)},
-        "hidden_delta": {"delta": nothing, "activation": nothing},
+        "bias_activate": {"z": nothing},
+        "output_delta": {"output": nothing, "targets": np.zeros(0, np.uint8)},
+        "hidden_delta": {"delta": nothing, "activations": nothing},
+        "drop": {"activations": nothing},
         "descend": {"parameter": nothing, "gradient": nothing},
         "descend_sums": {"gradients": nothing},
+        "column_sums": {"rows": nothing},
+        "momentum_step": {"parameter": nothing, "gradient": nothing, "velocity": nothing},
+        "adam_step": {"parameter": nothing, "gradient": nothing, "mean": nothing, "square": nothing},
     }
-    change = empty[name] | ({} if name == "descend_sums" else {"out": nothing.copy()})
+    change = empty[name] | ({} if name in OF_COLUMNS else {"out": nothing.copy()})
     call(kernels, name, **change)
+
+
+@either
+@pytest.mark.parametrize("loss", reference.LOSSES)
+@pytest.mark.parametrize("targets", [np.zeros(0, np.uint8), np.zeros((0, 3), np.float32)], ids=["labels", "rows"])
+def test_an_empty_batch_has_no_loss(kernels: Any, loss: str, targets: Any) -> None:
+    total = np.array([2.5])
+    nothing = np.zeros((0, 3), np.float32)
+    kernels.output_delta(nothing, targets, 1.0, total, "identity", loss, out=nothing)
+    assert total[0] == 2.5
 
 
 SHARED = np.zeros((4, 3), np.float32)
@@ -175,31 +169,53 @@ SHARED = np.zeros((4, 3), np.float32)
     [
         (
             "gather_scale",
-            {"images": np.zeros((9, 3), np.float32)},
+            {"images": np.zeros((9, 3), np.float64)},
             TypeError,
-            "dtype float32, expected uint8",
+            "dtype float64, expected uint8",
         ),
         ("gather_scale", {"images": np.zeros((9, 4), np.uint8)}, ValueError, r"shape \(9, 4\), expected \(9, 3\)"),
         ("gather_scale", {"rows": np.zeros(4, np.int32)}, TypeError, "rows of dtype int32, expected int64"),
         ("gather_scale", {"rows": np.array([0, 1, 2, 9])}, IndexError, "found rows from 0 to 9, expected 0 to 8"),
         ("gather_scale", {"rows": np.array([0, -1, 2, 3])}, IndexError, "found rows from -1 to 3"),
         ("gather_scale", {"out": np.zeros((4, 3), np.float16)}, TypeError, "out of float16, expected a float32"),
-        ("bias_sigmoid", {"z": np.zeros((4, 3))}, TypeError, "z of dtype float64, expected float32"),
-        ("bias_sigmoid", {"z": np.zeros((3, 4), np.float32).T}, ValueError, "expected a C-contiguous array"),
-        ("bias_sigmoid", {"bias": [0.0, 0.0, 0.0]}, TypeError, "bias of type list, expected a NumPy array"),
-        ("bias_sigmoid", {"out": SHARED, "bias": SHARED[0]}, ValueError, "out overlapping an input"),
-        ("bias_sigmoid", {"out": np.zeros(3, np.float32)}, ValueError, "expected 2 dimensions"),
+        ("bias_activate", {"z": np.zeros((4, 3))}, TypeError, "z of dtype float64, expected float32"),
+        ("bias_activate", {"z": np.zeros((3, 4), np.float32).T}, ValueError, "expected a C-contiguous array"),
+        ("bias_activate", {"bias": [0.0, 0.0, 0.0]}, TypeError, "bias of type list, expected a NumPy array"),
+        ("bias_activate", {"out": SHARED, "bias": SHARED[0]}, ValueError, "out overlapping an input"),
+        ("bias_activate", {"out": np.zeros(3, np.float32)}, ValueError, "expected 2 dimensions"),
         (
             "output_delta",
-            {"labels": np.array([0, 1, 2, 3], np.uint8)},
+            {"targets": np.array([0, 1, 2, 3], np.uint8)},
             IndexError,
             "found labels from 0 to 3, expected 0 to 2",
         ),
+        ("output_delta", {"targets": np.zeros(4, np.int64)}, TypeError, "labels of dtype int64, expected uint8"),
+        ("output_delta", {"targets": np.zeros((4, 3))}, TypeError, "targets of dtype float64, expected float32"),
+        ("output_delta", {"targets": np.zeros((4, 2), np.float32)}, ValueError, r"targets of shape \(4, 2\), expected"),
+        (
+            "output_delta",
+            {"loss": "hinge"},
+            ValueError,
+            "found the loss 'hinge', expected squared_error, binary_cross_",
+        ),
+        ("output_delta", {"activation": "softmax"}, ValueError, "found the activation 'softmax', expected sigmoid"),
+        ("output_delta", {"targets": SHARED, "out": SHARED}, ValueError, "out overlapping an input"),
+        ("bias_activate", {"activation": "swish"}, ValueError, "found the activation 'swish', expected sigmoid, tanh"),
+        ("hidden_delta", {"activation": "swish"}, ValueError, "found the activation 'swish', expected sigmoid, tanh"),
         ("output_delta", {"total": np.zeros(1, np.float32)}, TypeError, "total of dtype float32, expected float64"),
-        ("hidden_delta", {"out": SHARED, "activation": SHARED}, ValueError, "out overlapping an input"),
+        ("hidden_delta", {"out": SHARED, "activations": SHARED}, ValueError, "out overlapping an input"),
         ("hidden_delta", {"out": np.zeros((4, 6), np.float32)[:, ::2]}, ValueError, "not C-contiguous"),
         ("descend", {"gradient": np.zeros((4, 4), np.float32)}, ValueError, r"gradient of shape \(4, 4\)"),
         ("descend_sums", {"gradients": np.zeros((4, 4), np.float32)}, ValueError, r"gradients of shape \(4, 4\)"),
+        ("descend_sums", {"out": SHARED[0], "gradients": SHARED}, ValueError, "out overlapping an input"),
+        ("column_sums", {"rows": np.zeros((4, 4), np.float32)}, ValueError, r"rows of shape \(4, 4\)"),
+        ("column_sums", {"out": SHARED[0], "rows": SHARED}, ValueError, "out overlapping an input"),
+        ("drop", {"activations": np.zeros((4, 4), np.float32)}, ValueError, r"activations of shape \(4, 4\)"),
+        ("drop", {"activations": SHARED, "out": SHARED[:]}, ValueError, "out overlapping an input"),
+        ("momentum_step", {"velocity": np.zeros((4, 4), np.float32)}, ValueError, r"first moment of shape \(4, 4\)"),
+        ("momentum_step", {"out": SHARED, "velocity": SHARED}, ValueError, "out overlapping an input"),
+        ("adam_step", {"square": np.zeros((4, 3))}, TypeError, "second moment of dtype float64, expected float32"),
+        ("adam_step", {"out": SHARED, "gradient": SHARED}, ValueError, "out overlapping an input"),
     ],
 )
 @either
@@ -210,11 +226,104 @@ def test_what_breaks_the_contract_is_refused(
         call(kernels, name, **change)
 
 
+ENDS = {
+    "sigmoid": (0, 0.5, 1),
+    "tanh": (-1, 0, 1),
+    "relu": (0, 0, np.inf),
+    "leaky_relu": (-np.inf, 0, np.inf),
+    "elu": (-1, 0, np.inf),
+    "identity": (-np.inf, 0, np.inf),
+}
+"""f of what is as small as can be, of 0, and of what is as large as can be."""
+
+
 @either
-def test_sigmoid_saturates_in_silence_and_keeps_nan(kernels: Any) -> None:
-    z = np.array([[-np.inf, -1e38, 0, 1e38, np.inf, np.nan]], np.float32)
-    kernels.bias_sigmoid(z, np.zeros(6, np.float32), out=z)
-    np.testing.assert_allclose(z, np.array([[0, 0, 0.5, 1, 1, np.nan]], np.float32), rtol=0, atol=2e-7)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_saturate_in_silence_and_keep_nan(kernels: Any, activation: str) -> None:
+    z = np.array([[-np.inf, 0, np.inf, -1e38, 1e38, np.nan]], np.float32)
+    kernels.bias_activate(z, np.zeros(6, np.float32), activation, out=z)
+    np.testing.assert_allclose(z[0, :3], ENDS[activation], rtol=0, atol=3e-7)
+    assert np.isnan(z[0]).tolist() == [False] * 5 + [True]
+    delta = np.full((1, 2), np.nan, np.float32)
+    kernels.hidden_delta(delta, np.ones((1, 2), np.float32), activation, out=delta)
+    assert np.isnan(delta).all()
+
+
+@either
+@pytest.mark.parametrize("loss", reference.LOSSES)
+def test_a_loss_of_nan_is_nan(kernels: Any, loss: str) -> None:
+    for place in range(3):
+        output, total = np.array([[1, 2, 3], [1, 2, 3]], np.float32), np.zeros(1)
+        output[1, place] = np.nan
+        kernels.output_delta(output, np.array([0, 2], np.uint8), 1.0, total, "identity", loss, out=output)
+        assert np.isnan(total[0])
+        assert not np.isnan(output[0]).any()
+        assert np.isnan(output[1, place])
+        assert np.isnan(output[1]).all() == (loss == "cross_entropy")
+
+
+@either
+def test_cross_entropies_of_certain_outputs_are_right(kernels: Any) -> None:
+    logits, labels = np.array([[200, -200, 0], [-300, 300, -300]], np.float32), np.array([0, 0], np.uint8)
+    for loss, value, of_zero in (("cross_entropy", 600.0, 0.0), ("binary_cross_entropy", 600 + np.log(2), 0.5)):
+        total, out = np.zeros(1), np.empty_like(logits)
+        kernels.output_delta(logits, labels, 1.0, total, "identity", loss, out=out)
+        assert total[0] == pytest.approx(value, rel=1e-7)
+        np.testing.assert_allclose(out, np.array([[0, 0, of_zero], [-1, 1, 0]]), rtol=0, atol=2e-7)
+    # A product of so many numbers near 2 would be no float64.
+    many, total = np.zeros((1, 1500), np.float32), np.zeros(1)
+    kernels.output_delta(many, many.copy(), 1.0, total, "identity", "binary_cross_entropy", out=np.empty_like(many))
+    assert total[0] == pytest.approx(1500 * np.log(2))
+
+
+@either
+@pytest.mark.parametrize("share", [0.1, 0.5, 1 - 1e-12])
+def test_what_is_dropped_is_what_the_masks_drop(kernels: Any, share: float) -> None:
+    for key, first in ((4_000_000_007, 59_000), (0, 2**31), (2**32 - 1, 0)):
+        out = np.ones((30, 37), np.float32)
+        kernels.drop(out, key, first, share, out=out)
+        np.testing.assert_array_equal(out, mask(np, key, first, (30, 37), share=share, dtype=np.float32))
+        assert share == 0.1 or (out == 0).any()
+
+
+@either
+def test_float_inputs_are_taken_as_they_are(kernels: Any) -> None:
+    rng = np.random.default_rng(3)
+    inputs, rows, out = (
+        rng.normal(size=(50, 37)).astype(np.float32),
+        rng.integers(0, 50, 60),
+        np.empty((60, 37), np.float32),
+    )
+    kernels.gather_scale(inputs, rows, out=out)
+    np.testing.assert_array_equal(out, inputs[rows])
+
+
+@either
+def test_parameters_of_any_shape_make_steps(kernels: Any) -> None:
+    for shape in ((7,), (2, 3, 2), (0,)):
+        ones = np.ones(shape, np.float32)
+        for name, numbers, expected in (
+            ("descend", (0.5, 1.0), 0.0),
+            ("momentum_step", (0.5, 0.5), 1 - 0.5 * 1.5),
+            ("momentum_step", (0.5, 0.5, 0.0, True), 1 - 0.5 * 1.75),
+            ("adam_step", (0.5, 1.0, 0.5, 0.5, 1.0, 0.0, 0.25), 0.75 - 0.5 / 2),
+        ):
+            moments = {"descend": 0, "momentum_step": 1, "adam_step": 2}[name]
+            parameter = ones.copy()
+            getattr(kernels, name)(parameter, ones, *(ones.copy() for _ in range(moments)), *numbers, out=parameter)
+            np.testing.assert_allclose(parameter, np.full(shape, expected, np.float32), rtol=1e-6)
+
+
+def test_moments_that_fade_away_are_forgotten() -> None:
+    # Arithmetic with subnormal numbers, which they would become, is many times as slow.
+    parameter, gradient = np.ones(20, np.float32), np.zeros(20, np.float32)
+    velocity, mean, square = np.full((3, 20), 1.1e-30, np.float32)
+    mean[1] = velocity[1] = np.nan
+    cpu.momentum_step(parameter, gradient, velocity, 0.1, 0.9, out=parameter)
+    cpu.adam_step(parameter, gradient, mean, square, 0.1, 1.0, 0.9, 0.9, 1e-8, out=parameter)
+    for moment in (velocity, mean, square):
+        assert (moment[2:] == 0).all()
+    assert np.isnan([velocity[1], mean[1], parameter[1]]).all()
 
 
 def test_compiled_sigmoid_is_right_to_2e_7_for_every_kind_of_float32() -> None:
@@ -222,7 +331,7 @@ def test_compiled_sigmoid_is_right_to_2e_7_for_every_kind_of_float32() -> None:
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e38, -1e38, 1e-45, -1e-45], np.float32)
     z = np.concatenate([bits.view(np.float32), special])
     found = np.empty((1, len(z)), np.float32)
-    cpu.bias_sigmoid(z[None], np.zeros(len(z), np.float32), out=found)
+    cpu.bias_activate(z[None], np.zeros(len(z), np.float32), out=found)
     with np.errstate(over="ignore", invalid="ignore"):
         exact = 1 / (1 + np.exp(-z.astype(np.float64)))
     np.testing.assert_array_equal(np.isnan(found[0]), np.isnan(z))

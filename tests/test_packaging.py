@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ["PIL", "click", "cupy", "llvmlite", "numba", "rich", "safetensors", "scipy", "threadpoolctl", "torch"]
+HEAVY = [
+    "PIL",
+    "click",
+    "cupy",
+    "joblib",
+    "llvmlite",
+    "numba",
+    "rich",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "threadpoolctl",
+]
+HEAVY += ["pandas", "torch"]
 
 
 def python(code: str, folder: Path, **environment: str) -> str:
@@ -39,6 +52,34 @@ split = gpunn.Split(numpy.eye(8, dtype=numpy.uint8), numpy.arange(8, dtype=numpy
 print(gpunn.train(gpunn.MLP([8, 8]), split, epochs=1, batch_size=2, learning_rate=1.0).engine)
 """
     assert python(code, ROOT) == "plain"
+
+
+def test_without_scikit_learn_asking_for_an_estimator_names_the_extra() -> None:
+    code = """
+import sys
+sys.modules["sklearn"] = None
+import gpunn
+try:
+    gpunn.MLPClassifier
+except ImportError as error:
+    print(error)
+"""
+    expected = (
+        "gpunn.MLPClassifier and gpunn.MLPRegressor need scikit-learn 1.6 or newer, which is not installed: "
+        'pip install "gpunn[sklearn]"'
+    )
+    assert python(code, ROOT) == expected
+
+
+def test_estimators_are_documented_attributes() -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn, which the estimators need, is not installed: gpunn[sklearn]")
+    import gpunn
+
+    for name in ("MLPClassifier", "MLPRegressor"):
+        assert name in dir(gpunn)
+        assert getattr(gpunn, name).__doc__
+    with pytest.raises(AttributeError, match="module 'gpunn' has no attribute 'MLPRanker'"):
+        gpunn.MLPRanker  # noqa: B018
 
 
 def test_a_bare_checkout_finds_its_kernels(tmp_path: Path) -> None:

@@ -73,16 +73,18 @@ def _fastest(
     if recipe.precision == "tf32":
         return fused, "the only one that multiplies in TF32"
     refusal = epoch.refusal(backend, start, recipe, examples)
-    fused_can = fused.refusal(backend, start, recipe, examples) is None
-    if refusal is not None and not (fused_can and backend.name != "cpu"):
-        return PlainEngine, f"as epoch can't train this network: {refusal}"
+    other_refusal = fused.refusal(backend, start, recipe, examples)
+    if refusal is not None:
+        why = f"as epoch can't train this network: {refusal}"
+        if other_refusal is None:
+            return fused, why
+        return PlainEngine, why if other_refusal == refusal else f"{why}; nor can fused: {other_refusal}"
+    fused_can = other_refusal is None
     if backend.name != "cpu":
         # What `fused` launches for each batch: six kernels and products for every layer.
         launches = 6 * len(start.weights)
         products = recipe.batch_size * start.n_weights
-        if refusal is not None:
-            return fused, f"as epoch can't train this network: {refusal}"
-        if products >= launches * WORTH_A_LAUNCH:
+        if products >= launches * WORTH_A_LAUNCH and fused_can:
             return fused, f"the fastest for batches of {products:,} multiplications"
         return epoch, f"the fastest for batches of {products:,} multiplications"
     largest = max((W.size for W in start.weights[1:]), default=0)

@@ -13,7 +13,7 @@ from gpunn.backends import Backend
 from gpunn.engines.examples import Examples
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError
-from gpunn.optimizers import PLAIN, Memory, Optimizer
+from gpunn.optimizers import PLAIN, SGD, Adam, Memory, Optimizer
 from gpunn.schedules import CONSTANT, Schedule
 
 
@@ -158,22 +158,16 @@ def tf32_refusal(recipe: Recipe) -> str | None:
     )
 
 
-def recipe_refusal(start: Parameters, recipe: Recipe, *, any_neurons: bool = False) -> str | None:
-    """Return the refusal of an engine that takes gradient descent alone, or None.
+def optimizer_refusal(recipe: Recipe) -> str | None:
+    """Return the refusal of an engine with compiled steps, where the optimiser is none of those, or None."""
+    if isinstance(recipe.optimizer, SGD | Adam):
+        return None
+    return f"it takes SGD and Adam alone, and found the optimiser {recipe.optimizer}"
 
-    With sigmoid neurons and the squared error, or with `any_neurons` and any loss.
-    """
-    others = [] if any_neurons else [name for name in start.functions if name != "sigmoid"]
-    found = (
-        f"{others[0]} neurons" if others else "",
-        f"the loss {recipe.loss}" if recipe.loss != "squared_error" and not any_neurons else "",
-        "" if recipe.optimizer == PLAIN else f"the optimiser {recipe.optimizer}",
-        "an L2 penalty" if recipe.l2 else "",
-        "dropout" if recipe.dropout else "",
-    )
-    first = next(filter(None, found), None)
-    taken = "gradient descent" if any_neurons else "sigmoid neurons, the squared error and gradient descent"
-    return first and f"it takes {taken} alone, and found {first}"
+
+def dropout_refusal(recipe: Recipe) -> str | None:
+    """Return the refusal of an engine that has no dropout, or None."""
+    return "it takes whole networks alone, and found dropout" if recipe.dropout else None
 
 
 def kernel_refusal(backend: Backend, start: Parameters, *modules: str) -> str | None:

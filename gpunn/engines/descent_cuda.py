@@ -11,7 +11,7 @@ from gpunn.backends import Backend
 from gpunn.engines.base import Parameters, Recipe
 from gpunn.engines.cublas import Cublas
 from gpunn.engines.packed_cuda import Packed, Shared
-from gpunn.optimizers import SGD, Adam, Memory
+from gpunn.optimizers import Adam, Memory
 
 
 class Descent(ABC):
@@ -34,13 +34,6 @@ class Descent(ABC):
 def descent(backend: Backend, start: Parameters, recipe: Recipe) -> Descent:
     """Return what makes the steps of `recipe` from `start` on, host arrays."""
     return (MomentDescent if recipe.optimizer.n_moments else PlainDescent)(backend, start, recipe)
-
-
-def optimizer_refusal(recipe: Recipe) -> str | None:
-    """Return the refusal of an optimiser that nothing here knows, or None."""
-    if isinstance(recipe.optimizer, SGD | Adam):
-        return None
-    return f"it takes SGD and Adam alone, and found the optimiser {recipe.optimizer}"
 
 
 @final

@@ -1,6 +1,7 @@
 """The `epoch` engine: one compiled kernel runs a whole epoch."""
 
 import logging
+from collections.abc import Sequence
 from itertools import starmap
 from typing import Any, final
 
@@ -14,12 +15,14 @@ from gpunn.engines.base import (
     Parameters,
     Recipe,
     checked_order,
+    dropout_refusal,
     in_calls,
     kernel_refusal,
+    optimizer_refusal,
     rates_of,
-    recipe_refusal,
     tf32_refusal,
 )
+from gpunn.engines.epoch_steps import EpochSteps
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.inputs import are_sparse
 from gpunn.optimizers import Memory
@@ -48,17 +51,13 @@ class EpochEngine(Engine):
 
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:  # noqa: ARG002
         from gpunn.kernels.activations import of_layers
-        from gpunn.kernels.contract import check_array, check_below
         from gpunn.kernels.dense import room_for
         from gpunn.kernels.epoch_cpu import run_epoch
         from gpunn.kernels.layout import Layout, aligned_zeros
-        from gpunn.kernels.lit_pixels import find_lit_pixels
-        from gpunn.kernels.network_cpu import Data
         from gpunn.kernels.simd import Static
         from gpunn.kernels.team import Team
         from gpunn.kernels.threads import CAN_WAIT
 
-        images, labels, _ = examples
         self._steps = 0 if start.memory is None else start.memory.steps
         self._run = run_epoch
         self._names = tuple(start.functions)
@@ -68,21 +67,15 @@ class EpochEngine(Engine):
         self._loss = Static(recipe.loss)
         self._recipe = recipe
         sizes = start.sizes
-        check_array("images", images, np.dtype(np.uint8), (len(images), sizes[0]))
-        check_array("labels", labels, np.dtype(np.uint8), (len(images),))
-        check_below("labels", labels, sizes[-1])
-        self._n_images = len(images)
-        sparse = are_sparse(images)
+        self._n_images = len(examples.inputs)
+        sparse = examples.grey and are_sparse(examples.inputs)
         self._layout = Layout(sizes, sparse=sparse, batch_size=recipe.batch_size)
         self._parameters = self._layout.pack(start.weights, start.biases)
-        collects = recipe.batch_size > self._layout.chunk_size
+        self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
+        self._stepping = EpochSteps(recipe, start, self._layout) if EpochSteps.are_needed(recipe) else None
+        collects = recipe.batch_size > self._layout.chunk_size or self._stepping is not None
         self._collected = aligned_zeros(self._layout.n_parameters if collects else 0)
         self._work = aligned_zeros(self._layout.n_work)
-        one_hot = np.eye(sizes[-1], self._layout.layers[-1].width, dtype=np.float32)
-        # Arrays that can't be written to have another type for Numba.
-        flat = None if sparse else np.require(images, requirements=["C", "W"]).ravel()
-        pixels = find_lit_pixels(images) if sparse else None
-        self._data = Data(pixels, flat, np.require(labels, requirements=["C", "W"]), one_hot.ravel())
 
         threads = min(usable_cores(), self._layout.n_shares)
         worth = recipe.batch_size >= (SHARED_SPARSE if sparse else SHARED_DENSE)
@@ -106,17 +99,15 @@ class EpochEngine(Engine):
     ) -> str | None:
         return (
             tf32_refusal(recipe)
-            or examples_refusal(examples)
-            or recipe_refusal(start, recipe, any_neurons=True)
+            or examples_refusal(examples, floats=True, rows=True)
+            or optimizer_refusal(recipe)
+            or dropout_refusal(recipe)
             or kernel_refusal(backend, start, "numba")
         )
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         order = checked_order(order, self._n_images)
-        # The factor that the derivative of a square has.
-        factor = 2 if self._recipe.loss == "squared_error" else 1
-        rates = factor * rates_of(self._recipe, len(order), rates)
-        self._steps += len(rates)
+        rates = rates_of(self._recipe, len(order), rates)
         parts = in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters)
         return sum(starmap(self._run_batches, parts)) / len(order)
 
@@ -125,6 +116,13 @@ class EpochEngine(Engine):
         from gpunn.kernels.network_cpu import Crew
 
         self._counter[0] = 0
+        # The factor that the derivative of a square has.
+        factor = 2.0 if self._recipe.loss == "squared_error" else 1.0
+        rules = [None] * self._team.threads
+        steps = factor * rates
+        if self._stepping is not None:
+            rules = self._stepping.rules(rates, self._steps, self._team.threads)
+            steps = np.full(len(rates), factor)
 
         def run(thread: int) -> Any:
             try:
@@ -139,14 +137,16 @@ class EpochEngine(Engine):
                     self._recipe.batch_size,
                     self._layout.chunk_size,
                     self._layout.by_columns,
-                    rates,
+                    steps,
                     self._functions,
                     self._loss,
+                    rules[thread],
                 )
             except BaseException:
                 self._counter[0] = ENOUGH
                 raise
 
+        self._steps += len(rates)
         try:
             return float(sum(self._team.run(run)))
         except BaseException:
@@ -155,7 +155,34 @@ class EpochEngine(Engine):
             raise
 
     def memory(self) -> Memory:
-        return Memory(self._steps, ())
+        return Memory(self._steps, () if self._stepping is None else self._stepping.moments())
 
     def parameters(self) -> Parameters:
         return Parameters(*self._layout.unpack(self._parameters), self._names)
+
+
+def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool) -> Any:
+    """Return the examples as the kernel reads them, a `Data`; `width` is that of the last layer's padding."""
+    from gpunn.kernels.contract import check_array, check_below
+    from gpunn.kernels.lit_pixels import find_lit_pixels
+    from gpunn.kernels.network_cpu import Data
+
+    inputs, targets, _ = examples
+    n = len(inputs)
+    check_array("images", inputs, np.dtype(np.uint8 if examples.grey else np.float32), (n, sizes[0]))
+    labels = None
+    if examples.labeled:
+        check_array("labels", targets, np.dtype(np.uint8), (n,))
+        check_below("labels", targets, sizes[-1])
+        labels = _writable(targets)
+        rows = np.eye(sizes[-1], width, dtype=np.float32)
+    else:
+        check_array("targets", targets, np.dtype(np.float32), (n, sizes[-1]))
+        rows = np.pad(targets, ((0, 0), (0, width - sizes[-1])))
+    pixels = find_lit_pixels(inputs) if sparse else None
+    return Data(pixels, None if sparse else _writable(inputs).ravel(), labels, rows.ravel())
+
+
+def _writable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a C-contiguous array that can be written to: another one has another type for Numba."""
+    return np.require(array, requirements=["C", "W"])

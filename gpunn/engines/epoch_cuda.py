@@ -12,12 +12,13 @@ from gpunn.engines.base import (
     Parameters,
     Recipe,
     checked_order,
+    dropout_refusal,
     in_calls,
     kernel_refusal,
+    optimizer_refusal,
     rates_of,
     tf32_refusal,
 )
-from gpunn.engines.descent_cuda import optimizer_refusal
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.equations import Array
 from gpunn.optimizers import SGD, Adam, Memory
@@ -84,7 +85,7 @@ class EpochCudaEngine(Engine):
             tf32_refusal(recipe)
             or examples_refusal(examples)
             or optimizer_refusal(recipe)
-            or ("it takes whole networks alone, and found dropout" if recipe.dropout else None)
+            or dropout_refusal(recipe)
             or kernel_refusal(backend, start)
         )
         if reason is not None:

@@ -1,14 +1,17 @@
 """The `fused` engine: matrix products by BLAS, everything between them by fused kernels."""
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.backends.cpu import usable_cores
-from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, rates_of, recipe_refusal, tf32_refusal
+from gpunn.dropout import keys as keys_of
+from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, optimizer_refusal, rates_of, tf32_refusal
+from gpunn.engines.descent import GRADIENT_ROWS, Descent, is_implicit
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.inputs import DenseInputs, SparseInputs, are_sparse
 from gpunn.engines.threads import blas_threads, part
@@ -18,8 +21,15 @@ from gpunn.optimizers import Memory
 WORTH_THREADS = 1_500_000
 """Multiplications in a batch's largest product from which its parts are worth a thread each."""
 
-GRADIENT_ROWS = 128
-"""Rows of a weight matrix updated at a time: their gradient is used while it is in the cache."""
+
+class _Batch(NamedTuple):
+    rows: NDArray[np.int64]
+    """The numbers of its examples."""
+    targets: Array
+    first: int
+    """The place in the epoch of its first example."""
+    keys: Sequence[int]
+    """Those of dropout, one for each hidden layer; none without it."""
 
 
 @final
@@ -36,38 +46,51 @@ class FusedEngine(Engine):
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
         from gpunn.kernels.team import Team
 
-        images, labels, _ = examples
-        self._steps = 0 if start.memory is None else start.memory.steps
         self._kernels = backend.kernels
         self._recipe = recipe
-        self._labels = labels
+        self._targets = examples.targets
+        self._epoch = 0
+        self._names = tuple(start.functions)
+        # The cross-entropies are computed from the logits.
+        last = self._names[-1] if recipe.loss == "squared_error" else "identity"
+        self._functions = (*self._names[:-1], last)
         m = recipe.batch_size
         sizes = start.sizes
         products = m * max(n_in * n_out for n_in, n_out in pairwise(sizes))
         self._team = Team(usable_cores() if products >= WORTH_THREADS else 1)
+        self._losses = [np.zeros(1, np.float64) for _ in range(self._team.threads)]
 
+        parameters = (*start.weights, *start.biases)
+        # Of each parameter: what it is, and then what the optimiser remembers of it.
+        kept = list(zip(parameters, *recipe.optimizer.moments(np, parameters, start.memory), strict=True))
+        first, *weights = kept[: len(sizes) - 1]
         self._inputs: DenseInputs | SparseInputs
-        if are_sparse(images):
-            self._inputs = SparseInputs(start.weights[0], images, m, self._team.threads)
+        if examples.grey and are_sparse(examples.inputs):
+            threads, padded = self._team.threads, len(sizes) > 2
+            self._inputs = SparseInputs(first, examples.inputs, m, threads, implicit=is_implicit(recipe), padded=padded)
         else:
-            self._inputs = DenseInputs(self._kernels, start.weights[0], images, m)
-        # Sparse inputs pad the first layer with neurons without weights.
+            self._inputs = DenseInputs(self._kernels, first, examples.inputs, m)
+        # Sparse inputs pad a hidden layer with neurons without weights.
         self._n_first = sizes[1]
         widths = [self._inputs.width, *sizes[2:]]
         padding = widths[0] - self._n_first
-        self._weights = [np.array(W) for W in start.weights[1:]]
-        self._biases = [np.array(b) for b in start.biases]
-        self._biases[0] = np.pad(self._biases[0], (0, padding))
+        self._weights = [[np.array(W) for W in layer] for layer in weights]
+        self._biases = [[np.array(b) for b in layer] for layer in kept[len(sizes) - 1 :]]
+        self._biases[0] = [np.pad(b, (0, padding)) for b in self._biases[0]]
         if self._weights:
-            self._weights[0] = np.pad(self._weights[0], ((0, 0), (0, padding)))
+            self._weights[0] = [np.pad(W, ((0, 0), (0, padding))) for W in self._weights[0]]
+
         # Zeros: where memory happens to hold NaN, some products warn of it, though it takes no part in them.
         self._activations = [np.zeros((m, n), np.float32) for n in widths]
         self._deltas = [np.zeros((m, n), np.float32) for n in widths]
-        self._gradients = [
-            [np.zeros((min(len(W), GRADIENT_ROWS), W.shape[1]), np.float32) for W in self._weights]
-            for _ in range(self._team.threads)
-        ]
-        self._losses = [np.zeros(1, np.float64) for _ in range(self._team.threads)]
+        # What each layer passes on, which dropout makes another thing than its activations.
+        self._passed = [np.zeros_like(A) if recipe.dropout else A for A in self._activations[:-1]]
+        by_blas = [W.shape for W in (first[0], *(layer[0] for layer in self._weights))]
+        if isinstance(self._inputs, SparseInputs):
+            del by_blas[0]
+        longest = max([*widths, *(min(n, GRADIENT_ROWS) * n_in for n, n_in in by_blas)])
+        steps = 0 if start.memory is None else start.memory.steps
+        self._descent = Descent(self._kernels, recipe, steps, longest, self._team.threads)
 
     @classmethod
     def refusal(
@@ -75,77 +98,92 @@ class FusedEngine(Engine):
     ) -> str | None:
         return (
             tf32_refusal(recipe)
-            or examples_refusal(examples)
-            or recipe_refusal(start, recipe)
+            or examples_refusal(examples, floats=True, rows=True)
+            or optimizer_refusal(recipe)
             or kernel_refusal(backend, start, "numba", "threadpoolctl")
         )
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         m, etas = self._recipe.batch_size, rates_of(self._recipe, len(order), rates).tolist()
         rows = np.ascontiguousarray(order, np.int64)
-        labels = self._labels[rows]
+        targets = self._targets[rows]
+        hidden = len(self._biases) - 1
+        keys = keys_of(self._recipe.seed, self._epoch, hidden) if self._recipe.dropout else []
         for loss in self._losses:
             loss[...] = 0
-        self._steps += len(etas)
         with blas_threads(1):
             for first, eta in zip(range(0, len(order), m), etas, strict=True):
                 batch = slice(first, first + m)
-                self._step(rows[batch], labels[batch], eta)
+                self._step(_Batch(rows[batch], targets[batch], first, keys), eta)
+        self._epoch += 1
         return sum(float(loss[0]) for loss in self._losses) / len(order)
 
-    def _step(self, rows: Array, labels: Array, eta: float) -> None:
+    def _step(self, batch: _Batch, eta: float) -> None:
         """Train on one batch."""
-        m, threads = len(rows), self._team.threads
+        m, threads = len(batch.rows), self._team.threads
+        factor = (2 if self._recipe.loss == "squared_error" else 1) / m
 
         def delta(thread: int) -> None:
-            own = part(m, thread, threads)
-            self._compute_delta(thread, own, rows[own], labels[own], 2 / m)
+            self._compute_delta(thread, part(m, thread, threads), batch, factor)
 
         def update(thread: int) -> None:
-            self._update(thread, rows, eta)
+            self._update(thread, batch.rows)
 
+        self._descent.begin(eta)
         self._team.run(delta)
         self._team.run(update)
 
-    def _compute_delta(self, thread: int, own: slice, rows: Array, labels: Array, factor: float) -> None:
+    def _compute_delta(self, thread: int, own: slice, batch: _Batch, factor: float) -> None:
         """Go forward and backward with the examples `own` of the batch."""
-        kernels = self._kernels
+        kernels, functions, share = self._kernels, self._functions, self._recipe.dropout
+        keys, first = batch.keys, batch.first + own.start
         A = [activations[own] for activations in self._activations]
+        passed = [inputs[own] for inputs in self._passed]
         D = [delta[own] for delta in self._deltas]
 
-        self._inputs.multiply(rows, own, out=A[0])
-        kernels.bias_sigmoid(A[0], self._biases[0], out=A[0])
-        A[0][:, self._n_first :] = 0
-        for layer, W in enumerate(self._weights, 1):
-            np.dot(A[layer - 1], W.T, out=A[layer])
-            kernels.bias_sigmoid(A[layer], self._biases[layer], out=A[layer])
+        for layer, ((b, *_), function) in enumerate(zip(self._biases, functions, strict=True)):
+            if layer == 0:
+                self._inputs.multiply(batch.rows[own], own, out=A[0])
+            else:
+                np.dot(passed[layer - 1], self._weights[layer - 1][0].T, out=A[layer])
+            kernels.bias_activate(A[layer], b, function, out=A[layer])
+            if layer == 0 and A[0].shape[1] > self._n_first:
+                A[0][:, self._n_first :] = 0
+            if layer < len(keys):
+                kernels.drop(A[layer], keys[layer], first, share, out=passed[layer])
 
-        kernels.output_delta(A[-1], labels, factor, self._losses[thread], out=D[-1])
+        targets, total = batch.targets[own], self._losses[thread]
+        kernels.output_delta(A[-1], targets, factor, total, functions[-1], self._recipe.loss, out=D[-1])
         for layer in reversed(range(len(self._weights))):
-            np.dot(D[layer + 1], self._weights[layer], out=D[layer])
-            kernels.hidden_delta(D[layer], A[layer], out=D[layer])
+            np.dot(D[layer + 1], self._weights[layer][0], out=D[layer])
+            kernels.hidden_delta(D[layer], A[layer], functions[layer], out=D[layer])
+            if keys:
+                kernels.drop(D[layer], keys[layer], first, share, out=D[layer])
 
-    def _update(self, thread: int, rows: Array, eta: float) -> None:
+    def _update(self, thread: int, rows: Array) -> None:
         """Make the gradient step for this thread's share of each layer's neurons."""
-        kernels, m = self._kernels, len(rows)
-        self._inputs.descend(rows, self._deltas[0][:m], eta, thread, self._team.threads)
-        for layer, (W, room) in enumerate(zip(self._weights, self._gradients[thread], strict=True), 1):
-            own = part(len(W), thread, self._team.threads)
-            for first in range(own.start, own.stop, GRADIENT_ROWS):
-                neurons = slice(first, min(first + GRADIENT_ROWS, own.stop))
-                target, gradient = W[neurons], room[: neurons.stop - first]
-                np.dot(self._deltas[layer][:m, neurons].T, self._activations[layer - 1][:m], out=gradient)
-                kernels.descend(target, gradient, eta, out=target)
-        for layer, (b, delta) in enumerate(zip(self._biases, self._deltas, strict=True)):
-            if layer % self._team.threads == thread:
-                kernels.descend_sums(b, delta[:m], eta, out=b)
+        m, threads, descent = len(rows), self._team.threads, self._descent
+        self._inputs.step(descent, rows, self._deltas[0][:m], thread, threads)
+        for layer, kept in enumerate(self._weights, 1):
+            own = part(len(kept[0]), thread, threads)
+            descent.step_rows(kept, self._deltas[layer][:m], self._passed[layer - 1][:m], own, thread)
+        for layer, (kept, delta) in enumerate(zip(self._biases, self._deltas, strict=True)):
+            if layer % threads == thread:
+                descent.step_biases(kept, delta[:m], thread)
 
     def memory(self) -> Memory:
-        return Memory(self._steps, ())
+        numbers = range(1, 1 + self._recipe.optimizer.n_moments)
+        return Memory(self._descent.steps, tuple([np.array(moment) for moment in self._kept(k)] for k in numbers))
 
     def parameters(self) -> Parameters:
+        found = self._kept(0)
+        n_layers = len(self._biases)
+        return Parameters(found[:n_layers], found[n_layers:], self._names)
+
+    def _kept(self, number: int) -> list[NDArray[np.float32]]:
+        """Return weights, then biases, or with `number` from 1 on their moments, without the padding."""
         n = self._n_first
-        weights = [self._inputs.weights(), *self._weights]
+        weights = [self._inputs.kept(number), *(layer[number] for layer in self._weights)]
         if len(weights) > 1:
             weights[1] = weights[1][:, :n]
-        return Parameters(weights, [self._biases[0][:n], *self._biases[1:]])
+        return [*weights, self._biases[0][number][:n], *(layer[number] for layer in self._biases[1:])]

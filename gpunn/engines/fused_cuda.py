@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.dropout import keys
-from gpunn.engines.base import Engine, Parameters, Recipe, checked_order, kernel_refusal, rates_of
+from gpunn.engines.base import Engine, Parameters, Recipe, checked_order, kernel_refusal, optimizer_refusal, rates_of
 from gpunn.engines.cublas import Cublas
-from gpunn.engines.descent_cuda import descent, optimizer_refusal
+from gpunn.engines.descent_cuda import descent
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.packed_cuda import Shared
 from gpunn.equations import Array

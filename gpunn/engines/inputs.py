@@ -1,11 +1,13 @@
-"""The first layer's weights and the images that they are multiplied with, sparse or dense."""
+"""The first layer's weights and the inputs that they are multiplied with, sparse or dense."""
 
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpunn.engines.descent import Descent, Kept
 from gpunn.engines.threads import part
+from gpunn.equations import Array
 
 SPARSE = 0.5
 """The share of lit pixels below which looking at them alone is faster."""
@@ -24,41 +26,46 @@ def are_sparse(images: NDArray[np.uint8]) -> bool:
 
 @final
 class DenseInputs:
-    """Weights (n_1, n_0), multiplied by BLAS with images put into an array of their own, batch by batch."""
+    """Weights (n_1, n_0), multiplied by BLAS with inputs put into an array of their own, batch by batch."""
 
-    def __init__(self, kernels: Any, weights: NDArray[np.float32], images: NDArray[np.uint8], batch_size: int) -> None:
+    def __init__(self, kernels: Any, kept: Kept, inputs: Array, batch_size: int) -> None:
+        """Take copies of the weights and their moments, `kept`; `inputs` are uint8 or float32, (n, n_0)."""
         self._kernels = kernels
-        self._images = images
-        self._weights = np.array(weights)
-        self._gradient = np.zeros_like(self._weights)
-        self._X = np.zeros((batch_size, images.shape[1]), np.float32)
-        self.width = len(weights)
+        self._inputs = inputs
+        self._kept = [np.array(array) for array in kept]
+        self._X = np.zeros((batch_size, inputs.shape[1]), np.float32)
+        self.width = len(self._kept[0])
 
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:
-        """Compute out = X W^T for the images `rows`, which are the examples `own` of their batch."""
+        """Compute out = X W^T for the examples `rows`, which are the part `own` of their batch."""
         X = self._X[own]
-        self._kernels.gather_scale(self._images, rows, out=X)
-        np.dot(X, self._weights.T, out=out)
+        self._kernels.gather_scale(self._inputs, rows, out=X)
+        np.dot(X, self._kept[0].T, out=out)
 
-    def descend(
-        self, rows: NDArray[np.int64], delta: NDArray[np.float32], learning_rate: float, thread: int, threads: int
+    def step(
+        self, descent: Descent, rows: NDArray[np.int64], delta: NDArray[np.float32], thread: int, threads: int
     ) -> None:
-        """Compute W -= learning_rate delta^T X for the batch `rows`, which was multiplied before; a thread's share."""
+        """Make a thread's share of the step with the batch `rows`, which was multiplied before."""
         own = part(self.width, thread, threads)
-        W, gradient = self._weights[own], self._gradient[own]
-        np.dot(delta[:, own].T, self._X[: len(rows)], out=gradient)
-        self._kernels.descend(W, gradient, learning_rate, out=W)
+        descent.step_rows(self._kept, delta, self._X[: len(rows)], own, thread)
 
-    def weights(self) -> NDArray[np.float32]:
-        """Return the weights, (n_1, n_0)."""
-        return self._weights
+    def kept(self, number: int) -> NDArray[np.float32]:
+        """Return the weights, number 0, or their moments from 1 on, (n_1, n_0)."""
+        return self._kept[number]
 
 
 @final
 class SparseInputs:
-    """Weights laid out for the lit pixels of images; `width` is n_1 padded to a multiple of 16."""
+    """Weights laid out for the lit pixels of images, block by block, the neurons padded to a multiple of 16."""
 
-    def __init__(self, weights: NDArray[np.float32], images: NDArray[np.uint8], batch_size: int, threads: int) -> None:
+    def __init__(
+        self, kept: Kept, images: NDArray[np.uint8], batch_size: int, threads: int, *, implicit: bool, padded: bool
+    ) -> None:
+        """Take copies of the weights and their moments, `kept`.
+
+        With `implicit`, see `is_implicit`, steps are made without a gradient. If `padded`, what is multiplied and delta
+        have columns for the padding, which are 0 in delta; they are spared a copy.
+        """
         from gpunn.kernels.dense import BLOCK
         from gpunn.kernels.layout import Layout
         from gpunn.kernels.lit import MANY, lit_descend, lit_product
@@ -66,26 +73,64 @@ class SparseInputs:
 
         self._multiply, self._descend = lit_product, lit_descend
         self._pixels = find_lit_pixels(images)
-        n_neurons, n_pixels = weights.shape
-        self._layout = Layout((n_pixels, n_neurons), sparse=True, batch_size=1)
-        self._packed = self._layout.pack([weights], [np.zeros(n_neurons, np.float32)])
-        self.width = self._layout.layers[0].width
-        self._in_blocks = self._packed[: n_pixels * self.width]
-        self._rooms = [np.zeros(BLOCK * n_pixels if batch_size >= MANY else 0, np.float32) for _ in range(threads)]
+        self._implicit = implicit
+        n_neurons, self._n_pixels = kept[0].shape
+        self._layout = Layout((self._n_pixels, n_neurons), sparse=True, batch_size=1)
+        self._padded = self._layout.layers[0].width
+        self.width = self._padded if padded else n_neurons
+        nothing = np.zeros(n_neurons, np.float32)
+        self._packed = [self._layout.pack([array], [nothing]) for array in kept]
+        self._all = self._packed[0][: self._n_pixels * self._padded]
+        self._blocks = []
+        """Where each begins, and its columns of the weights and of their moments."""
+        for column in range(0, self._padded, BLOCK):
+            place = slice(column * self._n_pixels, min(column + BLOCK, self._padded) * self._n_pixels)
+            self._blocks.append((column, [packed[place] for packed in self._packed]))
+        needed = not implicit or batch_size >= MANY
+        self._rooms = [np.zeros(BLOCK * self._n_pixels if needed else 0, np.float32) for _ in range(threads)]
+        self._products = np.zeros((0 if padded else batch_size, self._padded), np.float32)
+        self._deltas = [np.zeros(batch_size * min(BLOCK, self._padded), np.float32) for _ in range(threads)]
 
-    def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:  # noqa: ARG002
-        """Compute out = X W^T for the images `rows`; which examples of the batch they are doesn't matter here."""
-        self._multiply(self._pixels, rows, self._in_blocks, out=out)
+    def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:
+        """Compute out = X W^T for the images `rows`, which are the part `own` of their batch."""
+        if self.width == self._padded:
+            self._multiply(self._pixels, rows, self._all, out=out)
+        else:
+            products = self._products[own]
+            self._multiply(self._pixels, rows, self._all, out=products)
+            out[...] = products[:, : self.width]
 
-    def descend(
-        self, rows: NDArray[np.int64], delta: NDArray[np.float32], learning_rate: float, thread: int, threads: int
+    def step(
+        self, descent: Descent, rows: NDArray[np.int64], delta: NDArray[np.float32], thread: int, threads: int
     ) -> None:
-        """Compute W -= learning_rate delta^T X for the batch `rows`; a thread's share."""
-        room = self._rooms[thread] if self._rooms[thread].size else None
-        self._descend(
-            self._in_blocks, self._pixels, rows, delta, learning_rate, thread=thread, threads=threads, room=room
-        )
+        """Make a thread's share of the step with the batch `rows`."""
+        room = self._rooms[thread]
+        sums = room if room.size else None
+        if self._implicit and self.width == self._padded:
+            self._descend(self._all, self._pixels, rows, delta, descent.eta, thread=thread, threads=threads, room=sums)
+            return
+        for column, kept in self._blocks[thread::threads]:
+            own = self._part(delta, column, len(kept[0]) // self._n_pixels, self._deltas[thread])
+            if self._implicit:
+                self._descend(kept[0], self._pixels, rows, own, descent.eta, room=sums)
+                continue
+            gradient = room[: len(kept[0])]
+            gradient.fill(0)
+            self._descend(gradient, self._pixels, rows, own, -1.0)
+            descent.step(kept, gradient, weights=True)
 
-    def weights(self) -> NDArray[np.float32]:
-        """Return a copy of the weights, (n_1, n_0)."""
-        return self._layout.unpack(self._packed)[0][0]
+    @staticmethod
+    def _part(delta: NDArray[np.float32], column: int, n: int, room: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return `n` columns of `delta`, those that it hasn't as zeros; in `room`, if they aren't all of it."""
+        if n == delta.shape[1]:
+            return delta
+        own = room[: len(delta) * n].reshape(-1, n)
+        found = delta[:, column : column + n]
+        own[:, : found.shape[1]] = found
+        if found.shape[1] < n:
+            own[:, found.shape[1] :] = 0
+        return own
+
+    def kept(self, number: int) -> NDArray[np.float32]:
+        """Return a copy of the weights, number 0, or of their moments from 1 on, (n_1, n_0)."""
+        return self._layout.unpack(self._packed[number])[0][0]

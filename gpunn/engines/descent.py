@@ -1,0 +1,90 @@
+"""An optimiser's steps by kernels: parameters and its moments are changed while the gradient is in the cache."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.engines.base import Recipe
+from gpunn.optimizers import PLAIN, SGD, Adam
+
+Kept = Sequence[NDArray[np.float32]]
+"""A parameter, and the moments that the optimiser keeps for it: arrays of one shape, in any layout."""
+
+GRADIENT_ROWS = 128
+"""Rows of a weight matrix updated at a time: their gradient is used while it is in the cache."""
+
+
+def is_implicit(recipe: Recipe) -> bool:
+    """Whether gradients are subtracted as they are, so that their terms can be, one by one."""
+    return recipe.optimizer == PLAIN and not recipe.l2
+
+
+@final
+class Descent:
+    """Makes steps on whatever part of the parameters it is given; each thread has work space of its own."""
+
+    def __init__(self, kernels: Any, recipe: Recipe, steps: int, longest: int, threads: int) -> None:
+        """Go on after so many `steps`; `longest` is the most weights, of `GRADIENT_ROWS` neurons, or biases at once."""
+        self._kernels = kernels
+        self._optimizer = recipe.optimizer
+        self._l2 = recipe.l2
+        self.steps = steps
+        """How many were made on each parameter."""
+        self.eta = math.nan
+        """The learning rate of this step."""
+        self._numbers: tuple[tuple[float, ...], ...] = ()
+        """What the kernel takes besides arrays, for biases, and for weights, which alone are penalised."""
+        self._rooms = [np.zeros(longest, np.float32) for _ in range(threads)]
+        self._move = kernels.descend
+        if isinstance(recipe.optimizer, Adam):
+            self._move = kernels.adam_step
+        elif recipe.optimizer.n_moments:
+            self._move = kernels.momentum_step
+
+    def begin(self, eta: float) -> None:
+        """Go on to the next step, of the learning rate `eta`."""
+        self.eta = eta
+        self.steps += 1
+        of_biases = self._numbers_with(0.0)
+        self._numbers = of_biases, self._numbers_with(self._l2) if self._l2 else of_biases
+
+    def _numbers_with(self, l2: float) -> tuple[float, ...]:
+        optimizer = self._optimizer
+        if isinstance(optimizer, Adam):
+            rate, root = self.eta / (1 - optimizer.beta1**self.steps), math.sqrt(1 - optimizer.beta2**self.steps)
+            penalties = (0.0, self.eta * l2) if optimizer.decoupled else (l2, 0.0)
+            return rate, root, optimizer.beta1, optimizer.beta2, optimizer.epsilon, *penalties
+        assert isinstance(optimizer, SGD)
+        return (self.eta, optimizer.momentum, l2, optimizer.nesterov) if optimizer.momentum else (self.eta, l2)
+
+    def step(self, kept: Kept, gradient: NDArray[np.float32], *, weights: bool) -> None:
+        """Make the step on a part of the `weights`, or of biases, shaped like its `gradient`."""
+        parameter, *moments = kept
+        self._move(parameter, gradient, *moments, *self._numbers[weights], out=parameter)
+
+    def step_rows(
+        self, kept: Kept, delta: NDArray[np.float32], inputs: NDArray[np.float32], own: slice, thread: int
+    ) -> None:
+        """Make the step on the rows `own` of a layer's weights (n, n_in), whose gradient is delta^T inputs.
+
+        `delta` (m, n) and `inputs` (m, n_in) are those of the whole batch.
+        """
+        columns = inputs.shape[1]
+        for first in range(own.start, own.stop, GRADIENT_ROWS):
+            rows = slice(first, min(first + GRADIENT_ROWS, own.stop))
+            gradient = self._rooms[thread][: (rows.stop - first) * columns].reshape(-1, columns)
+            np.dot(delta[:, rows].T, inputs, out=gradient)
+            self.step([array[rows] for array in kept], gradient, weights=True)
+
+    def step_biases(self, kept: Kept, delta: NDArray[np.float32], thread: int) -> None:
+        """Make the step on a layer's biases (n,), whose gradient is the sum of the rows of `delta` (m, n)."""
+        biases = kept[0]
+        if len(kept) == 1:
+            self._kernels.descend_sums(biases, delta, self.eta, out=biases)
+            return
+        gradient = self._rooms[thread][: len(biases)]
+        self._kernels.column_sums(delta, out=gradient)
+        self.step(kept, gradient, weights=False)

@@ -1,0 +1,176 @@
+"""What both estimators do: they check their data, draw a network, fit it, and answer with it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from gpunn.errors import ConfigurationError
+from gpunn.estimators.examples import Task, checked_weights
+from gpunn.estimators.loop import fit_network
+from gpunn.estimators.outputs import outputs_of
+from gpunn.estimators.parameters import CONSTRAINTS, FUNCTIONS, Settings, check_supported, hidden_sizes
+from gpunn.estimators.progress import Network, Progress
+from gpunn.estimators.start import draw
+from gpunn.optimizers import Memory
+
+OUTPUTS = {"identity": "squared_error", "logistic": "binary_cross_entropy", "softmax": "cross_entropy"}
+"""The losses that go with the output layers' activation functions, as scikit-learn calls these."""
+
+FLOATS = (np.float64, np.float32)
+"""What inputs may be; others become the first."""
+
+
+class Perceptron(Settings, BaseEstimator, ABC):
+    """A multi-layer perceptron with scikit-learn's interface; all that it keeps is on the host, and can be pickled."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
+
+    coefs_: list[NDArray[Any]]
+    intercepts_: list[NDArray[Any]]
+    loss_: float
+    best_loss_: float | None
+    loss_curve_: list[float]
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+    t_: int
+    n_iter_: int
+    n_layers_: int
+    n_outputs_: int
+    out_activation_: str
+    n_features_in_: int
+    device_: str
+    engine_: str
+
+    _without_improvement: int
+    _rate: float
+    _memory: tuple[Memory | None, float]
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train a new network, or with `warm_start` the one there is, until it converges; return the estimator.
+
+        `X` (n, n_0): an array, data frame or sparse matrix of numbers; they are computed with as float64, unless they
+        are float32. `y` (n,) or (n, n_L): see the class. `sample_weight` (n,): how much each example counts, 0 or more.
+        Warns (`ConvergenceWarning`) where `max_iter` epochs didn't suffice, and after Ctrl-C, which keeps the network
+        of the last finished epoch. Raises `ConfigurationError` for parameters that gpunn doesn't take, `ValueError`
+        for others and for data that isn't as described, `DeviceError` where the device can't be used, and
+        `DivergenceError` where a parameter is no longer finite.
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
+        check_supported(self, incremental=incremental)
+        goes_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
+        X, y = self._validated(X, y, reset=not goes_on)
+        targets, n_outputs = self._encoded(y, goes_on=incremental or (self.warm_start and hasattr(self, "classes_")))
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        random_state = check_random_state(self.random_state)
+
+        sizes = [X.shape[1], *hidden_sizes(self), n_outputs]
+        if goes_on:
+            progress = self._progress(sizes, incremental=incremental)
+        else:
+            progress = Progress(draw(sizes, self.activation, random_state, X.dtype), float(self.learning_rate_init))
+        output = self._output_function()
+        task = Task(
+            X,
+            targets,
+            *checked_weights(weights),
+            functions=(*[FUNCTIONS[self.activation]] * (len(sizes) - 2), "sigmoid" if output == "logistic" else output),
+            loss=OUTPUTS[output],
+            score=self._score_of,
+            stratified=output == "logistic" and n_outputs == 1,
+        )
+        if self.early_stopping:
+            progress.watch_scores()
+        else:
+            progress.watch_losses()
+        try:
+            fit_network(self, task, progress, random_state, incremental=incremental)
+        except BaseException:
+            if progress.epochs:  # there is a network worth keeping
+                self._publish(progress, output)
+            raise
+        self._publish(progress, output)
+        return self
+
+    def _validated(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        numeric = {"y_numeric": True} if self._numeric_targets else {}
+        return validate_data(  # type: ignore[no-any-return]
+            self, X, y, accept_sparse="csr", multi_output=True, dtype=FLOATS, reset=reset, **numeric
+        )
+
+    def _progress(self, sizes: Sequence[int], *, incremental: bool) -> Progress:
+        """Return the progress to go on from."""
+        found = [self.coefs_[0].shape[0], *(len(b) for b in self.intercepts_)]
+        if found != list(sizes):
+            raise ConfigurationError(
+                f"found layers of {'-'.join(map(str, sizes))} and a network of {'-'.join(map(str, found))}, expected "
+                "the same to go on with it: set warm_start=False, and call fit"
+            )
+        network: Network = ([np.ascontiguousarray(coef.T) for coef in self.coefs_], list(self.intercepts_))
+        progress = Progress(
+            network,
+            float(self.learning_rate_init),
+            self.loss_curve_,
+            self.best_loss_,
+            self.validation_scores_,
+            self.best_validation_score_,
+            seen=self.t_,
+            without_improvement=self._without_improvement,
+        )
+        if incremental:
+            progress.rate = self._rate
+            progress.memory, progress.memory_rate = self._memory
+        return progress
+
+    def _publish(self, progress: Progress, output: str) -> None:
+        """Set the attributes that scikit-learn has."""
+        weights, biases = progress.network if progress.best is None else progress.best
+        self.coefs_, self.intercepts_ = [np.ascontiguousarray(W.T) for W in weights], list(biases)
+        self.n_layers_, self.n_outputs_, self.out_activation_ = len(weights) + 1, len(biases[-1]), output
+        self.loss_curve_, self.best_loss_ = progress.losses, progress.best_loss
+        if progress.losses:
+            self.loss_ = progress.losses[-1]
+        self.validation_scores_, self.best_validation_score_ = progress.scores, progress.best_score
+        self.t_, self.n_iter_ = progress.seen, progress.epochs
+        self.device_, self.engine_ = progress.device, progress.engine
+        self._without_improvement, self._rate = progress.without_improvement, progress.rate
+        self._memory = progress.memory, progress.memory_rate
+
+    def _outputs(self, X: Any) -> NDArray[Any]:
+        """Return the output layer's activations (n, n_L), computed in the precision of `X`."""
+        check_is_fitted(self, "coefs_")
+        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        weights = [coef.T.astype(X.dtype, copy=False) for coef in self.coefs_]
+        biases = [intercept.astype(X.dtype, copy=False) for intercept in self.intercepts_]
+        output = "sigmoid" if self.out_activation_ == "logistic" else self.out_activation_
+        functions = (*[FUNCTIONS[self.activation]] * (len(weights) - 1), output)
+        found: NDArray[Any] = outputs_of(np, weights, biases, functions, X)
+        return found
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    _numeric_targets: ClassVar[bool]
+    """Whether targets are numbers, and nothing else."""
+
+    @abstractmethod
+    def _encoded(self, y: NDArray[Any], *, goes_on: bool) -> tuple[NDArray[Any], int]:
+        """Return the targets, as in `Task`, and how many outputs they take."""
+
+    @abstractmethod
+    def _output_function(self) -> str:
+        """Return the output layer's activation function, one of `OUTPUTS`."""
+
+    @abstractmethod
+    def _score_of(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any] | None) -> float:
+        """Return the accuracy, or R^2, of `outputs` (n, n_L)."""

@@ -1,0 +1,123 @@
+"""The training loop: epoch after epoch, until training converges."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from gpunn.backends import Backend
+from gpunn.engines import Engine, Parameters
+from gpunn.equations import Array
+from gpunn.errors import DivergenceError
+from gpunn.estimators.examples import Batches, Task
+from gpunn.estimators.inputs import dense_inputs
+from gpunn.estimators.outputs import outputs_of
+from gpunn.estimators.parameters import Settings
+from gpunn.estimators.progress import Network, Progress
+from gpunn.estimators.steps import Penalty
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """What epochs are made of, on any device."""
+
+    settings: Settings
+    task: Task
+    progress: Progress
+    batches: Batches
+    held_out: NDArray[Any]
+    """Which examples are, for early stopping."""
+    penalty: Penalty
+    random_state: np.random.RandomState
+    scale: float
+    """How many times larger gpunn's loss and gradients are than scikit-learn's."""
+
+    @property
+    def engine_rate(self) -> float:
+        """The learning rate that makes steps of scikit-learn's size. Adam's don't depend on how large gradients are."""
+        return self.progress.rate / (1.0 if self.settings.solver == "adam" else self.scale)
+
+    def run(self, backend: Backend, runner: Engine, most: int, *, exact: bool) -> bool:
+        """Train for at most so many epochs; return whether training has converged.
+
+        With `exact`, `runner` steps by this `penalty`. Progress is that of the last finished epoch whatever happens.
+        Raises `DivergenceError` where a parameter is no longer finite.
+        """
+        settings, progress = self.settings, self.progress
+        score = self._scorer(backend)
+        penalty = self._penalty(progress.network)
+        for _ in range(most):
+            order = self.batches.order(settings, self.random_state)
+            self.penalty.begin(self.batches.weighing(order), self.batches.sizes)
+            progress.memory_rate = progress.rate
+            loss = runner.run_epoch(order, np.full(len(self.batches.sizes), self.engine_rate))
+            found = runner.parameters()
+            network: Network = ([_copy(backend, W) for W in found.weights], [_copy(backend, b) for b in found.biases])
+            self._check_finite(network)
+            # An engine with a penalty of its own tells nothing of it; the mean of before and after comes close.
+            before, penalty = penalty, self._penalty(network)
+            if self.task.loss == "squared_error":
+                loss /= self.scale * len(network[1][-1])  # scikit-learn's is a mean over the outputs
+            loss += self.penalty.value() if exact else (before + penalty) / 2
+            progress.finish_epoch(network, loss, score(found), len(order), settings)
+            if settings.verbose:
+                self._say()
+            why = progress.stop_or_slow_down(settings)
+            if why is not None:
+                if settings.verbose:
+                    print(f"Training ends, as {why}")  # noqa: T201 - what verbose asks for
+                return True
+        return False
+
+    def warn_of_max_iter(self) -> None:
+        """Warn that training ended before it converged."""
+        warnings.warn(
+            f"training ended after max_iter={self.settings.max_iter} epochs, before it converged: raise that, or tol",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+    def _penalty(self, network: Network) -> float:
+        """Return the L2 penalty of batches of the usual size."""
+        alpha = float(self.settings.alpha)
+        if not alpha:
+            return 0.0
+        squares = sum(float(np.vdot(W, W)) for W in network[0])
+        return alpha / 2 * squares / (self.batches.size * self.task.weight)
+
+    def _scorer(self, backend: Backend) -> Callable[[Parameters], float | None]:
+        """Return what scores parameters on the device by the examples held out; None where there are none."""
+        rows, task = self.held_out, self.task
+        if not len(rows):
+            return lambda _: None
+        dtype = self.progress.network[0][0].dtype
+        X = backend.asarray(dense_inputs(task.X[rows], dtype, grey=False))
+        targets, weights = task.targets[rows], None if task.weights is None else task.weights[rows]
+
+        def score(found: Parameters) -> float:
+            outputs = outputs_of(backend.xp, found.weights, found.biases, task.functions, X)
+            return task.score(backend.to_host(outputs), targets, weights)
+
+        return score
+
+    def _check_finite(self, network: Network) -> None:
+        if all(np.isfinite(array).all() for arrays in network for array in arrays):
+            return
+        rate = self.progress.rate
+        raise DivergenceError(
+            f"training diverged in epoch {self.progress.epochs + 1}, as parameters aren't finite: bring X to mean 0 "
+            f"and deviation 1 (StandardScaler), or lower learning_rate_init={rate:g}"
+        )
+
+    def _say(self) -> None:
+        progress = self.progress
+        score = f", validation score {progress.scores[-1]:.6f}" if progress.scores else ""
+        print(f"Epoch {progress.epochs}: loss {progress.losses[-1]:.8f}{score}")  # noqa: T201 - what verbose asks for
+
+
+def _copy(backend: Backend, array: Array) -> NDArray[Any]:
+    return np.array(backend.to_host(array))

@@ -1,0 +1,106 @@
+"""What an estimator learns from, as it lies on the host, and its parts: batches, and examples held out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from gpunn.errors import ConfigurationError, DataError
+from gpunn.estimators.parameters import Settings
+
+Score = Callable[[NDArray[Any], NDArray[Any], NDArray[Any] | None], float]
+"""Takes outputs, targets and weights of examples, and returns how good the outputs are."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """`n` examples, and what a network is to make of them."""
+
+    X: Any
+    """(n, n_0), float32 or float64, an array or a sparse matrix in CSR form."""
+    targets: NDArray[Any]
+    """Classes, uint8 (n,), or what the outputs should be, (n, n_L)."""
+    weights: NDArray[np.float64] | None
+    """(n,); None where all examples count the same."""
+    weight: float
+    """What each example weighs where there are no weights."""
+    functions: tuple[str, ...]
+    """The activation functions of all layers but the inputs."""
+    loss: str
+    score: Score
+    stratified: bool
+    """Whether examples that are held out keep the shares of the classes."""
+
+    @property
+    def n(self) -> int:
+        """How many examples there are."""
+        return int(self.X.shape[0])
+
+    def divide(self, settings: Settings, random_state: np.random.RandomState) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return which examples to train on, and which are held out for early stopping."""
+        every = np.arange(self.n)
+        if not settings.early_stopping:
+            return every, every[:0]
+        trained, held_out = train_test_split(
+            every,
+            random_state=random_state,
+            test_size=settings.validation_fraction,
+            stratify=self.targets.ravel() if self.stratified else None,
+        )
+        if len(held_out) < 2:
+            raise ConfigurationError(
+                f"found {len(held_out)} of {self.n} examples held out for early stopping, expected 2 or more: raise "
+                f"validation_fraction={settings.validation_fraction:g}, or give more examples"
+            )
+        return trained, held_out
+
+
+@dataclass
+class Batches:
+    """The order of the examples, drawn as scikit-learn draws it, cut into batches."""
+
+    rows: NDArray[Any]
+    """Of the examples to train on."""
+    size: int
+    task: Task
+
+    def __post_init__(self) -> None:
+        self._places = np.arange(len(self.rows))
+        self._starts = np.arange(0, len(self.rows), self.size)
+        self.sizes = np.minimum(self.size, len(self.rows) - self._starts)
+        """How many examples each batch has."""
+
+    def order(self, settings: Settings, random_state: np.random.RandomState) -> NDArray[Any]:
+        """Return the next epoch's order: that of the one before, shuffled."""
+        if settings.shuffle:
+            picks = np.arange(len(self._places))
+            random_state.shuffle(picks)
+            self._places = self._places[picks]
+        order: NDArray[Any] = self.rows[self._places]
+        return order
+
+    def weighing(self, order: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what each batch weighs."""
+        if self.task.weights is None:
+            return self.sizes * self.task.weight
+        found: NDArray[np.float64] = np.add.reduceat(self.task.weights[order], self._starts)
+        return found
+
+
+def checked_weights(weights: NDArray[Any] | None) -> tuple[NDArray[np.float64] | None, float]:
+    """Return the weights of examples, or None where all are equal, and then what each weighs.
+
+    Raises `DataError` for weights below 0, and where all are 0.
+    """
+    if weights is None:
+        return None, 1.0
+    lowest, highest = float(weights.min()), float(weights.max())
+    if lowest < 0 or highest == 0:
+        found = f"the sample_weight {lowest:g}" if lowest < 0 else "a sample_weight of 0 for every example"
+        raise DataError(f"found {found}, expected weights of 0 or more, and some above 0")
+    if lowest == highest:
+        return None, lowest
+    return weights.astype(np.float64, copy=False), 1.0

@@ -1,0 +1,78 @@
+"""Inputs of the estimators, made into what engines take: dense floats, or grey levels where the floats are such."""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from scipy import sparse
+
+from gpunn.equations import scale
+from gpunn.errors import DataError
+
+SHARE = 4
+"""A sparse matrix may take this part of the memory when it is dense: a quarter."""
+
+SAMPLE = 64
+"""How many rows are looked at before all are."""
+
+CHUNK = 1 << 18
+"""How many values are converted at once: they stay in a cache."""
+
+LEVELS: NDArray[np.float32] = scale(np.arange(256, dtype=np.uint8), np.float32)
+"""What grey levels are to an engine."""
+
+
+def dense_inputs(X: Any, dtype: DTypeLike, *, grey: bool) -> NDArray[Any]:
+    """Return `X` (n, n_0), an array or a sparse matrix, as an array of `dtype`; as uint8 if `grey`, and it can be.
+
+    It can be where every value, rounded to float32, is a grey level of 0 to 255 divided by 255: engines get the same
+    numbers from a quarter of the memory. Arrays of `dtype` are not copied. Raises `DataError` where a sparse matrix
+    would be too large.
+    """
+    if not sparse.issparse(X):
+        found = grey_levels(X) if grey else None
+        return np.ascontiguousarray(X, dtype) if found is None else found
+    X = X.tocsr()
+    found = grey_levels(X.data.reshape(1, -1)) if grey else None
+    values = X.data if found is None else found[0]
+    kind = np.dtype(dtype if found is None else np.uint8)
+    needed, memory = X.shape[0] * X.shape[1] * kind.itemsize, installed_memory()
+    if memory is not None and needed > memory / SHARE:
+        raise DataError(
+            f"found a sparse X of shape {X.shape}, which takes {needed / 2**30:,.1f} GiB when it is dense, expected at "
+            f"most a quarter of {memory / 2**30:,.1f} GiB: train on parts of it with partial_fit, or on fewer columns"
+        )
+    dense: NDArray[Any] = sparse.csr_array((values.astype(kind, copy=False), X.indices, X.indptr), X.shape).toarray()
+    return dense
+
+
+def grey_levels(X: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """Return the grey levels, uint8, that `X` (m, n) are when divided by 255, or None where a value isn't one."""
+    rows = max(1, CHUNK // max(1, X.shape[1]))
+    sample = X[:: max(1, len(X) // SAMPLE)][:SAMPLE, :CHUNK]
+    if _levels(sample) is None:
+        return None
+    found = np.empty(X.shape, np.uint8)
+    for first in range(0, len(X), rows):
+        levels = _levels(X[first : first + rows])
+        if levels is None:
+            return None
+        found[first : first + rows] = levels
+    return found
+
+
+def _levels(X: NDArray[Any]) -> NDArray[np.uint8] | None:
+    # What is not within 0 and 1 becomes any level, and isn't what that level stands for.
+    with np.errstate(invalid="ignore", over="ignore"):
+        values = X.astype(np.float32, copy=False)
+        levels: NDArray[np.uint8] = (values * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return levels if np.array_equal(LEVELS[levels], values) else None
+
+
+def installed_memory() -> int | None:
+    """Return the machine's memory in bytes, or None where the system doesn't tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -1,0 +1,122 @@
+"""Fitting a network: on which device, by which engine, and what these are asked for."""
+
+import logging
+import warnings
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+
+from gpunn.backends import Backend, get_backend
+from gpunn.engines import Examples, Parameters, Recipe, choose_engine
+from gpunn.engines.plain import PlainEngine
+from gpunn.engines.threads import blas_threads
+from gpunn.errors import OutOfMemoryError
+from gpunn.estimators.epochs import Epochs
+from gpunn.estimators.examples import Batches, Task
+from gpunn.estimators.inputs import dense_inputs
+from gpunn.estimators.parameters import Settings, optimizer_of
+from gpunn.estimators.progress import Progress
+from gpunn.estimators.steps import Exact, Penalty, rescale
+from gpunn.optimizers import Memory
+
+logger = logging.getLogger(__name__)
+
+SMALL = 2_000_000
+"""Multiplications an epoch below which compiling and loading kernels takes longer than training: reckoned."""
+
+
+def fit_network(
+    settings: Settings, task: Task, progress: Progress, random_state: np.random.RandomState, *, incremental: bool
+) -> None:
+    """Train the network of `progress`: for one epoch if `incremental`, until it converges otherwise.
+
+    Where that is little work, device="auto" is the CPU and engine="auto" is `plain`. `plain` computes in the precision
+    of `task.X` and the network, the other engines in float32. Progress is that of the last finished epoch whatever
+    happens. Raises what `gpunn.train` raises.
+    """
+    small = task.n * sum(W.size for W in progress.network[0]) < SMALL
+    engine = "plain" if small and settings.engine == "auto" else settings.engine
+    device = "cpu" if small and settings.device == "auto" else settings.device
+    dtype = np.result_type(task.X.dtype, progress.network[0][0]) if engine == "plain" else np.dtype(np.float32)
+    weights, biases = progress.network
+    progress.network = [W.astype(dtype, copy=False) for W in weights], [b.astype(dtype, copy=False) for b in biases]
+
+    # The squared error of gpunn has no half: its gradients are twice scikit-learn's.
+    scale = 2.0 if task.loss == "squared_error" else 1.0
+    trained, held_out = task.divide(settings, random_state)
+    batches = Batches(trained, _batch_size(settings, len(trained)), task)
+    penalty = Penalty(float(settings.alpha), scale)
+    epochs = Epochs(settings, task, progress, batches, held_out, penalty, random_state, scale)
+    examples = Examples(
+        dense_inputs(task.X, dtype, grey=engine != "plain"),
+        task.targets if task.targets.ndim == 1 else task.targets.astype(dtype),
+        None if task.weights is None else task.weights.astype(dtype),
+    )
+    backend = get_backend(device)
+    try:
+        _train_on(backend, engine, examples, epochs, incremental=incremental)
+    except OutOfMemoryError as error:
+        if device != "auto" or backend.name == "cpu" or progress.epochs:
+            raise
+        logger.info("device auto: cpu, as %s", error)
+        _train_on(get_backend("cpu"), engine, examples, epochs, incremental=incremental)
+
+
+def _train_on(backend: Backend, engine: str, examples: Examples, epochs: Epochs, *, incremental: bool) -> None:
+    settings, progress = epochs.settings, epochs.progress
+    start, recipe = _start(epochs), _recipe(epochs)
+    with backend.activate():
+        examples = Examples(*(None if part is None else backend.asarray(part) for part in examples))
+        engine_type = choose_engine(engine, backend, start, recipe, examples)
+        exact = engine_type is PlainEngine
+        if exact:
+            recipe = replace(recipe, l2=0.0, optimizer=Exact(optimizer_of(settings, epochs.scale), epochs.penalty))
+        progress.device, progress.engine = backend.name, engine_type.name
+        logger.info("fitting on %s, engine %s, %s", backend.name, engine_type.name, start.weights[0].dtype)
+        with blas_threads(1) if engine_type.own_threads else nullcontext():
+            runner = engine_type(backend, start, examples, recipe)
+            try:
+                converged = epochs.run(backend, runner, 1 if incremental else settings.max_iter, exact=exact)
+                progress.memory = runner.memory()
+            except KeyboardInterrupt:
+                progress.memory = None  # it may be somewhere inside an epoch
+                message = "training was interrupted: the network is that of the last finished epoch"
+                warnings.warn(message, stacklevel=2)
+                return
+    if not converged and not incremental:
+        epochs.warn_of_max_iter()
+
+
+def _batch_size(settings: Settings, n: int) -> int:
+    asked = settings.batch_size
+    if isinstance(asked, str):
+        return min(200, n)
+    if asked > n:
+        message = f"found batch_size={asked}, expected at most {n}, the number of examples to train on: it is clipped"
+        warnings.warn(message, stacklevel=2)
+    return int(min(asked, n))
+
+
+def _recipe(epochs: Epochs) -> Recipe:
+    """Return what engines are asked for, where `plain` can do just what scikit-learn does."""
+    batches, settings = epochs.batches, epochs.settings
+    return Recipe(
+        batches.size,
+        epochs.engine_rate,
+        loss=epochs.task.loss,
+        optimizer=optimizer_of(settings, epochs.scale),
+        l2=epochs.scale * float(settings.alpha) / (batches.size * epochs.task.weight),
+    )
+
+
+def _start(epochs: Epochs) -> Parameters:
+    progress = epochs.progress
+    memory = progress.memory
+    if memory is not None and len(memory.moments) != optimizer_of(epochs.settings, epochs.scale).n_moments:
+        memory = None  # it is that of another solver
+    if memory is not None and epochs.settings.solver == "sgd":
+        memory = Memory(memory.steps, tuple([np.array(array) for array in arrays] for arrays in memory.moments))
+        # Velocities are to go as far as they did with the rate that they were made with.
+        rescale(memory.moments, progress.memory_rate / progress.rate)
+    return Parameters(*progress.network, epochs.task.functions, memory)

@@ -1,0 +1,109 @@
+"""The parameters of the estimators: their types, what scikit-learn accepts of them, and what gpunn doesn't do."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+
+from gpunn.checks import check_whole
+from gpunn.errors import ConfigurationError
+from gpunn.optimizers import SGD, Adam
+
+FUNCTIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+"""scikit-learn's names of activation functions, and gpunn's."""
+
+_POSITIVE = [Interval(Real, 0, None, closed="neither")]
+_NOT_NEGATIVE = [Interval(Real, 0, None, closed="left")]
+_SHARE = [Interval(Real, 0, 1, closed="left")]
+_COUNT = Interval(Integral, 1, None, closed="left")
+
+CONSTRAINTS: dict[str, Any] = {
+    "loss": [StrOptions({"squared_error", "poisson"})],
+    "hidden_layer_sizes": ["array-like", _COUNT],
+    "activation": [StrOptions(set(FUNCTIONS))],
+    "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+    "alpha": _NOT_NEGATIVE,
+    "batch_size": [StrOptions({"auto"}), _COUNT],
+    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+    "learning_rate_init": _POSITIVE,
+    "power_t": _NOT_NEGATIVE,
+    "max_iter": [_COUNT],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": _NOT_NEGATIVE,
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": _SHARE,  # scikit-learn takes 1 too, with which nothing ever slows down
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": _SHARE,
+    "beta_1": _SHARE,
+    "beta_2": _SHARE,
+    "epsilon": _POSITIVE,
+    "n_iter_no_change": [_COUNT, Options(Real, {np.inf})],
+    "max_fun": [_COUNT],
+    "device": [str],
+    "engine": [StrOptions({"auto", "plain", "fused", "epoch"})],
+}
+
+
+class Settings:
+    """The parameters that both estimators have, as scikit-learn documents them, and gpunn's own two."""
+
+    hidden_layer_sizes: int | Sequence[int]
+    activation: str
+    solver: str
+    alpha: float
+    batch_size: int | str
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    random_state: int | np.random.RandomState | None
+    tol: float
+    verbose: bool | int
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    device: str
+    engine: str
+
+
+def hidden_sizes(settings: Settings) -> list[int]:
+    """Return the sizes of the hidden layers; raises `ConfigurationError` for one that no layer can have."""
+    found = settings.hidden_layer_sizes
+    sizes = [found] if isinstance(found, int | np.integer) else list(found)
+    for size in sizes:
+        check_whole("in hidden_layer_sizes", size, 1)
+    return [int(size) for size in sizes]
+
+
+def check_supported(settings: Settings, *, incremental: bool) -> None:
+    """Raise `ConfigurationError` for what scikit-learn does and gpunn doesn't, or doesn't in `partial_fit`."""
+    name = type(settings).__name__
+    theirs = f"sklearn.neural_network.{name}"
+    if settings.solver == "lbfgs":
+        raise ConfigurationError(f"found solver='lbfgs', expected 'adam' or 'sgd': use one of these, or {theirs}")
+    loss = getattr(settings, "loss", None)
+    if loss == "poisson":
+        raise ConfigurationError(f"found loss='poisson', expected 'squared_error': use that, or {theirs}")
+    if incremental and settings.early_stopping:
+        raise ConfigurationError("found early_stopping=True in partial_fit, expected False: use fit to stop early")
+
+
+def optimizer_of(settings: Settings, scale: float) -> SGD | Adam:
+    """Return the optimiser that makes the steps of `settings.solver` from gradients that are `scale` times as large."""
+    if settings.solver == "adam":
+        return Adam(float(settings.beta_1), float(settings.beta_2), float(settings.epsilon) * scale)
+    momentum = float(settings.momentum)
+    return SGD(momentum, nesterov=bool(settings.nesterovs_momentum and momentum))

@@ -1,0 +1,173 @@
+"""`MLPRegressor`, with scikit-learn's interface."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.utils import column_or_1d
+
+from gpunn.estimators.base import Perceptron
+
+
+@final
+class MLPRegressor(RegressorMixin, Perceptron):
+    """A multi-layer perceptron that estimates numbers, in place of `sklearn.neural_network.MLPRegressor`.
+
+    `y` (n,) or (n, n_L) are numbers, one or several an example. The outputs are linear, and the loss is half the
+    squared error, averaged over outputs. From the same `random_state` scikit-learn makes the same network: to rounding
+    with engine="plain", and closely in float32.
+
+    Parameters
+    ----------
+    loss : {"squared_error"}, default "squared_error"
+        The first parameter, as in scikit-learn from 1.7 on. "poisson" is left to scikit-learn.
+    hidden_layer_sizes : array-like of int, or int, default (100,)
+        How many neurons each hidden layer has; () for none.
+    activation : {"identity", "logistic", "tanh", "relu"}, default "relu"
+        What they compute of their inputs.
+    solver : {"sgd", "adam"}, default "adam"
+        SGD, with momentum if `momentum` is above 0, or Adam. "lbfgs" is left to scikit-learn.
+    alpha : float, default 1e-4
+        The L2 penalty of a batch: alpha / 2 times the sum of the squared weights, divided by the batch's examples.
+    batch_size : int or "auto", default "auto"
+        How many examples a step averages over; "auto" is min(200, n).
+    learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
+        With "sgd": `learning_rate_init`; after t examples learning_rate_init / (t + 1)^power_t; or a fifth of what it
+        was whenever training stalls.
+    learning_rate_init, power_t : float, default 1e-3, 0.5
+        See `learning_rate`; the first one is Adam's too.
+    max_iter : int, default 200
+        How many epochs there are at most.
+    shuffle : bool, default True
+        Whether each epoch sees the examples in a new order.
+    random_state : int, RandomState or None, default None
+        What the first network, the order of examples and those held out are drawn from, as scikit-learn draws them.
+    tol, n_iter_no_change : float, default 1e-4; int or inf, default 10
+        Training stalls when loss, or score, hasn't improved by `tol` for more than so many epochs.
+    verbose : bool or int, default False
+        Whether to print a line an epoch.
+    warm_start : bool, default False
+        Whether `fit` goes on with the network of the call before.
+    momentum, nesterovs_momentum : float, default 0.9; bool, default True
+        Of "sgd": at least 0 and below 1, and whether it is Nesterov's.
+    early_stopping : bool, default False
+        Whether examples are held out, whose score then decides when training ends, and which network is kept.
+    validation_fraction : float, default 0.1
+        The share of the examples that is held out.
+    beta_1, beta_2, epsilon : float, default 0.9, 0.999, 1e-8
+        Of "adam".
+    max_fun : int, default 15000
+        Of "lbfgs", and so unused.
+    device : str, default "auto"
+        Where to train: "auto", "cpu", "cuda" or "cuda:N", see `gpunn.get_backend`. Predictions need no GPU.
+    engine : {"auto", "plain", "fused", "epoch"}, default "auto"
+        What trains: "plain" in the precision of X, step by step as scikit-learn; the others in float32. "auto" takes
+        "plain" where an epoch is little work, and otherwise, in float32, the fastest that can do it.
+
+    Attributes
+    ----------
+    coefs_, intercepts_ : list of arrays
+        The weights (n_in, n_out) and biases (n_out,) of each layer; float32, or with "plain" of the dtype of X.
+    loss_, loss_curve_, best_loss_ : float, list of float, float or None
+        The last epoch's loss, with the L2 penalty; every epoch's; the lowest, None with early stopping.
+    validation_scores_, best_validation_score_ : list of float, float; both None without early stopping
+        R^2, the coefficients of determination, on what is held out.
+    n_iter_, t_ : int
+        Epochs of the last `fit`, and examples seen since the network was drawn.
+    n_features_in_, n_layers_, n_outputs_, out_activation_, feature_names_in_
+        As scikit-learn's; the last one where X had names of columns.
+    device_, engine_ : str
+        Where the last `fit` trained, and by what.
+    """
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        device: str = "auto",
+        engine: str = "auto",
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.device = device
+        self.engine = engine
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one epoch on these examples, from where the call before ended; return the estimator.
+
+        `X`, `y`, `sample_weight` and errors are those of `fit`.
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the estimate of each example, floats (n,), or (n, n_L) for several outputs; `X` as in `fit`."""
+        found = self._outputs(X)
+        return found if found.shape[1] > 1 else found.ravel()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    _numeric_targets: ClassVar[bool] = True
+
+    def _encoded(self, y: NDArray[Any], *, goes_on: bool) -> tuple[NDArray[Any], int]:  # noqa: ARG002 - of classes
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        rows = y.reshape(len(y), -1)
+        return rows, rows.shape[1]
+
+    def _output_function(self) -> str:
+        return "identity"
+
+    def _score_of(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any] | None) -> float:
+        return float(r2_score(targets, outputs, sample_weight=weights))

@@ -1,0 +1,216 @@
+"""Gradients become steps, compiled for CPUs: one pass over parameters, gradients and what the optimiser remembers."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compilation import compiled
+from .contract import check_array, check_output
+from .memory import load, load_part, pointer, store, store_part
+from .simd import LANES, Static, fused, maximum, positive, square_root, zeros
+
+F = np.float32
+FLOAT32 = np.dtype(np.float32)
+ONE, EIGHT = Static(1), Static(8)
+
+SMALL = F(1e-30)
+"""What is left of a moment when it is forgotten.
+
+Where gradients are 0 it would shrink to the subnormal numbers, with which arithmetic is slow, and stay there.
+"""
+
+STRIP = 8 * LANES
+"""Columns that are summed together: rows lie far apart, so that more than one vector is taken from each."""
+
+
+def descend(
+    parameter: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    learning_rate: float,
+    l2: float = 0.0,
+    *,
+    out: NDArray[np.float32],
+) -> None:
+    """Compute out = parameter - learning_rate (gradient + l2 parameter), see `reference.descend`."""
+    check_output(out, [gradient] if parameter is out else [parameter, gradient], dtypes=[FLOAT32])
+    check_array("parameter", parameter, FLOAT32, out.shape)
+    check_array("gradient", gradient, FLOAT32, out.shape)
+    _descend(parameter.ravel(), gradient.ravel(), F(learning_rate), F(l2), out.ravel())
+
+
+@compiled
+def _descend(parameter: Any, gradient: Any, learning_rate: float, l2: float, out: Any) -> None:
+    size = parameter.size
+    parameter, gradient, out = pointer(parameter), pointer(gradient), pointer(out)
+    for place in range(0, size, LANES):
+        count = min(LANES, size - place)
+        W = load_part(parameter, place, count)
+        g = fused(W, l2, load_part(gradient, place, count))
+        store_part(out, place, W - learning_rate * g, count)
+
+
+def momentum_step(
+    parameter: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    velocity: NDArray[np.float32],
+    learning_rate: float,
+    momentum: float,
+    l2: float = 0.0,
+    nesterov: bool = False,
+    *,
+    out: NDArray[np.float32],
+) -> None:
+    """Make a step with momentum, see `reference.momentum_step`."""
+    _check(parameter, gradient, velocity, out=out)
+    numbers = F(learning_rate), F(momentum), F(l2), np.bool_(nesterov)
+    _momentum_step(parameter.ravel(), gradient.ravel(), velocity.ravel(), *numbers, out.ravel())
+
+
+@compiled
+def _flushed(x: Any) -> Any:
+    """Return `x` with 0 for what is nearer to it than `SMALL`; NaN stays NaN."""
+    return x * positive(maximum(x, F(0) - x) - SMALL)
+
+
+@compiled
+def _momentum_step(
+    parameter: Any,
+    gradient: Any,
+    velocity: Any,
+    learning_rate: float,
+    momentum: float,
+    l2: float,
+    nesterov: bool,
+    out: Any,
+) -> None:
+    size = parameter.size
+    parameter, gradient, velocity, out = pointer(parameter), pointer(gradient), pointer(velocity), pointer(out)
+    for place in range(0, size, LANES):
+        count = min(LANES, size - place)
+        W = load_part(parameter, place, count)
+        g = fused(W, l2, load_part(gradient, place, count))
+        v = _flushed(fused(load_part(velocity, place, count), momentum, g))
+        store_part(velocity, place, v, count)
+        step = fused(v, momentum, g) if nesterov else v
+        store_part(out, place, W - learning_rate * step, count)
+
+
+def adam_step(
+    parameter: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    square: NDArray[np.float32],
+    learning_rate: float,
+    root: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    l2: float = 0.0,
+    decay: float = 0.0,
+    *,
+    out: NDArray[np.float32],
+) -> None:
+    """Make a step of Adam, see `reference.adam_step`."""
+    _check(parameter, gradient, mean, square, out=out)
+    # What is close to 1 is subtracted from it before it is rounded.
+    numbers = map(F, (learning_rate, 1 / root, beta1, 1 - beta1, beta2, 1 - beta2, epsilon, l2, 1 - decay))
+    _adam_step(parameter.ravel(), gradient.ravel(), mean.ravel(), square.ravel(), *numbers, out.ravel())
+
+
+@compiled
+def _adam_step(
+    parameter: Any,
+    gradient: Any,
+    mean: Any,
+    square: Any,
+    learning_rate: float,
+    inverse_root: float,
+    beta1: float,
+    rest1: float,
+    beta2: float,
+    rest2: float,
+    epsilon: float,
+    l2: float,
+    kept: float,
+    out: Any,
+) -> None:
+    size = parameter.size
+    parameter, gradient, out = pointer(parameter), pointer(gradient), pointer(out)
+    mean, square = pointer(mean), pointer(square)
+    for place in range(0, size, LANES):
+        count = min(LANES, size - place)
+        W = load_part(parameter, place, count)
+        g = fused(W, l2, load_part(gradient, place, count))
+        m = _flushed(fused(load_part(mean, place, count), beta1, rest1 * g))
+        v = _flushed(fused(load_part(square, place, count), beta2, rest2 * g * g))
+        store_part(mean, place, m, count)
+        store_part(square, place, v, count)
+        step = learning_rate * m / fused(square_root(v), inverse_root, epsilon)
+        store_part(out, place, kept * W - step, count)
+
+
+def _check(parameter: NDArray[Any], gradient: NDArray[Any], *moments: NDArray[Any], out: NDArray[Any]) -> None:
+    others = [gradient, *moments]
+    check_output(out, others if parameter is out else [parameter, *others], dtypes=[FLOAT32])
+    names = ("parameter", "gradient", "first moment", "second moment")
+    for name, array in zip(names, [parameter, *others], strict=False):
+        check_array(name, array, FLOAT32, out.shape)
+
+
+def descend_sums(
+    parameter: NDArray[np.float32], gradients: NDArray[np.float32], learning_rate: float, *, out: NDArray[np.float32]
+) -> None:
+    """Compute out = parameter - learning_rate * sum of the rows of `gradients`, see `reference.descend_sums`."""
+    check_output(out, [gradients] if parameter is out else [parameter, gradients], ndim=1, dtypes=[FLOAT32])
+    check_array("parameter", parameter, FLOAT32, out.shape)
+    check_array("gradients", gradients, FLOAT32, (len(gradients), len(out)))
+    _descend_sums(parameter, gradients.ravel(), F(learning_rate), out)
+
+
+@compiled
+def _descend_sums(parameter: Any, gradients: Any, learning_rate: float, out: Any) -> None:
+    columns, size = parameter.size, gradients.size
+    parameter, gradients, out = pointer(parameter), pointer(gradients), pointer(out)
+    strips = columns - columns % STRIP
+    for c in range(0, strips, STRIP):
+        store(out, c, load(parameter, c, EIGHT) - learning_rate * _sum_of_strip(gradients, size, columns, c))
+    for c in range(strips, columns, LANES):
+        count = min(LANES, columns - c)
+        sums = _sum_of_part(gradients, size, columns, c, count)
+        store_part(out, c, load_part(parameter, c, count) - learning_rate * sums, count)
+
+
+def column_sums(rows: NDArray[np.float32], *, out: NDArray[np.float32]) -> None:
+    """Compute out = sum of the `rows`, see `reference.column_sums`."""
+    check_output(out, [rows], ndim=1, dtypes=[FLOAT32])
+    check_array("rows", rows, FLOAT32, (len(rows), len(out)))
+    _column_sums(rows.ravel(), out)
+
+
+@compiled
+def _column_sums(rows: Any, out: Any) -> None:
+    columns, size = out.size, rows.size
+    rows, out = pointer(rows), pointer(out)
+    strips = columns - columns % STRIP
+    for c in range(0, strips, STRIP):
+        store(out, c, _sum_of_strip(rows, size, columns, c))
+    for c in range(strips, columns, LANES):
+        count = min(LANES, columns - c)
+        store_part(out, c, _sum_of_part(rows, size, columns, c, count), count)
+
+
+@compiled
+def _sum_of_strip(rows: Any, size: int, columns: int, c: int) -> Any:
+    strip = zeros(ONE, EIGHT)
+    for row in range(0, size, columns):
+        strip = strip + load(rows, row + c, EIGHT)
+    return strip
+
+
+@compiled
+def _sum_of_part(rows: Any, size: int, columns: int, c: int, count: int) -> Any:
+    sums = zeros(ONE, ONE)
+    for row in range(0, size, columns):
+        sums = sums + load_part(rows, row + c, count)
+    return sums

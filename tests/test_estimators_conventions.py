@@ -1,0 +1,140 @@
+"""The estimators where scikit-learn's tools use them: its own checks, pipelines, searches, pickles, processes."""
+
+import pickle
+from collections.abc import Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn, which the estimators need, is not installed: gpunn[sklearn]")
+
+import joblib
+from sklearn import neural_network as theirs
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_digits, make_regression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from gpunn import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+NOT_THEIRS = {"device", "engine"}
+
+INAPPLICABLE = {
+    "check_array_api_input": "SCIPY_ARRAY_API is not set",
+    "check_classifiers_multilabel_output_format_decision_function": "does not have a decision_function",
+}
+"""What scikit-learn skips for its own MLPClassifier too."""
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Any, Any]:
+    images, labels = load_digits(return_X_y=True)
+    return images[:400], labels[:400]
+
+
+@pytest.mark.filterwarnings("ignore")  # each check catches those that it provokes, but for a few
+@pytest.mark.parametrize("estimator", [MLPClassifier(), MLPRegressor()], ids=lambda each: type(each).__name__)
+def test_all_of_scikit_learns_checks_pass(estimator: Any) -> None:
+    found = check_estimator(estimator, on_fail=None, on_skip=None)
+    assert len(found) > 50
+    for check in found:
+        why = INAPPLICABLE.get(check["check_name"])
+        if why is not None and check["status"] == "skipped":
+            assert why in str(check["exception"])
+        else:
+            assert check["status"] == "passed", (check["check_name"], check["exception"])
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_parameters_are_those_of_scikit_learn(name: str) -> None:
+    ours = signature({"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}[name]).parameters
+    expected: Mapping[str, Any] = signature(getattr(theirs, name)).parameters
+    found = [ours[parameter] for parameter in ours if parameter not in NOT_THEIRS]
+    if "loss" not in expected:  # before 1.7
+        found = [parameter for parameter in found if parameter.name != "loss"]
+    assert [(each.name, each.default, each.kind) for each in found] == [
+        (each.name, each.default, each.kind) for each in expected.values()
+    ]
+    assert {name: ours[name].default for name in NOT_THEIRS} == dict.fromkeys(NOT_THEIRS, "auto")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"alpha": -1}, "The 'alpha' parameter of MLPClassifier must be a float"),
+        ({"activation": "softplus"}, "The 'activation' parameter of MLPClassifier must be a str among"),
+        ({"engine": "steam"}, "The 'engine' parameter of MLPClassifier must be a str among"),
+        ({"device": 1}, "The 'device' parameter of MLPClassifier must be an instance of 'str'"),
+        ({"device": "tpu"}, "found the device 'tpu', expected auto, cpu, cuda or cuda:N"),
+        ({"momentum": 1.0}, "The 'momentum' parameter of MLPClassifier must be a float"),
+        ({"hidden_layer_sizes": (10, 0)}, "found in hidden_layer_sizes 0, expected a whole number of 1 or more"),
+        ({"hidden_layer_sizes": [2.5]}, "found in hidden_layer_sizes 2.5, expected a whole number of 1 or more"),
+        (
+            {"solver": "lbfgs"},
+            "found solver='lbfgs', expected 'adam' or 'sgd': use one of these, or sklearn.neural_network.MLPClassifier",
+        ),
+    ],
+)
+def test_parameters_out_of_range_are_refused_in_one_line(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        MLPClassifier(**parameters).fit(np.eye(4), [0, 1, 0, 1])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_poisson_loss_is_left_to_scikit_learn() -> None:
+    with pytest.raises(ValueError, match=r"loss='poisson', expected .* or sklearn\.neural_network\.MLPRegressor"):
+        MLPRegressor(loss="poisson").fit(np.eye(4), [0, 1, 0, 1])
+
+
+def test_a_search_over_a_pipeline_finds_the_better_rate(digits: tuple[Any, Any]) -> None:
+    pipeline = make_pipeline(StandardScaler(), MLPClassifier((16,), max_iter=15, random_state=0))
+    rates = [1e-5, 1e-2]
+    search = GridSearchCV(pipeline, {"mlpclassifier__learning_rate_init": rates}, cv=2).fit(*digits)
+    assert search.best_params_ == {"mlpclassifier__learning_rate_init": 1e-2}
+    assert search.score(*digits) > 0.95
+
+
+def test_processes_get_what_this_one_gets(digits: tuple[Any, Any]) -> None:
+    model = MLPClassifier((8,), max_iter=3, random_state=0, engine="plain")
+    alone, apart = (cross_val_score(model, *digits, cv=2, n_jobs=n_jobs) for n_jobs in (1, 2))
+    np.testing.assert_array_equal(apart, alone)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_pickles_and_clones_go_on_where_the_model_would(digits: tuple[Any, Any], solver: str, tmp_path: Path) -> None:
+    model = MLPClassifier((8,), solver=solver, max_iter=3, random_state=0).fit(*digits)
+    joblib.dump(model, tmp_path / "model.joblib")
+    copies = [pickle.loads(pickle.dumps(model)), joblib.load(tmp_path / "model.joblib")]
+    for copy in copies:
+        np.testing.assert_array_equal(copy.predict_proba(digits[0]), model.predict_proba(digits[0]))
+    for each in (model, *copies):
+        each.partial_fit(*digits)
+    for copy in copies:
+        np.testing.assert_array_equal(copy.coefs_[0], model.coefs_[0])
+    fresh = clone(model)
+    assert fresh.get_params() == model.get_params()
+    assert not hasattr(fresh, "coefs_")
+
+
+def test_other_estimators_build_on_these(digits: tuple[Any, Any]) -> None:
+    model = MLPClassifier((16,), max_iter=20, learning_rate_init=0.01, random_state=0)
+    calibrated = CalibratedClassifierCV(model, cv=2).fit(*digits)
+    np.testing.assert_allclose(calibrated.predict_proba(digits[0]).sum(axis=1), 1)
+    assert OneVsRestClassifier(model).fit(*digits).score(*digits) > 0.95
+
+
+def test_regressors_explain_what_is_linear() -> None:
+    X, y = make_regression(200, 5, random_state=0)
+    model = make_pipeline(
+        StandardScaler(), MLPRegressor(hidden_layer_sizes=(20,), learning_rate_init=0.05, random_state=0)
+    )
+    assert model.fit(X, y / y.std()).score(X, y / y.std()) > 0.98
