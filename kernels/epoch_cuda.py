@@ -17,6 +17,7 @@ from .cuda_compilation import allow_shared_memory, as_cuda_array, cuda, device_f
 from .launch_cuda import launch
 from .layout_cuda import WORDS_A_THREAD, CudaLayout
 from .network_cuda import backward_steps, forward_steps, update_step
+from .optimizers_cuda import step_of
 from .task_cuda import Task
 from .tiles_cuda import N_SUMS, ZERO, F, U, transfers
 
@@ -54,17 +55,21 @@ def compile_epoch(layout: CudaLayout, task: Task) -> Any:
 
     Its arguments are, for B networks, trained on n examples each: `words` (N, n_words) uint32, the images, four pixels
     a word; `labels` (N,) uint8; `orders` (B, n or more) int64, below N; `count` (1,) int64, n; `batch_sizes` (B,)
-    int64, from 1 to that of the layout, which nothing checks here, `learning_rates` (B, any) float32, one for each
-    batch, and `momenta` and `penalties` (B,) float32; `parameters` (B, n_parameters) float32, which are changed;
-    `collected` likewise with momentum, whose velocities they are, and where the layout `collects_outside`, all 0 before
-    and after, and (B, any) otherwise; `losses` (B, threads) float64, whose rows' sums will be those of the examples'
-    losses, each before its batch's step. For no examples it does nothing.
+    int64, from 1 to that of the layout, which nothing checks here; `rates` (B, any, RATES) float32, a row for each
+    batch, and `constants` (B, CONSTANTS) float32, see `gpunn.kernels.optimizers_cuda`; `parameters` (B, n_parameters)
+    float32, which are changed; `collected` likewise with momentum, whose velocities they are, and where the layout
+    `collects_outside`, all 0 at first, and (B, any) otherwise; `moments` (B, n_parameters) with Nesterov's method and
+    (B, 2 n_parameters) with Adam, float32, which are changed, and (B, any) otherwise; `losses` (B, threads) float64,
+    whose rows' sums will be those of the examples' losses, each before its batch's step. For no examples it does
+    nothing.
     """
     logger.info("getting the GPU's kernel for %s ready: some seconds the first time", layout)
     forward, backward = in_turn(forward_steps(layout, task)), in_turn(backward_steps(layout, task))
+    make_step = step_of(layout, task)
     update, (fetch, put_down) = update_step(layout, task), transfers(layout)
     T, chunk_size, labels_at = layout.threads, layout.chunk_size, layout.labels
-    in_shared, collects_in_shared, momentum = layout.in_shared, layout.collects_in_shared, task.momentum
+    in_shared, collects_in_shared = layout.in_shared, layout.collects_in_shared
+    collects, has_velocities = task.collects, task.optimizer == "momentum"
     n_work, n_parameters = layout.n_work, layout.n_parameters
     # Of a square's derivative.
     factor = F(2 if task.loss == "squared_error" else 1)
@@ -83,11 +88,11 @@ def compile_epoch(layout: CudaLayout, task: Task) -> Any:
         orders: Any,
         count: Any,
         batch_sizes: Any,
-        learning_rates: Any,
-        momenta: Any,
-        penalties: Any,
+        rates: Any,
+        constants: Any,
         parameters: Any,
         collected: Any,
+        moments: Any,
         losses: Any,
     ) -> None:
         n = count[0]
@@ -95,8 +100,10 @@ def compile_epoch(layout: CudaLayout, task: Task) -> Any:
             return
         network, t = cuda.blockIdx.x, cuda.threadIdx.x
         memory, x = cuda.shared.array(0, FLOAT32), cuda.shared.array(0, UINT32)
-        order, m, rates = orders[network], batch_sizes[network], learning_rates[network]
-        mu, penalty = momenta[network], penalties[network]
+        order, m = orders[network], batch_sizes[network]
+        own_rates, own_constants, own_moments = rates[network], constants[network], moments[network]
+        # What is left of what the batch before has collected; velocities are a part of the next.
+        rest, penalty = own_constants[0] if has_velocities else ZERO, own_constants[5]
         if in_shared:
             weights = memory[n_work:]
             for i in range(t, n_parameters, T):
@@ -106,13 +113,13 @@ def compile_epoch(layout: CudaLayout, task: Task) -> Any:
         if collects_in_shared:
             collection = memory[n_work + n_parameters :]
             for i in range(t, n_parameters, T):
-                collection[i] = collected[network, i] if momentum else ZERO
+                collection[i] = collected[network, i] if has_velocities else ZERO
         else:
             collection = collected[network]
         fetched, sums = cuda.local.array(WORDS_A_THREAD, UINT32), cuda.local.array(N_SUMS, FLOAT32)
         loss = 0.0
 
-        first, label, number, eta = 0, 0, 0, rates[0]
+        first, label, number, eta = 0, 0, 0, own_rates[0, 0]
         rows = rows_at(first, n, m)
         fetch(t, words, order, first, rows, fetched)
         if t < rows:
@@ -131,15 +138,12 @@ def compile_epoch(layout: CudaLayout, task: Task) -> Any:
             start = first - first % m
             batch = min(m, n - start)
             ends = after == start + batch
-            next_eta = eta
-            if ends and after < n:
-                number += 1
-                next_eta = rates[U(number)]
+            next_number = number + 1 if ends else number
+            next_eta = own_rates[U(next_number), 0] if after < n else eta
 
             decay = penalty if first == start else ZERO
-            if momentum:
-                # velocity <- mu velocity + gradient, of which further chunks of a batch only add their parts.
-                scale, step = mu if first == start else F(1), factor / F(batch)
+            if collects:
+                scale, step = rest if first == start else F(1), factor / F(batch)
                 target = collection
             else:
                 scale, step = F(1), -factor * eta / F(batch)
@@ -149,21 +153,20 @@ def compile_epoch(layout: CudaLayout, task: Task) -> Any:
             backward(t, x, rows, step, weights, memory, sums)
             update(t, x, rows, memory, target, weights, scale, decay, sums)
             cuda.syncthreads()
-            if ends and (momentum or batch > chunk_size):
+            if ends and (collects or batch > chunk_size):
+                its_rates = eta, own_rates[U(number), 1], own_rates[U(number), 2]
+                c = own_constants
+                numbers = c[0], c[1], c[2], c[3], c[4]
                 for i in range(t, n_parameters, T):
-                    if momentum:
-                        weights[i] -= eta * collection[i]
-                    else:
-                        weights[i] += collection[i]
-                        collection[i] = ZERO
+                    make_step(i, weights, collection, own_moments, its_rates, numbers)
                 cuda.syncthreads()
-            first, rows, eta = after, next_rows, next_eta
+            first, rows, number, eta = after, next_rows, next_number, next_eta
 
         losses[network, t] = loss
         if in_shared:
             for i in range(t, n_parameters, T):
                 parameters[network, i] = weights[i]
-        if momentum and collects_in_shared:
+        if has_velocities and collects_in_shared:
             for i in range(t, n_parameters, T):
                 collected[network, i] = collection[i]
 
@@ -178,8 +181,8 @@ class EpochKernel:
 
     def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, task: Task | None = None) -> None:
         self._task = task or Task(("sigmoid",) * (len(sizes) - 1))
-        room, momentum = shared_memory(), self._task.momentum
-        self.layout = CudaLayout(sizes, batch_size=batch_size, threads=threads, room=room, momentum=momentum)
+        room, collects = shared_memory(), self._task.collects
+        self.layout = CudaLayout(sizes, batch_size=batch_size, threads=threads, room=room, collects=collects)
 
     def prepare(
         self,
@@ -188,11 +191,11 @@ class EpochKernel:
         labels: Any,
         orders: Any,
         batch_sizes: Any,
-        learning_rates: Any,
-        momenta: Any,
-        penalties: Any,
+        rates: Any,
+        constants: Any,
         parameters: Any,
         collected: Any,
+        moments: Any,
         losses: Any,
     ) -> None:
         """Take the arguments of `compile_epoch`'s kernel but for the count, arrays on the device, and compile it.
@@ -201,7 +204,7 @@ class EpochKernel:
         """
         self._networks = len(parameters)
         self._before = [as_cuda_array(array) for array in (words, labels, orders)]
-        after = (batch_sizes, learning_rates, momenta, penalties, parameters, collected, losses)
+        after = (batch_sizes, rates, constants, parameters, collected, moments, losses)
         self._after = [as_cuda_array(array) for array in after]
         self._kernel = compile_epoch(self.layout, self._task)
 

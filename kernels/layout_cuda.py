@@ -42,13 +42,13 @@ class CudaLayout:
 
     `layers` are the parts of the network, and `groups` says how many times four images a chunk has. Places in the
     block's memory are counted in numbers of 4 bytes: work space first, then the parameters if they are `in_shared`,
-    then what is collected of their changes by a batch larger than `chunk_size`, or with `momentum` their velocities, if
+    then what is collected of their changes by a batch larger than `chunk_size`, or if it `collects` by any batch, where
     that is `collects_in_shared`; `shared_bytes` are all of it. Two layouts are equal if the same compiled kernel serves
     both. Raises `ValueError` where the work space alone doesn't fit.
     """
 
     def __init__(
-        self, sizes: Sequence[int], *, batch_size: int, threads: int, room: int, momentum: bool = False
+        self, sizes: Sequence[int], *, batch_size: int, threads: int, room: int, collects: bool = False
     ) -> None:
         self.sizes = tuple(sizes)
         self.threads = threads
@@ -68,7 +68,7 @@ class CudaLayout:
             )
         needed = 4 * (self.n_work + self.n_parameters * np.arange(3))
         self.in_shared = bool(needed[1] <= room)
-        collects = momentum or batch_size > self.chunk_size
+        collects = collects or batch_size > self.chunk_size
         self.collects_in_shared = bool(collects and needed[2] <= room)
         self.collects_outside = collects and not self.collects_in_shared
         self.shared_bytes = int(needed[self.in_shared + self.collects_in_shared])

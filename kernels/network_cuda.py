@@ -147,8 +147,8 @@ def _backward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, activation
 def update_step(layout: CudaLayout, task: Task) -> Any:
     """Return the function that adds all gradients, times the step, to `target`.
 
-    `target` are the parameters, or what is collected to be added to them, or velocities: with momentum these are
-    multiplied by `scale` first. With an L2 penalty `decay` times the `weights` is added too, but for the biases'.
+    `target` are the parameters, or what is collected of their changes. Where all batches collect, it is multiplied by
+    `scale` first. With an L2 penalty `decay` times the `weights` is added too, but for the biases'.
     """
     _, add_update = tile_products(layout)
     bottom, T, n_words = layout.layers[0], layout.threads, layout.n_words
@@ -178,12 +178,12 @@ def update_step(layout: CudaLayout, task: Task) -> Any:
 
 def _adder(task: Task, *, of_weights: bool) -> Any:
     """Return the function that adds to a number of `target`."""
-    momentum, l2 = task.momentum, task.l2 and of_weights
+    scales, l2 = task.collects, task.l2 and of_weights
 
     @device_function
     def add(target: Any, weights: Any, place: int, change: Any, scale: Any, decay: Any) -> None:
         before = target[U(place)]
-        if momentum:
+        if scales:
             before *= scale
         if l2:
             before += decay * weights[U(place)]

@@ -9,5 +9,14 @@ class Task(NamedTuple):
     functions: tuple[str, ...]
     """The activations of all layers but the inputs."""
     loss: str = "squared_error"
-    momentum: bool = False
+    optimizer: str = "descent"
+    """One of those that `gpunn.kernels.optimizers_cuda` has: "descent", "momentum", "nesterov" and "adam"."""
     l2: bool = False
+    """Whether an L2 penalty is a part of the gradients of the weights."""
+    decay: bool = False
+    """Whether Adam shrinks the weights besides."""
+
+    @property
+    def collects(self) -> bool:
+        """Whether all batches collect something before their step, and not only large ones."""
+        return self.optimizer != "descent"

@@ -62,8 +62,8 @@ class Compiled(NamedTuple):
 
 
 EPOCH = (
-    "void(u4[:, ::1], u1[::1], i8[:, ::1], i8[::1], i8[::1], f4[:, ::1], f4[::1], f4[::1], "
-    "f4[:, ::1], f4[:, ::1], f8[:, ::1])"
+    "void(u4[:, ::1], u1[::1], i8[:, ::1], i8[::1], i8[::1], f4[:, :, ::1], f4[:, ::1], "
+    "f4[:, ::1], f4[:, ::1], f4[:, ::1], f8[:, ::1])"
 )
 
 
@@ -74,11 +74,12 @@ def epoch(
     hidden: str = "sigmoid",
     output: str = "sigmoid",
     loss: str = "squared_error",
+    optimizer: str = "descent",
     spilled: int = 128,
-    **sgd: bool,
+    **penalty: bool,
 ) -> Compiled:
-    layout = CudaLayout(sizes, batch_size=batch_size, threads=512, room=room, momentum=sgd.get("momentum", False))
-    task = Task((*[hidden] * (len(sizes) - 2), output), loss, **sgd)
+    task = Task((*[hidden] * (len(sizes) - 2), output), loss, optimizer, **penalty)
+    layout = CudaLayout(sizes, batch_size=batch_size, threads=512, room=room, collects=task.collects)
     return Compiled("epoch_cuda", "compile_epoch", EPOCH, (layout, task), 512, True, spilled)
 
 
@@ -97,11 +98,15 @@ COMPILED = [
     epoch(784, 16, 10, loss="binary_cross_entropy"),
     epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy"),
     epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy", l2=True),
-    epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy", momentum=True),
-    epoch(784, 16, 10, hidden="tanh", output="softmax", loss="cross_entropy", momentum=True, l2=True, batch_size=128),
-    # Parameters and velocities in the device's memory: addresses of both don't find room.
-    epoch(784, 100, 50, 10, room=64 * 1024, momentum=True, l2=True, spilled=640),
-    epoch(784, 100, 50, 10, room=64 * 1024, output="softmax", loss="cross_entropy", momentum=True, spilled=640),
+    *(
+        epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy", optimizer=optimizer)
+        for optimizer in ("momentum", "nesterov", "adam")
+    ),
+    epoch(784, 16, 10, output="softmax", loss="cross_entropy", optimizer="momentum", l2=True, batch_size=128),
+    epoch(784, 16, 10, output="softmax", loss="cross_entropy", optimizer="adam", decay=True, batch_size=128),
+    # Parameters, and what is collected of their changes, in the device's memory: addresses don't all find room.
+    epoch(784, 100, 50, 10, room=64 * 1024, optimizer="momentum", l2=True, spilled=640),
+    epoch(784, 100, 50, 10, room=64 * 1024, output="softmax", loss="cross_entropy", optimizer="adam", spilled=640),
     *(
         Compiled("cuda", "_gather_scale", f"void({images}[:, ::1], i8[::1], f4[:, ::1])", (images == "u1",))
         for images in ("u1", "f4")

@@ -232,11 +232,11 @@ def test_one_launch_trains_more_networks_than_there_are_multiprocessors(gpu: Bac
             labels=gpu.asarray(split.labels),
             orders=gpu.asarray(orders),
             batch_sizes=gpu.asarray(batch_sizes.astype(np.int64)),
-            learning_rates=gpu.asarray(np.repeat(rates.astype(np.float32)[:, None], 300, axis=1)),
-            momenta=gpu.asarray(np.zeros(n_networks, np.float32)),
-            penalties=gpu.asarray(np.zeros(n_networks, np.float32)),
+            rates=gpu.asarray(np.tile(rates.astype(np.float32)[:, None, None], (1, 300, 3))),
+            constants=gpu.asarray(np.zeros((n_networks, 6), np.float32)),
             parameters=parameters_there,
             collected=gpu.asarray(np.zeros((n_networks, layout.n_parameters), np.float32)),
+            moments=gpu.asarray(np.zeros((n_networks, 1), np.float32)),
             losses=losses,
         )
         kernel.compile(gpu.asarray(np.array([0])))

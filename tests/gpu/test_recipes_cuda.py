@@ -1,5 +1,6 @@
 """What the engines take besides sigmoid neurons and plain steps, on a GPU: held to float64 on the CPU."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from ..conftest import parameters
 from ..recipes import OPTIMIZERS, OUTPUTS, N, assert_goes_on, assert_same, both, drawn
 
 pytestmark = pytest.mark.gpu
+
+EPSILON = float(np.finfo(np.float32).eps)
 
 RECIPES: list[dict[str, Any]] = [
     {"optimizer": Adam(), "learning_rate": 0.002, "l2": 1e-4},
@@ -97,7 +100,9 @@ def test_epoch_takes_every_activation_and_loss(gpu: Backend, hidden: str, loss: 
         assert_same(gpu, both(gpu, "epoch", start, recipe), recipe, magnified=2)
 
 
-@pytest.mark.parametrize(("engine", "optimizer"), [*(("fused", name) for name in OPTIMIZERS), ("epoch", "momentum")])
+@pytest.mark.parametrize(
+    ("engine", "optimizer"), [(engine, name) for engine in ("fused", "epoch") for name in OPTIMIZERS]
+)
 def test_training_goes_on_with_what_is_remembered(gpu: Backend, engine: str, optimizer: str) -> None:
     recipe = Recipe(7, 0.005, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer])
     start = drawn((12, 9, 3), ("relu", "softmax"))
@@ -113,6 +118,7 @@ MNIST_RECIPES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     # Batches of several chunks.
     ("epoch", (784, 30, 10), {"optimizer": SGD(0.9), "l2": 1e-3, "batch_size": 300}),
     ("epoch", (784, 30, 10), {"l2": 1e-2, "batch_size": 300}),
+    ("epoch", (784, 30, 10), {"optimizer": SGD(0.9, nesterov=True), "l2": 1e-3, "batch_size": 300}),
     # Parameters or velocities that don't fit shared memory.
     ("epoch", (784, 48, 10), {"optimizer": SGD(0.9), "batch_size": 128}),
     ("epoch", (784, 100, 50, 10), {"optimizer": SGD(0.9), "l2": 1e-3, "batch_size": 64}),
@@ -129,19 +135,22 @@ def test_recipes_follow_float64_on_digits(
         recipe = {"learning_rate": 0.02, "schedule": OneCycle(), **options}
         losses.append(train(net, mnist.train[:2000], epochs=2, **recipe, device=device, engine=name).losses)
         nets.append(parameters(net))
+    # Roundings of sums over a few hundred lit pixels, walking at random from step to step.
+    tolerance = EPSILON * (30 + math.sqrt(2 * 2000 / options["batch_size"]))
     assert losses[0] == losses[1]
-    assert losses[0] == pytest.approx(losses[2], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[2], rel=tolerance)
     for ours, again, theirs in zip(*nets, strict=True):
         np.testing.assert_array_equal(ours, again)
-        assert np.abs(ours - theirs).max() <= 1e-4 * max(1, np.abs(theirs).max())
+        assert np.abs(ours - theirs).max() <= tolerance * max(1, np.abs(theirs).max())
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "rate", "engine"), [(Adam(), 0.001, "fused"), (SGD(0.9), 0.05, "epoch")], ids=str
+    ("optimizer", "rate", "engine"),
+    [(Adam(), 0.001, "fused"), (Adam(decoupled=True), 0.001, "epoch"), (SGD(0.9), 0.05, "epoch")],
+    ids=str,
 )
 def test_digits_are_learnt(gpu: Backend, mnist: Dataset, optimizer: Any, rate: float, engine: str) -> None:
     net = MLP([784, 64, 10], hidden="relu", output="softmax", init="he")
     recipe: dict[str, Any] = {"epochs": 3, "batch_size": 64, "learning_rate": rate, "optimizer": optimizer}
-    history = train(net, mnist.train, **recipe, test=mnist.test, device=gpu)
-    assert history.engine == engine
+    history = train(net, mnist.train, **recipe, test=mnist.test, device=gpu, engine=engine)
     assert max(history.accuracies) >= 0.96

@@ -41,13 +41,11 @@ class Trained:
             labels=split.labels,
             orders=self.orders,
             batch_sizes=np.array(batch_sizes),
-            learning_rates=np.repeat(np.array(rates, np.float32)[:, None], n, axis=1),
-            momenta=np.full(len(nets), momentum, np.float32),
-            penalties=np.full(len(nets), l2, np.float32),
+            rates=np.stack([np.tile(np.array([rate, 1, 1], np.float32), (n, 1)) for rate in rates]),
+            constants=np.array([[momentum, 0.1, 0.9, 0.1, 1e-8, l2]] * len(nets), np.float32),
             parameters=packed,
-            collected=np.zeros(
-                (len(nets), layout.n_parameters if layout.collects_outside or momentum else 1), np.float32
-            ),
+            collected=np.zeros((len(nets), layout.n_parameters), np.float32),
+            moments=np.zeros((len(nets), 2 * layout.n_parameters), np.float32),
             losses=self.losses,
         )
         kernel.launch(np.array([n]))

@@ -5,11 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from gpunn import Adam, ConfigurationError
+from gpunn import ConfigurationError
 from gpunn.activations import HIDDEN
 from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import Recipe, choose_engine
-from gpunn.optimizers import SGD
 from gpunn.schedules import OneCycle
 
 from ..recipes import OPTIMIZERS, OUTPUTS, N, assert_goes_on, assert_same, both, drawn, examples
@@ -27,8 +26,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
     return CudaBackend(cupy, 0)
 
 
-@pytest.mark.parametrize(("loss", "output"), OUTPUTS)
-@pytest.mark.parametrize("hidden", HIDDEN)
+@pytest.mark.parametrize(
+    ("hidden", "loss", "output"), [(HIDDEN[i % len(HIDDEN)], *output) for i, output in enumerate(OUTPUTS)]
+)
 def test_the_epoch_kernel_takes_every_activation_and_loss(
     gpu: CudaBackend, hidden: str, loss: str, output: str
 ) -> None:
@@ -43,17 +43,18 @@ def test_a_network_of_one_layer_has_every_loss(gpu: CudaBackend, batch_size: int
     assert_same(gpu, both(gpu, "epoch", start, recipe), recipe)
 
 
-@pytest.mark.parametrize("room", [10**5, 7_000, 6_000])
 @pytest.mark.parametrize("l2", [0.0, 0.1])
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("batch_size", [15, N])
-def test_the_epoch_kernel_takes_momentum_penalties_and_rates(
-    gpu: CudaBackend, batch_size: int, momentum: float, l2: float, room: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(("batch_size", "room"), [(15, 10**5), (N, 7_000), (15, 6_000)])
+def test_the_epoch_kernel_takes_every_optimizer_penalties_and_rates(
+    gpu: CudaBackend, batch_size: int, optimizer: str, l2: float, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gpunn.kernels.epoch_cuda.shared_memory", lambda: room)
     start = drawn((12, 9, 6, 3), ("relu", "tanh", "softmax"))
-    recipe = Recipe(batch_size, 0.05, loss="cross_entropy", optimizer=SGD(momentum), l2=l2, schedule=OneCycle())
-    assert_same(gpu, both(gpu, "epoch", start, recipe), recipe, magnified=2)
+    rate = 0.002 if "Adam" in optimizer else 0.05
+    recipe = Recipe(batch_size, rate, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer], l2=l2, schedule=OneCycle())
+    # Adam divides small gradients by small roots, and magnifies what they were rounded by.
+    assert_same(gpu, both(gpu, "epoch", start, recipe), recipe, magnified=20 if "Adam" in optimizer else 2)
 
 
 def test_velocities_stay_outside_where_they_do_not_fit_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,19 +62,26 @@ def test_velocities_stay_outside_where_they_do_not_fit_shared_memory(monkeypatch
 
     found = {}
     for room in (10**5, 7_000, 6_000):
-        layout = CudaLayout((12, 9, 6, 3), batch_size=15, threads=32, room=room, momentum=True)
+        layout = CudaLayout((12, 9, 6, 3), batch_size=15, threads=32, room=room, collects=True)
         found[room] = layout.in_shared, layout.collects_in_shared
     assert found == {10**5: (True, True), 7_000: (True, False), 6_000: (False, False)}
 
 
-@pytest.mark.parametrize("optimizer", ["plain", "momentum"])
-def test_training_goes_on_with_what_is_remembered(gpu: CudaBackend, optimizer: str) -> None:
-    recipe = Recipe(7, 0.02, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer])
-    assert_goes_on(gpu, "epoch", drawn((12, 5, 3), ("relu", "softmax")), recipe, atol=4e-6)
-
-
-@pytest.mark.parametrize(("loss", "output"), [("squared_error", "identity"), ("cross_entropy", "softmax")])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_training_goes_on_with_what_is_remembered(gpu: CudaBackend, optimizer: str) -> None:
+    recipe = Recipe(7, 0.005, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer])
+    start = drawn((12, 5, 3), ("relu", "softmax"))
+    assert_goes_on(gpu, "epoch", start, recipe, atol=1e-4 if "Adam" in optimizer else 4e-6)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "loss", "output"),
+    [
+        ("plain", "squared_error", "identity"),
+        ("Nesterov", "binary_cross_entropy", "sigmoid"),
+        ("AdamW", "cross_entropy", "softmax"),
+    ],
+)
 def test_fused_trains_with_simulated_kernels(gpu: CudaBackend, optimizer: str, loss: str, output: str) -> None:
     start = drawn((12, 5, 4, 3), ("elu", "leaky_relu", output))
     recipe = Recipe(15, 0.005, loss=loss, optimizer=OPTIMIZERS[optimizer], l2=0.1, dropout=0.3)
@@ -85,8 +93,6 @@ def test_fused_trains_with_simulated_kernels(gpu: CudaBackend, optimizer: str, l
 @pytest.mark.parametrize(
     ("recipe", "kind", "message"),
     [
-        (Recipe(7, 0.1, optimizer=Adam()), {}, r"gradient descent and momentum alone, and found the optimiser Adam\("),
-        (Recipe(7, 0.1, optimizer=SGD(0.9, nesterov=True)), {}, "momentum alone, and found the optimiser SGD"),
         (Recipe(7, 0.1, dropout=0.5), {}, "found dropout"),
         (Recipe(7, 0.1), {"floats": True}, "it takes inputs of uint8 grey levels alone, and found float32"),
         (Recipe(7, 0.1), {"rows": True}, "it takes classes as targets alone"),

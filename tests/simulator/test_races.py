@@ -99,15 +99,17 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "batch_size", "room", "loss", "momentum"),
+    ("sizes", "batch_size", "room", "loss", "optimizer"),
     [
-        ((13, 6, 5, 3), 5, 10**5, "squared_error", 0.0),
-        ((13, 6, 3), 9, 4_800, "squared_error", 0.0),
-        ((9, 20, 4), 9, 6_000, "squared_error", 0.0),
-        ((12, 3), 4, 10**5, "squared_error", 0.0),
-        ((13, 6, 3), 9, 4_800, "cross_entropy", 0.0),
-        ((13, 6, 3), 9, 10**5, "cross_entropy", 0.9),
-        ((9, 20, 4), 9, 6_000, "binary_cross_entropy", 0.9),
+        ((13, 6, 5, 3), 5, 10**5, "squared_error", "descent"),
+        ((13, 6, 3), 9, 4_800, "squared_error", "descent"),
+        ((9, 20, 4), 9, 6_000, "squared_error", "descent"),
+        ((12, 3), 4, 10**5, "squared_error", "descent"),
+        ((13, 6, 3), 9, 4_800, "cross_entropy", "descent"),
+        ((13, 6, 3), 9, 10**5, "cross_entropy", "momentum"),
+        ((9, 20, 4), 9, 6_000, "binary_cross_entropy", "momentum"),
+        ((13, 6, 3), 9, 10**5, "cross_entropy", "nesterov"),
+        ((13, 6, 3), 9, 4_800, "cross_entropy", "adam"),
     ],
     ids=str,
 )
@@ -117,17 +119,17 @@ def test_the_epoch_kernels_threads_keep_apart(
     batch_size: int,
     room: int,
     loss: str,
-    momentum: float,
+    optimizer: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from gpunn.kernels import epoch_cuda
     from gpunn.kernels.task_cuda import Task
 
     monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: room)
-    task = Task(("sigmoid",) * (len(sizes) - 1), loss, momentum=momentum > 0, l2=momentum > 0)
+    task = Task(("sigmoid",) * (len(sizes) - 1), loss, optimizer, l2=optimizer != "descent")
     kernel = epoch_cuda.EpochKernel(sizes, batch_size=batch_size, threads=64, task=task)
     split = random_split(14, sizes[0], sizes[-1])
-    Trained(kernel, [MLP(sizes), MLP(sizes, seed=1)], split, [batch_size, 2], [0.5, 0.1], momentum, 0.01)
+    Trained(kernel, [MLP(sizes), MLP(sizes, seed=1)], split, [batch_size, 2], [0.5, 0.1], 0.9, 0.01)
     assert len(watch.accesses) > kernel.layout.n_parameters
     assert max(watch.barriers.values()) > 20
     assert watch.races() == []
