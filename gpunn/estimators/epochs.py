@@ -16,9 +16,10 @@ from gpunn.errors import DivergenceError
 from gpunn.estimators.examples import Batches, Task
 from gpunn.estimators.inputs import dense_inputs
 from gpunn.estimators.outputs import outputs_of
-from gpunn.estimators.parameters import Settings
+from gpunn.estimators.parameters import Settings, optimizer_of
 from gpunn.estimators.progress import Network, Progress
-from gpunn.estimators.steps import Penalty
+from gpunn.estimators.steps import Penalty, rescale
+from gpunn.optimizers import Memory
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,21 @@ class Epochs:
         """The learning rate that makes steps of scikit-learn's size. Adam's don't depend on how large gradients are."""
         return self.progress.rate / (1.0 if self.settings.solver == "adam" else self.scale)
 
-    def run(self, backend: Backend, runner: Engine, most: int, *, exact: bool) -> bool:
+    def run(self, backend: Backend, engine: Callable[[], Engine], most: int, *, exact: bool) -> bool:
         """Train for at most so many epochs; return whether training has converged.
 
-        With `exact`, `runner` steps by this `penalty`. Progress is that of the last finished epoch whatever happens.
-        Raises `DivergenceError` where a parameter is no longer finite.
+        `engine` makes one that goes on from `progress`; if `exact`, it steps by this `penalty`, and as scikit-learn.
+        Progress is that of the last finished epoch whatever happens. Raises `DivergenceError` where a parameter is no
+        longer finite.
         """
         settings, progress = self.settings, self.progress
-        score = self._scorer(backend)
-        penalty = self._penalty(progress.network)
-        for _ in range(most):
+        score, why = self._scorer(backend), None
+        penalty, runner = self._penalty(progress.network), engine()
+        for number in range(most):
+            if number and self._coasts and not exact and progress.rate != progress.memory_rate:
+                # To go as far as they did with the rate before, velocities have to change, which another engine's can.
+                progress.memory = runner.memory()
+                runner = engine()
             order = self.batches.order(settings, self.random_state)
             self.penalty.begin(self.batches.weighing(order), self.batches.sizes)
             progress.memory_rate = progress.rate
@@ -68,10 +74,26 @@ class Epochs:
                 self._say()
             why = progress.stop_or_slow_down(settings)
             if why is not None:
-                if settings.verbose:
-                    print(f"Training ends, as {why}")  # noqa: T201 - what verbose asks for
-                return True
-        return False
+                break
+        progress.memory = runner.memory()
+        if why is not None and settings.verbose:
+            print(f"Training ends, as {why}")  # noqa: T201 - what verbose asks for
+        return why is not None
+
+    def start(self) -> Parameters:
+        """Return what an engine goes on from."""
+        progress, coasts = self.progress, self._coasts
+        memory = progress.memory
+        if memory is not None and len(memory.moments) != optimizer_of(self.settings, self.scale).n_moments:
+            memory = None  # it is that of another solver
+        if memory is not None and coasts:
+            memory = Memory(memory.steps, tuple([np.array(array) for array in arrays] for arrays in memory.moments))
+            rescale(memory.moments, progress.memory_rate / progress.rate)
+        return Parameters(*progress.network, self.task.functions, memory)
+
+    @property
+    def _coasts(self) -> bool:
+        return self.settings.solver == "sgd" and self.settings.momentum > 0
 
     def warn_of_max_iter(self) -> None:
         """Warn that training ended before it converged."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from gpunn.backends import Backend, get_backend
-from gpunn.engines import Examples, Parameters, Recipe, choose_engine
+from gpunn.engines import Examples, Recipe, choose_engine
 from gpunn.engines.plain import PlainEngine
 from gpunn.engines.threads import blas_threads
 from gpunn.errors import OutOfMemoryError
@@ -17,8 +17,7 @@ from gpunn.estimators.examples import Batches, Task
 from gpunn.estimators.inputs import dense_inputs
 from gpunn.estimators.parameters import Settings, optimizer_of
 from gpunn.estimators.progress import Progress
-from gpunn.estimators.steps import Exact, Penalty, rescale
-from gpunn.optimizers import Memory
+from gpunn.estimators.steps import Exact, Penalty
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def fit_network(
     epochs = Epochs(settings, task, progress, batches, held_out, penalty, random_state, scale)
     examples = Examples(
         dense_inputs(task.X, dtype, grey=engine != "plain"),
-        task.targets if task.targets.ndim == 1 else task.targets.astype(dtype),
+        task.targets if task.targets.ndim == 1 else np.ascontiguousarray(task.targets, dtype),
         None if task.weights is None else task.weights.astype(dtype),
     )
     backend = get_backend(device)
@@ -65,7 +64,7 @@ def fit_network(
 
 def _train_on(backend: Backend, engine: str, examples: Examples, epochs: Epochs, *, incremental: bool) -> None:
     settings, progress = epochs.settings, epochs.progress
-    start, recipe = _start(epochs), _recipe(epochs)
+    start, recipe = epochs.start(), _recipe(epochs)
     with backend.activate():
         examples = Examples(*(None if part is None else backend.asarray(part) for part in examples))
         engine_type = choose_engine(engine, backend, start, recipe, examples)
@@ -75,10 +74,13 @@ def _train_on(backend: Backend, engine: str, examples: Examples, epochs: Epochs,
         progress.device, progress.engine = backend.name, engine_type.name
         logger.info("fitting on %s, engine %s, %s", backend.name, engine_type.name, start.weights[0].dtype)
         with blas_threads(1) if engine_type.own_threads else nullcontext():
-            runner = engine_type(backend, start, examples, recipe)
             try:
-                converged = epochs.run(backend, runner, 1 if incremental else settings.max_iter, exact=exact)
-                progress.memory = runner.memory()
+                converged = epochs.run(
+                    backend,
+                    lambda: engine_type(backend, epochs.start(), examples, recipe),
+                    1 if incremental else settings.max_iter,
+                    exact=exact,
+                )
             except KeyboardInterrupt:
                 progress.memory = None  # it may be somewhere inside an epoch
                 message = "training was interrupted: the network is that of the last finished epoch"
@@ -108,15 +110,3 @@ def _recipe(epochs: Epochs) -> Recipe:
         optimizer=optimizer_of(settings, epochs.scale),
         l2=epochs.scale * float(settings.alpha) / (batches.size * epochs.task.weight),
     )
-
-
-def _start(epochs: Epochs) -> Parameters:
-    progress = epochs.progress
-    memory = progress.memory
-    if memory is not None and len(memory.moments) != optimizer_of(epochs.settings, epochs.scale).n_moments:
-        memory = None  # it is that of another solver
-    if memory is not None and epochs.settings.solver == "sgd":
-        memory = Memory(memory.steps, tuple([np.array(array) for array in arrays] for arrays in memory.moments))
-        # Velocities are to go as far as they did with the rate that they were made with.
-        rescale(memory.moments, progress.memory_rate / progress.rate)
-    return Parameters(*progress.network, epochs.task.functions, memory)

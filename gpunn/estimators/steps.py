@@ -4,7 +4,8 @@ What gpunn's own optimisers do otherwise:
 
 - The L2 penalty of a batch is divided by what the batch weighs: by its size, or by the sum of its examples' weights. An
   engine has one for all batches, which the last, smaller one differs from.
-- Velocities have the learning rate in them, of when they were made. A new rate doesn't change how far they go.
+- Velocities have the learning rate in them, of when they were made. A new rate doesn't change how far they go. (Other
+  engines are made anew where the rate changes, with other velocities.)
 - Adam adds epsilon to sqrt(v) before its correction, W <- W - eta' m / (sqrt(v) + epsilon) with
   eta' = eta sqrt(1 - beta2^t) / (1 - beta1^t): the form at the end of section 2 of Kingma and Ba, 2015.
 """
