@@ -25,8 +25,11 @@ IMAGES = 60_000
 PROBE = 3_000
 """Images on which both sides' losses are compared, and scikit-learn's time is estimated."""
 
-LONG, MOST = 0.5, 20
-"""Epochs are timed together until they take so many seconds, or there are so many."""
+LONG, MOST = 1.0, 50
+"""Epochs are timed together until they take so many seconds, or there are so many: one alone is lost in the noise."""
+
+FEW = 6
+"""Epochs that tell how long one of gpunn's takes."""
 
 DEVIATION = 0.01
 """What losses of the same network may differ by, relatively: float32 adds in another order."""
@@ -139,9 +142,9 @@ class _Timer:
 
     def __init__(self, kind: Any, settings: dict[str, Any], expected: float | None, seconds: float) -> None:
         self._kind, self._settings, self.engine = kind, settings, ""
-        if expected is None:  # after what is compiled once has been compiled
-            self._fit(1, IMAGES)
-            expected = self._fit(1, IMAGES)
+        if expected is None:
+            self._fit(1, PROBE)  # what is compiled once is compiled here
+            expected = max(1e-4, self._fit(FEW, IMAGES) - self._fit(1, IMAGES)) / (FEW - 1)
         self.side = Side(images=IMAGES if expected <= seconds else max(PROBE, int(IMAGES * seconds / expected)))
         self._more = int(min(MOST, max(1, LONG / (expected * self.side.images / IMAGES))))
 
