@@ -9,7 +9,8 @@ from numba.extending import overload
 
 from .compilation import OPTIONS, compiled
 from .formulas import ACTIVATIONS, Formula, Operations
-from .simd import Static, fused, maximum, minimum, positive
+from .lanes import positive
+from .simd import Static, fused, maximum, minimum
 
 F = np.float32
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .compilation import compiled
+from .lanes import transposed
 from .memory import add_outer, at, load, load_rows, put, store, store_rows
-from .simd import LANES, Static, add_scaled, n_lanes, transposed, zeros
+from .simd import LANES, Static, add_scaled, n_lanes, zeros
 
 ONE, TWO, THREE, FOUR, EIGHT, SIXTEEN = (Static(count) for count in (1, 2, 3, 4, 8, 16))
 FAR_APART = 256

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from .compilation import compiled
+from .dark_pixels import catch_up, catch_up_all
 from .dense import Chunk
 from .images_cpu import add_images, add_last_image, forget_image, go_on, multiply_images
 from .lit import pointers
@@ -22,7 +23,7 @@ from .network_cpu import (
     part_of,
     update,
 )
-from .optimizers_cpu import catch_up, catch_up_all, make_step, with_pointers
+from .optimizers_cpu import make_step, with_pointers
 from .simd import LANES, Static, zeros
 from .threads import share
 

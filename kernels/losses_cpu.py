@@ -13,9 +13,10 @@ from .activations import SIGMOID, activate, slope_of_layer
 from .compilation import compiled
 from .cross_entropies import largest_of, put_exps, sum_of_softplus
 from .dense import TILE
+from .lanes import total
 from .memory import at, first_lanes, load, put, store
 from .network_cpu import layer_at
-from .simd import LANES, Static, total, zeros
+from .simd import LANES, Static, zeros
 
 ONE = Static(1)
 

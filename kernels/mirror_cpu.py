@@ -4,9 +4,10 @@ from typing import Any
 
 from .compilation import compiled
 from .dense import ONE, SIXTEEN
+from .lanes import transposed
 from .memory import at, load_rows, put, store_rows
 from .network_cpu import COLUMNS, goes_without_copy, layer_at
-from .simd import LANES, transposed
+from .simd import LANES
 from .threads import share
 
 

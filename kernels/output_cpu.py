@@ -10,9 +10,10 @@ from .activations import SIGMOID, activate, slope, static
 from .compilation import compiled
 from .contract import check_array, check_below, check_output
 from .cross_entropies import largest_of, put_exps, sum_of_softplus
+from .lanes import subtract_one
+from .lanes import total as sum_of
 from .memory import at, load_part, pointer, store_part
-from .simd import LANES, Static, subtract_one, zeros
-from .simd import total as sum_of
+from .simd import LANES, Static, zeros
 
 F = np.float32
 FLOAT32 = np.dtype(np.float32)

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from .compilation import compiled
 from .contract import check_array, check_output
+from .lanes import flushed, square_root
 from .memory import load, load_part, pointer, store, store_part
-from .simd import LANES, Static, flushed, fused, square_root, zeros
+from .simd import LANES, Static, fused, zeros
 
 F = np.float32
 FLOAT32 = np.dtype(np.float32)

@@ -9,8 +9,8 @@ from gpunn import MLP, SGD, Adam, ConfigurationError, Dataset, Split, get_backen
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines import epoch as epoch_engine
 from gpunn.engines.base import Engine
-from gpunn.kernels.optimizers_cpu import powers_in_the_dark
-from gpunn.kernels.simd import SMALL
+from gpunn.kernels.dark_pixels import powers_in_the_dark
+from gpunn.kernels.lanes import SMALL
 from gpunn.optimizers import Optimizer
 from gpunn.schedules import Cosine, OneCycle, Schedule
 
@@ -158,6 +158,13 @@ def test_powers_are_those_of_single_steps() -> None:
             old = v
             v = momentum * v - l2 * w
             w += rate * (v - momentum * old + momentum * v if nesterov else v)
+
+
+def test_rates_that_are_far_too_high_end_in_numbers_that_are_not_finite(small: Split) -> None:
+    recipe = Recipe(1, 1e30, optimizer=SGD(0.9), l2=10.0)
+    engine = ENGINES["epoch"](CPU, start_of(MLP((12, 24, 3))), Examples(small.images, small.labels), recipe)
+    engine.run_epoch(np.arange(200))
+    assert not np.isfinite(engine.parameters().weights[0]).all()
 
 
 def test_velocities_end_at_zero_before_they_are_subnormal(small: Split) -> None:

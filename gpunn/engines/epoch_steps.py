@@ -81,7 +81,7 @@ class EpochSteps:
 
     def _powers_for(self, rates: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the matrices of steps in the dark; none where they aren't all of one rate, or no pixel waits."""
-        from gpunn.kernels.optimizers_cpu import powers_in_the_dark
+        from gpunn.kernels.dark_pixels import powers_in_the_dark
 
         if not self._waits or not len(rates) or rates.min() != rates.max():
             return np.zeros((0, 4), np.float32)
