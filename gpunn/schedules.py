@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ Numbers = Any
 
 class Schedule(ABC):
     """Says how the learning rate changes in the course of a training."""
-
-    within_epochs: ClassVar[bool]
-    """Whether it changes from batch to batch, or from epoch to epoch alone."""
 
     @abstractmethod
     def factor(self, epoch: Numbers, epochs: int) -> Numbers:
@@ -37,8 +34,6 @@ class Schedule(ABC):
 class Constant(Schedule):
     """As it is."""
 
-    within_epochs = False
-
     def factor(self, epoch: Numbers, epochs: int) -> Numbers:  # noqa: ARG002
         return np.ones_like(epoch, np.float64)
 
@@ -53,8 +48,6 @@ class Steps(Schedule):
 
     every: int = 10
     by: float = 0.1
-
-    within_epochs = False
 
     def __post_init__(self) -> None:
         check_whole("the epochs between steps of the schedule", self.every, 1)
@@ -71,8 +64,6 @@ class Exponential(Schedule):
 
     by: float = 0.9
 
-    within_epochs = False
-
     def __post_init__(self) -> None:
         check_number("the factor of the schedule", self.by, above=0, most=1)
 
@@ -84,8 +75,6 @@ class Exponential(Schedule):
 @dataclass(frozen=True)
 class Cosine(Schedule):
     """Down to nothing along half a cosine (Loshchilov and Hutter, "SGDR", 2017, without restarts)."""
-
-    within_epochs = True
 
     def factor(self, epoch: Numbers, epochs: int) -> Numbers:
         return (1 + np.cos(math.pi * epoch / epochs)) / 2
@@ -100,8 +89,6 @@ class OneCycle(Schedule):
     """
 
     rising: float = 0.3
-
-    within_epochs = True
 
     def __post_init__(self) -> None:
         check_number("the rising share", self.rising, above=0, below=1)

@@ -105,5 +105,3 @@ def _catch_up(rule: Any, velocities: Any, net: Any, count: int, crew: Any) -> No
                     v = load(velocities, place, ONE)
                     store(net.parameters, place, fused(v, wv, w * ww))
                     store(velocities, place, flushed(fused(v, vv, w * vw)))
-                else:
-                    store(net.parameters, place, w * ww)

@@ -19,19 +19,43 @@ from .network_cpu import (
     Network,
     backward,
     forward,
+    layer_at,
     meet,
     part_of,
     update,
 )
 from .optimizers_cpu import make_step, with_pointers
-from .simd import LANES, Static, zeros
+from .simd import LANES, Static, fused, zeros
 from .threads import share
 
 ONE = Static(1)
 F = np.float32
 
+SMALLEST_SCALE = 0.25
+"""What may be put off of the penalty; what is left is made up for in all weights."""
+
+FOLDS = np.bool_(True)
+
 MIRRORED = 64
 """Batch size from which copying a layer's new weights, transposed, is faster than updating both forms."""
+
+
+@compiled
+def shrink(net: Any, lost: float, scale: float, folds: bool, both: bool, crew: Any) -> None:
+    """Let weights lose a share `lost` of themselves, those of the first layer, where it `folds`, become `scale` times.
+
+    The copies of weights for backward only with `both`. The threads share each array.
+    """
+    for number in range(net.n_layers):
+        layer = layer_at(net, number)
+        change = F(scale - 1) if number == 0 else F(-lost)
+        end = layer.bias if both else layer.backward
+        if number > 0 or folds:
+            first, last = share(end - layer.forward, COLUMNS, crew.thread, crew.threads)
+            for place in range(layer.forward + first, layer.forward + last, LANES):
+                w = load(net.parameters, place, ONE)
+                # Rounded once, so that a small share isn't lost before it is taken.
+                store(net.parameters, place, fused(w, change, w))
 
 
 @compiled
@@ -56,13 +80,15 @@ def run_epoch(
     chunk_size: int,
     by_columns: bool,
     steps: Any,
+    penalty: float,
     functions: Any,
     loss: Any,
     rule: Any,
 ) -> float:
     """Train on the examples `order` in batches; return the sum of losses, each before its batch's step.
 
-    `steps`, float64, are the learning rates of the batches, times 2 for the squared error. `functions` and `loss` are
+    `steps`, float64, are the learning rates of the batches, times 2 for the squared error. After each batch weights
+    lose `penalty`, float64, times its step of themselves; with dense images it has to be 0. `functions` and `loss` are
     `Static`: the activation functions of the layers, see `activations.of_layers`, and the name of the loss. `rule` is
     None, or but for plain gradient descent an `optimizers_cpu.Rule`; it has the rates then, and `steps` the factor.
     `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
@@ -85,11 +111,17 @@ def run_epoch(
     rule = with_pointers(rule)
     if one_by_one:
         forget_image(net)
+    # The first layer's weights are those in the parameters times this: all shrink by one number.
+    scale = 1.0
     sums = 0.0
     met = np.int64(0)
     for start in range(0, n, batch_size):
         m = min(batch_size, n - start)
         step = F(-at(steps, start // batch_size) / m)
+        lost = at(steps, start // batch_size) * penalty
+        shrunk = scale * (1 - lost)
+        folds = shrunk < SMALLEST_SCALE
+        factor = F(1) if folds else F(1 / shrunk)
         target = collected if collects or m > chunk_size else net.parameters
         # The velocities of a last, smaller batch are where those of the others are.
         both = (batch_size if collects else m) < MIRRORED
@@ -102,15 +134,19 @@ def run_epoch(
                 go_on(data.images, chunk, net, first)
             else:
                 met = multiply_images(data.pixels, data.images, chunk, piece, net, crew, inner, met)
-            met = forward(functions, piece, net, inner, met)
+            met = forward(functions, piece, net, inner, met, F(scale))
             sums += compute_output_delta(loss, functions, data, own, net, step)
             met = meet(inner, met)
             met = backward(functions, piece, net, inner, met, both)
             met = meet(outer, met)
+            if penalty > 0 and first + chunk_size >= start + m:
+                shrink(net, lost, shrunk, folds, both, crew)
+                met = meet(crew, met)
             update(chunk, net, target, both, crew, by_columns)
             if not one_by_one:
-                add_images(data.pixels, data.images, chunk, net, target, crew, by_columns)
+                add_images(data.pixels, data.images, chunk, net, target, factor, crew, by_columns)
             met = meet(crew, met)
+        scale = 1.0 if folds else shrunk
         if collects:
             make_step(rule, net, collected, start // batch_size, n_lit, both, crew)
             met = meet(crew, met)
@@ -121,6 +157,8 @@ def run_epoch(
             # A small batch that follows, or the next call, goes by the copies.
             mirror(net, thread, threads, n - (start + m) < MIRRORED)
             met = meet(crew, met)
+    if scale != 1:
+        shrink(net, 0.0, scale, FOLDS, FOLDS, crew)
     catch_up_all(rule, net, (n + batch_size - 1) // batch_size, crew)
     if one_by_one and n > 0:
         add_last_image(data.images, net, n)

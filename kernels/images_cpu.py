@@ -44,12 +44,17 @@ def multiply_images(pixels: Any, images: Any, chunk: Any, piece: Any, net: Any, 
 
 
 @compiled
-def add_images(pixels: Any, images: Any, chunk: Any, net: Any, target: Any, crew: Any, by_columns: bool) -> None:
-    """Compute W^1 += delta^1 X, added up over the examples, in `target`; shared as in `update`."""
+def add_images(
+    pixels: Any, images: Any, chunk: Any, net: Any, target: Any, factor: float, crew: Any, by_columns: bool
+) -> None:
+    """Compute W^1 += delta^1 X, added up over the examples, in `target`; shared as in `update`.
+
+    That of sparse images is multiplied by `factor`.
+    """
     layer = layer_at(net, FIRST)
     if pixels is not None:
         delta = Matrix(net.work, layer.delta, layer.width, 1)
-        add_lit(pixels, chunk, delta, F(1), layer.n_in, target, crew.thread, crew.threads, net.room)
+        add_lit(pixels, chunk, delta, factor, layer.n_in, target, crew.thread, crew.threads, net.room)
     if images is not None:
         columns, rows = share_of(crew, by_columns)
         left, right = share(layer.width, COLUMNS, columns.thread, columns.threads)

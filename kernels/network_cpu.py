@@ -27,7 +27,7 @@ from .dense import (
     multiply_by_columns,
 )
 from .memory import at, first_lanes, load, store
-from .simd import LANES, Static
+from .simd import LANES, Static, fused
 from .threads import share, wait_for_others
 
 ONE = Static(1)
@@ -148,8 +148,8 @@ def layer_at(net: Any, number: int) -> Any:
 
 
 @compiled
-def forward(functions: Any, chunk: Any, net: Any, crew: Any, met: int) -> int:
-    """Compute a^l = f(W^l a^(l-1) + b^l) from the first layer's product, which is there already.
+def forward(functions: Any, chunk: Any, net: Any, crew: Any, met: int, scale: float) -> int:
+    """Compute a^l = f(W^l a^(l-1) + b^l) from the first layer's product, which is there already, but for `scale`.
 
     `functions` are those of the layers, see `activations.of_layers`. The threads of `crew` share the columns, and meet
     after every layer.
@@ -163,15 +163,16 @@ def forward(functions: Any, chunk: Any, net: Any, crew: Any, met: int) -> int:
             weights = Matrix(net.parameters, layer.forward + begin, layer.width, 1)
             z = Matrix(net.work, top + begin, layer.width, 1)
             multiply(below, weights, z, chunk.rows, layer.n_in, end - begin, OVERWRITE, net.room)
+        factor = scale if number == 0 else F(1)
         full = min(end, layer.n_out - layer.n_out % LANES)
         for r in range(chunk.rows):
             place = top + r * layer.width
             for c in range(begin, full, LANES):
-                sums = load(net.work, place + c, ONE) + load(net.parameters, layer.bias + c, ONE)
+                sums = fused(load(net.work, place + c, ONE), factor, load(net.parameters, layer.bias + c, ONE))
                 store(net.work, place + c, activate_layer(functions, number, sums))
             if full < min(end, layer.n_out):
                 # The padding stays 0, which f(0) need not be.
-                sums = load(net.work, place + full, ONE) + load(net.parameters, layer.bias + full, ONE)
+                sums = fused(load(net.work, place + full, ONE), factor, load(net.parameters, layer.bias + full, ONE))
                 a = activate_layer(functions, number, sums)
                 store(net.work, place + full, first_lanes(a, layer.n_out - full))
         met = meet(crew, met)

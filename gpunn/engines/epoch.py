@@ -25,7 +25,7 @@ from gpunn.engines.base import (
 from gpunn.engines.epoch_steps import EpochSteps
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.inputs import are_sparse
-from gpunn.optimizers import Memory
+from gpunn.optimizers import PLAIN, Memory
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ class EpochEngine(Engine):
         self._layout = Layout(sizes, sparse=sparse, batch_size=recipe.batch_size)
         self._parameters = self._layout.pack(start.weights, start.biases)
         self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
-        self._stepping = EpochSteps(recipe, start, self._layout) if EpochSteps.are_needed(recipe) else None
+        steps_differ = recipe.optimizer != PLAIN or (recipe.l2 and not sparse)
+        self._stepping = EpochSteps(recipe, start, self._layout) if steps_differ else None
         collects = recipe.batch_size > self._layout.chunk_size or self._stepping is not None
         self._collected = aligned_zeros(self._layout.n_parameters if collects else 0)
         self._work = aligned_zeros(self._layout.n_work)
@@ -119,10 +120,10 @@ class EpochEngine(Engine):
         # The factor that the derivative of a square has.
         factor = 2.0 if self._recipe.loss == "squared_error" else 1.0
         rules = [None] * self._team.threads
-        steps = factor * rates
+        steps, penalty = factor * rates, self._recipe.l2 / factor
         if self._stepping is not None:
             rules = self._stepping.rules(rates, self._steps, self._team.threads)
-            steps = np.full(len(rates), factor)
+            steps, penalty = np.full(len(rates), factor), 0.0
 
         def run(thread: int) -> Any:
             try:
@@ -138,6 +139,7 @@ class EpochEngine(Engine):
                     self._layout.chunk_size,
                     self._layout.by_columns,
                     steps,
+                    penalty,
                     self._functions,
                     self._loss,
                     rules[thread],

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.engines.base import Parameters, Recipe
-from gpunn.optimizers import PLAIN, SGD, Adam
+from gpunn.optimizers import SGD, Adam
 
 WORTH_WAITING = 20
 """Neurons of the first layer, for each image of a batch, from which the weights of dark pixels wait to be lit.
@@ -41,14 +41,9 @@ class EpochSteps:
         for which, (sign, moments) in enumerate(zip((-1, 1), found, strict=False)):
             signed = [sign * moment for moment in moments]
             self._moments[which] = layout.pack(signed[:n], signed[n:])
-        self._waits = isinstance(optimizer, SGD) and layout.sparse
+        self._waits = isinstance(optimizer, SGD) and bool(optimizer.momentum) and layout.sparse
         self._waits &= layout.sizes[1] >= WORTH_WAITING * recipe.batch_size
         self._powers, self._rate = np.zeros((0, 4), np.float32), np.nan
-
-    @staticmethod
-    def are_needed(recipe: Recipe) -> bool:
-        """Whether a recipe asks for more than to subtract the gradient."""
-        return bool(recipe.optimizer != PLAIN or recipe.l2)
 
     def rules(self, rates: NDArray[np.float64], steps: int, threads: int) -> list[Any]:
         """Return the `gpunn.kernels.optimizers_cpu.Rule` of each thread, for a call with these learning `rates`.
