@@ -114,3 +114,31 @@ def total(_typing: Any, lanes: Any) -> Any:
         return builder.extract_element(value, I32(0))
 
     return types.float32(lanes), generate
+
+
+@intrinsic
+def rounded(_typing: Any, lanes: Any) -> Any:
+    """Return the whole number nearest to every lane; NaN stays NaN."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(VECTOR, [VECTOR])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.rint.v16f32")
+        return pack(builder, [builder.call(function, [vector]) for vector in unpack(builder, args[0], lanes.vectors)])
+
+    return lanes(lanes), generate
+
+
+@intrinsic
+def power_of_two(_typing: Any, lanes: Any) -> Any:
+    """Return 2^n for whole numbers n from -126 to 127, as float32 has them by their exponents' bits; any for others."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        whole = ir.VectorType(I32, LANES)
+        bias, bits = (ir.Constant(whole, [number] * LANES) for number in (127, 23))
+        powers = []
+        for vector in unpack(builder, args[0], lanes.vectors):
+            exponent = builder.add(builder.fptosi(vector, whole), bias)
+            powers.append(builder.bitcast(builder.shl(exponent, bits), VECTOR))
+        return pack(builder, powers)
+
+    return lanes(lanes), generate

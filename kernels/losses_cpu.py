@@ -7,6 +7,7 @@ layer's function is the identity then. `step` is -eta / m, times 2 for the squar
 import math
 from typing import Any
 
+import numpy as np
 from numba.extending import overload
 
 from .activations import SIGMOID, activate, slope_of_layer
@@ -14,11 +15,12 @@ from .compilation import compiled
 from .cross_entropies import largest_of, put_exps, sum_of_softplus
 from .dense import TILE
 from .lanes import total
-from .memory import at, first_lanes, load, put, store
+from .memory import at, first_lanes, load, store
 from .network_cpu import layer_at
 from .simd import LANES, Static, zeros
 
 ONE = Static(1)
+F = np.float32
 
 
 def compute_output_delta(loss: Any, functions: Any, data: Any, chunk: Any, net: Any, step: Any) -> Any:
@@ -101,11 +103,14 @@ def _cross_entropy(functions: Any, data: Any, chunk: Any, net: Any, step: float)
         logits, delta = layer.activation + row, layer.delta + row
         largest = largest_of(net.work, logits, layer.n_out)
         sums = put_exps(net.work, logits, layer.n_out, largest, net.work, delta)
-        log = math.log(sums)
-        for j in range(layer.n_out):
-            y = float(at(data.targets, target + j))
-            loss += y * (log - float(at(net.work, logits + j) - largest))
-            put(net.work, delta + j, step * (at(net.work, delta + j) / sums - y))
+        log, share = F(math.log(sums)), F(1 / sums)
+        losses = zeros(ONE, ONE)
+        for c in range(0, layer.width, LANES):
+            y = load(data.targets, target + c, ONE)
+            losses = losses + y * (log - (load(net.work, logits + c, ONE) - largest))
+            exps = first_lanes(load(net.work, delta + c, ONE), layer.n_out - c)
+            store(net.work, delta + c, step * (share * exps - y))
+        loss += total(losses)
     return loss
 
 
