@@ -14,6 +14,7 @@ from benchmarks.drop_in_accuracies import CONTESTS, compared
 from benchmarks.drop_in_times import SOLVERS, Row, timed
 from benchmarks.machine import describe_machine
 from gpunn import get_backend
+from gpunn.engines import ENGINES
 from gpunn.errors import GpunnError
 from gpunn.files import check_writable, write_whole
 
@@ -35,9 +36,15 @@ def _numbers(_: click.Context, __: click.Parameter, value: str) -> list[int]:
 @click.option("--hidden", default="16,128", show_default=True, callback=_numbers, help="One network for each.")
 @click.option("--batch-sizes", default="1,32,128", show_default=True, callback=_numbers)
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Both sides, in turn.")
-@click.option("--seconds", default=10.0, show_default=True, help="Of an epoch that may be timed on all images.")
+@click.option(
+    "--seconds",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Of an epoch that may be timed on all images.",
+)
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
-@click.option("--engine", default="auto", show_default=True, metavar="ENGINE", help="auto, plain, fused or epoch.")
+@click.option("--engine", default="auto", show_default=True, type=click.Choice(["auto", *ENGINES]))
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all numbers there.")
 def main(
     only: str | None,

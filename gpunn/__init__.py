@@ -49,7 +49,10 @@ def __getattr__(name: str) -> type:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ESTIMATORS])
+    from importlib.util import find_spec
+
+    # What looks at every name listed isn't to fail where an extra is missing.
+    return sorted([*globals(), *(_ESTIMATORS if find_spec("sklearn") else ())])
 
 
 __all__ = [

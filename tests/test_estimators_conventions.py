@@ -76,8 +76,8 @@ def test_parameters_are_those_of_scikit_learn(name: str) -> None:
         ({"device": 1}, "The 'device' parameter of MLPClassifier must be an instance of 'str'"),
         ({"device": "tpu"}, "found the device 'tpu', expected auto, cpu, cuda or cuda:N"),
         ({"momentum": 1.0}, "The 'momentum' parameter of MLPClassifier must be a float"),
-        ({"hidden_layer_sizes": (10, 0)}, "found in hidden_layer_sizes 0, expected a whole number of 1 or more"),
-        ({"hidden_layer_sizes": [2.5]}, "found in hidden_layer_sizes 2.5, expected a whole number of 1 or more"),
+        ({"hidden_layer_sizes": (10, 0)}, "found the hidden layer size 0, expected a whole number of 1 or more"),
+        ({"hidden_layer_sizes": [2.5]}, "found the hidden layer size 2.5, expected a whole number of 1 or more"),
         (
             {"solver": "lbfgs"},
             "found solver='lbfgs', expected 'adam' or 'sgd': use one of these, or sklearn.neural_network.MLPClassifier",

@@ -16,13 +16,14 @@ HEAVY = [
     "joblib",
     "llvmlite",
     "numba",
+    "pandas",
     "rich",
     "safetensors",
     "scipy",
     "sklearn",
     "threadpoolctl",
+    "torch",
 ]
-HEAVY += ["pandas", "torch"]
 
 
 def python(code: str, folder: Path, **environment: str) -> str:

@@ -60,11 +60,22 @@ class Perceptron(Settings, BaseEstimator, ABC):
         Warns (`ConvergenceWarning`) where `max_iter` epochs didn't suffice, and after Ctrl-C, which keeps the network
         of the last finished epoch. Raises `ConfigurationError` for parameters that gpunn doesn't take, `ValueError`
         for others and for data that isn't as described, `DeviceError` where the device can't be used, and
-        `DivergenceError` where a parameter is no longer finite.
+        `DivergenceError` where a parameter or the loss is no longer finite. Where no epoch was finished before an
+        error, the estimator is as it was.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
+        before = self.__dict__.copy()
+        try:
+            return self._fit_on(X, y, sample_weight, incremental=incremental)
+        except BaseException:
+            if self.__dict__.get("coefs_") is before.get("coefs_"):
+                # No epoch was finished: nothing is to fit half to the data of this call, and half to that before.
+                self.__dict__ = before
+            raise
+
+    def _fit_on(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
         check_supported(self, incremental=incremental)
         goes_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
         X, y = self._validated(X, y, reset=not goes_on)
@@ -126,7 +137,10 @@ class Perceptron(Settings, BaseEstimator, ABC):
             without_improvement=self._without_improvement,
         )
         if incremental:
-            progress.rate = self._rate
+            if self.solver == "sgd" and self.learning_rate == "adaptive":
+                progress.rate = self._rate
+            elif self.solver == "sgd" and self.learning_rate == "invscaling":
+                progress.rate /= (self.t_ + 1) ** float(self.power_t)
             progress.memory, progress.memory_rate = self._memory
         return progress
 

@@ -18,8 +18,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     `y` (n,) are labels of any kind, or (n, k) zeros and ones: which of k classes an example belongs to, any number of
     them. The outputs are softmax, with the cross-entropy; for two classes one sigmoid, and for (n, k) k of them, with
-    the binary cross-entropy. From the same `random_state` scikit-learn makes the same network: to rounding with
-    engine="plain", and closely in float32.
+    the binary cross-entropy. From the same `random_state` scikit-learn makes the same network in as many epochs: to
+    rounding with engine="plain", and closely in float32, but for Adam's steps where gradients are nearly 0. Losses
+    aren't clipped where outputs saturate, as they are there, so that training may end at another epoch.
 
     Parameters
     ----------
@@ -34,8 +35,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     batch_size : int or "auto", default "auto"
         How many examples a step averages over; "auto" is min(200, n).
     learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
-        With "sgd": `learning_rate_init`; after t examples learning_rate_init / (t + 1)^power_t; or a fifth of what it
-        was whenever training stalls.
+        With "sgd": `learning_rate_init`; in an epoch that t examples came before, learning_rate_init / (t + 1)^power_t;
+        or a fifth of what it was whenever training stalls.
     learning_rate_init, power_t : float, default 1e-3, 0.5
         See `learning_rate`; the first one is Adam's too.
     max_iter : int, default 200
@@ -148,6 +149,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
         `X`, `y`, `sample_weight` and errors are those of `fit`. `classes` (n_classes,) are all labels that will ever be
         seen; the first call needs them, also with `y` (n, k), and later ones may leave them out.
+        Parameters that were set since the call before count from now on.
         """
         if _check_partial_fit_first_call(self, classes):
             self._labels = Labels.of_first_part(y, self.classes_)

@@ -63,7 +63,7 @@ class Epochs:
             loss = runner.run_epoch(order, np.full(len(self.batches.sizes), self.engine_rate))
             found = runner.parameters()
             network: Network = ([_copy(backend, W) for W in found.weights], [_copy(backend, b) for b in found.biases])
-            self._check_finite(network)
+            self._check_finite(network, loss)
             # An engine with a penalty of its own tells nothing of it; the mean of before and after comes close.
             before, penalty = penalty, self._penalty(network)
             if self.task.loss == "squared_error":
@@ -126,13 +126,13 @@ class Epochs:
 
         return score
 
-    def _check_finite(self, network: Network) -> None:
-        if all(np.isfinite(array).all() for arrays in network for array in arrays):
+    def _check_finite(self, network: Network, loss: float) -> None:
+        if np.isfinite(loss) and all(np.isfinite(array).all() for arrays in network for array in arrays):
             return
         rate = self.progress.rate
         raise DivergenceError(
-            f"training diverged in epoch {self.progress.epochs + 1}, as parameters aren't finite: bring X to mean 0 "
-            f"and deviation 1 (StandardScaler), or lower learning_rate_init={rate:g}"
+            f"training diverged in epoch {self.progress.epochs + 1}, as parameters or the loss aren't finite: bring X, "
+            f"and numbers in y, to mean 0 and deviation 1 (StandardScaler), or lower learning_rate_init={rate:g}"
         )
 
     def _say(self) -> None:

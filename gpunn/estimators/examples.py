@@ -50,6 +50,11 @@ class Task:
             test_size=settings.validation_fraction,
             stratify=self.targets.ravel() if self.stratified else None,
         )
+        for part, what in ((trained, "to train on"), (held_out, "held out")):
+            if self.weights is not None and len(part) and not self.weights[part].any():
+                raise DataError(
+                    f"found weights of 0 for all examples {what}, expected some above 0: try another random_state"
+                )
         if len(held_out) < 2:
             raise ConfigurationError(
                 f"found {len(held_out)} of {self.n} examples held out for early stopping, expected 2 or more: raise "

@@ -34,6 +34,9 @@ def dense_inputs(X: Any, dtype: DTypeLike, *, grey: bool) -> NDArray[Any]:
         found = grey_levels(X) if grey else None
         return np.ascontiguousarray(X, dtype) if found is None else found
     X = X.tocsr()
+    if not X.has_canonical_format:  # values may lie at one place twice, and count as their sum
+        X = X.copy()
+        X.sum_duplicates()
     found = grey_levels(X.data.reshape(1, -1)) if grey else None
     values = X.data if found is None else found[0]
     kind = np.dtype(dtype if found is None else np.uint8)

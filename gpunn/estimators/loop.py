@@ -24,18 +24,23 @@ logger = logging.getLogger(__name__)
 SMALL = 2_000_000
 """Multiplications an epoch below which compiling and loading kernels takes longer than training: reckoned."""
 
+FEW = 10
+"""Batches of a call of `partial_fit` below which making an engine takes longer than training: measured."""
+
 
 def fit_network(
     settings: Settings, task: Task, progress: Progress, random_state: np.random.RandomState, *, incremental: bool
 ) -> None:
     """Train the network of `progress`: for one epoch if `incremental`, until it converges otherwise.
 
-    Where that is little work, device="auto" is the CPU and engine="auto" is `plain`. `plain` computes in the precision
-    of `task.X` and the network, the other engines in float32. Progress is that of the last finished epoch whatever
-    happens. Raises what `gpunn.train` raises.
+    Where that is little work, device="auto" is the CPU and engine="auto" is `plain`, which it also is where examples
+    have weights. `plain` computes in the precision of `task.X` and the network, the other engines in float32. Progress
+    is that of the last finished epoch whatever happens. Raises what `gpunn.train` raises.
     """
     small = task.n * sum(W.size for W in progress.network[0]) < SMALL
-    engine = "plain" if small and settings.engine == "auto" else settings.engine
+    small |= incremental and task.n < FEW * _batch_size(settings, task.n)
+    plain = small or task.weights is not None
+    engine = "plain" if plain and settings.engine == "auto" else settings.engine
     device = "cpu" if small and settings.device == "auto" else settings.device
     dtype = np.result_type(task.X.dtype, progress.network[0][0]) if engine == "plain" else np.dtype(np.float32)
     weights, biases = progress.network
@@ -83,7 +88,8 @@ def _train_on(backend: Backend, engine: str, examples: Examples, epochs: Epochs,
                 )
             except KeyboardInterrupt:
                 progress.memory = None  # it may be somewhere inside an epoch
-                message = "training was interrupted: the network is that of the last finished epoch"
+                left = "that of the last finished epoch" if progress.epochs else "as it was, as none was finished"
+                message = f"training was interrupted: the network is {left}"
                 warnings.warn(message, stacklevel=2)
                 return
     if not converged and not incremental:

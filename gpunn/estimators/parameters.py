@@ -84,7 +84,7 @@ def hidden_sizes(settings: Settings) -> list[int]:
     found = settings.hidden_layer_sizes
     sizes = [found] if isinstance(found, int | np.integer) else list(found)
     for size in sizes:
-        check_whole("in hidden_layer_sizes", size, 1)
+        check_whole("the hidden layer size", size, 1)
     return [int(size) for size in sizes]
 
 

@@ -18,7 +18,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     `y` (n,) or (n, n_L) are numbers, one or several an example. The outputs are linear, and the loss is half the
     squared error, averaged over outputs. From the same `random_state` scikit-learn makes the same network: to rounding
-    with engine="plain", and closely in float32.
+    with engine="plain", and closely in float32, but for Adam's steps where gradients are nearly 0.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
     batch_size : int or "auto", default "auto"
         How many examples a step averages over; "auto" is min(200, n).
     learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
-        With "sgd": `learning_rate_init`; after t examples learning_rate_init / (t + 1)^power_t; or a fifth of what it
-        was whenever training stalls.
+        With "sgd": `learning_rate_init`; in an epoch that t examples came before, learning_rate_init / (t + 1)^power_t;
+        or a fifth of what it was whenever training stalls.
     learning_rate_init, power_t : float, default 1e-3, 0.5
         See `learning_rate`; the first one is Adam's too.
     max_iter : int, default 200
@@ -145,6 +145,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         """Train for one epoch on these examples, from where the call before ended; return the estimator.
 
         `X`, `y`, `sample_weight` and errors are those of `fit`.
+        Parameters that were set since the call before count from now on.
         """
         return self._fit(X, y, sample_weight, incremental=True)
 

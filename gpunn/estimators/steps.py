@@ -32,7 +32,8 @@ class Penalty:
 
     def begin(self, weighing: NDArray[np.float64], sizes: NDArray[np.int64]) -> None:
         """Get ready for an epoch of batches that weigh so much and have so many examples."""
-        alphas = self._alpha / np.maximum(weighing, np.finfo(np.float64).tiny)
+        # A batch that weighs nothing has no loss, and no penalty either.
+        alphas = np.divide(self._alpha, weighing, out=np.zeros(len(weighing)), where=weighing > 0)
         self._batches = zip(alphas.tolist(), (sizes / sizes.sum()).tolist(), strict=True)
         self._total = 0.0
 

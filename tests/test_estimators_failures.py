@@ -1,0 +1,106 @@
+"""What estimators do with data that is nearly nothing, and what is left of them where a fit fails."""
+
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn, which the estimators need, is not installed: gpunn[sklearn]")
+
+from scipy import sparse
+from sklearn.utils.validation import check_is_fitted
+
+import gpunn
+from gpunn import ConfigurationError, DataError, DivergenceError, MLPClassifier, MLPRegressor
+from gpunn.estimators import loop
+from gpunn.estimators.inputs import dense_inputs
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RNG = np.random.default_rng(0)
+X = RNG.random((60, 7))
+Y = RNG.integers(0, 3, 60)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_batches_that_weigh_nothing_have_no_penalty(solver: str, batch_size: int) -> None:
+    weights = (np.arange(60) < 20).astype(float)
+    model = MLPClassifier((5,), solver=solver, batch_size=batch_size, alpha=0.1, max_iter=3, random_state=0)
+    model.fit(X, Y, sample_weight=weights)
+    assert np.isfinite(model.loss_curve_).all()
+    assert max(model.loss_curve_) < 10
+    assert max(np.abs(coef).max() for coef in model.coefs_) < 10
+
+
+def test_values_that_lie_at_one_place_of_a_sparse_matrix_are_added() -> None:
+    values, columns, rows = np.array([1.0, 1.0, 0.2]), np.array([1, 1, 0]), np.array([0, 3])
+    twice = sparse.csr_array((values, columns, rows), shape=(1, 3))
+    for grey in (False, True):
+        np.testing.assert_array_equal(dense_inputs(twice, np.float32, grey=grey), np.array([[0.2, 2, 0]], np.float32))
+    assert twice.nnz == 3
+
+
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was() -> None:
+    model = MLPClassifier((5,), max_iter=2, random_state=0)
+    weights, refusal = np.arange(1.0, 61), "epoch can't train this network: it takes examples that all count the same"
+    with pytest.raises(ConfigurationError, match=refusal):
+        model.set_params(engine="epoch").fit(X, Y, weights)
+    assert not any(name.endswith("_") and not name.startswith("_") for name in vars(model))
+    model.set_params(engine="auto").fit(X, Y)
+    before, answers = vars(model).copy(), model.predict(X)
+    with pytest.raises(ConfigurationError, match=refusal):
+        model.set_params(engine="epoch").fit(X[:, :4], np.array(list("xyz"))[Y], weights)
+    model.set_params(engine="auto")
+    assert vars(model) == before
+    check_is_fitted(model)
+    np.testing.assert_array_equal(model.predict(X), answers)
+
+
+def test_held_out_examples_that_all_weigh_nothing_are_refused() -> None:
+    weights = np.zeros(60)
+    weights[0] = 1
+    model = MLPClassifier((5,), early_stopping=True, random_state=0)
+    with pytest.raises(DataError, match=r"found weights of 0 for all examples .* expected some above 0"):
+        model.fit(X, Y, sample_weight=weights)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_losses_that_are_not_finite_are_divergence() -> None:
+    with pytest.raises(DivergenceError, match="bring X, and numbers in y, to mean 0"):
+        MLPRegressor(hidden_layer_sizes=(5,), max_iter=2, engine="epoch", random_state=0).fit(X, X[:, 0] * 1e20)
+
+
+def test_parts_of_few_batches_are_trained_by_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SMALL", 0)
+    model: Any = MLPClassifier((5,), batch_size=10, random_state=0)
+    assert model.partial_fit(X[:40], Y[:40], classes=[0, 1, 2]).engine_ == "plain"
+    monkeypatch.setattr(loop, "FEW", 4)
+    assert model.partial_fit(X[:40], Y[:40]).engine_ == "epoch"
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "solver"), [("constant", "sgd"), ("invscaling", "sgd"), ("constant", "adam")]
+)
+def test_a_rate_that_is_set_between_parts_counts(learning_rate: str, solver: str) -> None:
+    def trained(rate: float) -> Any:
+        model = MLPClassifier((5,), solver=solver, learning_rate=learning_rate, learning_rate_init=1e-3, random_state=0)
+        model.partial_fit(X, Y, classes=[0, 1, 2])
+        return model.set_params(learning_rate_init=rate).partial_fit(X, Y).coefs_[0]
+
+    assert np.abs(trained(1e-3) - trained(1e-1)).max() > 1e-3
+
+
+def test_everything_listed_can_be_looked_at_without_scikit_learn() -> None:
+    assert "MLPClassifier" in dict(inspect.getmembers(gpunn))
+    code = (
+        "import importlib.util, inspect, sys; sys.modules['sklearn'] = None; find = importlib.util.find_spec; "
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'sklearn' else find(name, *rest); "
+        "import gpunn; print('MLPClassifier' in dict(inspect.getmembers(gpunn)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
