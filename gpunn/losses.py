@@ -17,6 +17,10 @@ class Loss(ABC):
     name: ClassVar[str]
     outputs: ClassVar[tuple[str, ...]]
     """The activation functions of the output layer that it goes with."""
+    from_logits: ClassVar[bool]
+    """Whether compiled kernels compute it from z^L, and so have the identity for the last layer's function."""
+    factor: ClassVar[float]
+    """What its derivative has that kernels are given with the step: the 2 of a square."""
 
     @abstractmethod
     def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
@@ -37,6 +41,8 @@ class SquaredError(Loss):
 
     name = "squared_error"
     outputs = HIDDEN
+    from_logits = False
+    factor = 2.0
 
     def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:  # noqa: ARG002
         error = A - Y
@@ -58,6 +64,8 @@ class BinaryCrossEntropy(Loss):
 
     name = "binary_cross_entropy"
     outputs = ("sigmoid",)
+    from_logits = True
+    factor = 1.0
 
     def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:  # noqa: ARG002
         return (xp.maximum(Z, 0) - Y * Z + xp.log1p(xp.exp(-abs(Z)))).sum(axis=1)
@@ -76,6 +84,8 @@ class CrossEntropy(Loss):
 
     name = "cross_entropy"
     outputs = ("softmax",)
+    from_logits = True
+    factor = 1.0
 
     def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:  # noqa: ARG002
         shifted = Z - Z.max(axis=1, keepdims=True)

@@ -152,6 +152,10 @@ class Adam(Optimizer):
     def n_moments(self) -> int:
         return 2
 
+    def corrections(self, step: int) -> tuple[float, float]:
+        """Return 1 - beta1^t and sqrt(1 - beta2^t) for step t, from 1: what m and sqrt(v) are divided by."""
+        return 1 - float(self.beta1) ** step, math.sqrt(1 - float(self.beta2) ** step)
+
     def stepper(self, xp: Any, parameters: Sequence[Array], memory: Memory | None = None) -> Stepper:
         return _Adam(self, xp, 0 if memory is None else memory.steps, self.moments(xp, parameters, memory))
 
@@ -160,14 +164,15 @@ class Adam(Optimizer):
 class _Adam(Stepper):
     def __init__(self, optimizer: Adam, xp: Any, steps: int, moments: tuple[list[Array], ...]) -> None:
         self._xp, self.steps, self.moments = xp, steps, moments
+        self._corrections = optimizer.corrections
         self._beta1, self._beta2, self._epsilon = map(float, (optimizer.beta1, optimizer.beta2, optimizer.epsilon))
 
     def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
         beta1, beta2 = self._beta1, self._beta2
         self.steps += 1
         # The corrections are numbers, so that they meet the arrays only once.
-        rate /= 1 - beta1**self.steps
-        root = math.sqrt(1 - beta2**self.steps)
+        divisor, root = self._corrections(self.steps)
+        rate /= divisor
         for W, dW, m, v in zip(parameters, gradients, *self.moments, strict=True):
             m *= beta1
             m += (1 - beta1) * dW

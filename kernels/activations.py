@@ -9,12 +9,12 @@ from numba.extending import overload
 
 from .compilation import OPTIONS, compiled
 from .formulas import ACTIVATIONS, Formula, Operations
-from .lanes import positive
+from .lanes import positive, saturated
 from .simd import Static, fused, maximum, minimum
 
 F = np.float32
 
-# tanh(x) = x P(x^2) / Q(x^2), as used by Eigen and XLA; from LIMIT on it is 1 to the last bit of a float32.
+# tanh(x) = x P(x^2) / Q(x^2), as used by Eigen and XLA, up to LIMIT; beyond it is 1, which it is within 3e-7.
 LIMIT = F(7.90531110763549805)
 P = tuple(
     F(coefficient)
@@ -36,17 +36,20 @@ Q = tuple(
 
 @compiled
 def _tanh(z: Any) -> Any:
-    """Compute tanh(z) within 3e-7; NaN stays NaN."""
-    x = minimum(maximum(z, -LIMIT), LIMIT)
+    """Compute tanh(z) within 3e-7; NaN stays NaN.
+
+    From 7.9 on it is 1, so that neurons that say the same whatever they are given have a slope of 0, as in float64:
+    Adam makes a full step of any other.
+    """
     # Estrin's scheme: fewer of the operations wait for one another than in Horner's.
-    x2 = x * x
+    x2 = z * z
     x4 = x2 * x2
     x8 = x4 * x4
     low = fused(fused(x2, P[3], P[2]), x4, fused(x2, P[1], P[0]))
     high = fused(x4, P[6], fused(x2, P[5], P[4]))
-    p = x * fused(high, x8, low)
+    p = z * fused(high, x8, low)
     q = fused(fused(x2, Q[3], Q[2]), x4, fused(x2, Q[1], Q[0]))
-    return p / q
+    return saturated(p / q, z, LIMIT)
 
 
 @compiled

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .compilation import compiled
 from .dense import BLOCK, ONE
-from .lanes import flushed
+from .lanes import SMALL, flushed
 from .lit_pixels import PARTS
 from .memory import at, load, put, store
 from .network_cpu import FIRST, layer_at
@@ -104,4 +104,4 @@ def _catch_up(rule: Any, velocities: Any, net: Any, count: int, crew: Any) -> No
                 if velocities is not None:
                     v = load(velocities, place, ONE)
                     store(net.parameters, place, fused(v, wv, w * ww))
-                    store(velocities, place, flushed(fused(v, vv, w * vw)))
+                    store(velocities, place, flushed(fused(v, vv, w * vw), SMALL))

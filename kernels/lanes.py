@@ -8,10 +8,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import I32, LANES, VECTOR, pack, unpack
+from .simd import I32, LANES, VECTOR, pack, spread, unpack
 
 SMALL = np.float32(1e-30)
-"""What `flushed` takes for 0 is smaller."""
+"""What is left of a mean of gradients when it is forgotten, see `flushed`."""
+
+SUBNORMAL = np.finfo(np.float32).tiny
+"""Squares of gradients are forgotten where they are below this, and no sooner: steps are divided by their roots."""
 
 
 @intrinsic
@@ -75,21 +78,43 @@ def positive(_typing: Any, lanes: Any) -> Any:
 
 
 @intrinsic
-def flushed(_typing: Any, lanes: Any) -> Any:
-    """Return `lanes` with 0 for numbers nearer to it than 1e-30; NaN stays NaN.
+def flushed(_typing: Any, lanes: Any, limit: Any) -> Any:
+    """Return `lanes` with 0 for numbers nearer to it than `limit`, a float32; NaN stays NaN.
 
     What shrinks step by step would otherwise end among the subnormal numbers, with which arithmetic is slow, for ever.
     """
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        zero, limit = (ir.Constant(VECTOR, [number] * LANES) for number in (0.0, float(SMALL)))
-        kind = ir.FunctionType(VECTOR, [VECTOR])
-        absolute = cgutils.get_or_insert_function(builder.module, kind, "llvm.fabs.v16f32")
+        zero, least = ir.Constant(VECTOR, [0.0] * LANES), spread(builder, args[1])
         vectors = unpack(builder, args[0], lanes.vectors)
-        small = [builder.fcmp_ordered("<", builder.call(absolute, [x]), limit) for x in vectors]
+        small = [builder.fcmp_ordered("<", _absolute(builder, x), least) for x in vectors]
         return pack(builder, [builder.select(gone, zero, x) for gone, x in zip(small, vectors, strict=True)])
 
-    return lanes(lanes), generate
+    return lanes(lanes, types.float32), generate
+
+
+@intrinsic
+def saturated(_typing: Any, lanes: Any, places: Any, limit: Any) -> Any:
+    """Return `lanes`, but 1, with the sign of `places`, where these are farther from 0 than `limit`, a float32."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        one, most = ir.Constant(VECTOR, [1.0] * LANES), spread(builder, args[2])
+        kind = ir.FunctionType(VECTOR, [VECTOR] * 2)
+        signed = cgutils.get_or_insert_function(builder.module, kind, "llvm.copysign.v16f32")
+        found = []
+        for value, place in zip(
+            unpack(builder, args[0], lanes.vectors), unpack(builder, args[1], lanes.vectors), strict=True
+        ):
+            beyond = builder.fcmp_ordered(">", _absolute(builder, place), most)
+            found.append(builder.select(beyond, builder.call(signed, [one, place]), value))
+        return pack(builder, found)
+
+    return lanes(lanes, places, types.float32), generate
+
+
+def _absolute(builder: Any, vector: Any) -> Any:
+    kind = ir.FunctionType(VECTOR, [VECTOR])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fabs.v16f32"), [vector])
 
 
 @intrinsic

@@ -5,7 +5,8 @@ padding stays zero. The weights of layers from the second on are kept twice, (n_
 for backward, so that both run along vectors; the copies stay equal to the bit, as each has the same sums added in the
 same order.
 
-The step -eta / m is multiplied into delta^L, from where it reaches every gradient: an update only adds. What delta^L is
+The step -eta / m, or -1 / m where an optimiser has a rule of its own, is multiplied into delta^L, from where it reaches
+every gradient: an update only adds. What delta^L is
 says `gpunn.kernels.losses_cpu`.
 """
 

@@ -72,7 +72,7 @@ def _forward_images(layout: CudaLayout, finish: Any) -> list[Any]:
 
     @device_function
     def add_up(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
-        squares = ZERO
+        losses = ZERO
         for i in range(t, N_SUMS * n_tiles, T):
             k, tile = i // n_tiles, i % n_tiles
             b = tile // columns + groups * (k // TILE)
@@ -81,12 +81,12 @@ def _forward_images(layout: CudaLayout, finish: Any) -> list[Any]:
                 z = ZERO
                 for part in range(slices):
                     z += memory[U(at + k * T + part * n_tiles + tile)]
-                squares += finish(z * GREY + weights[U(bias + j)], b, j, x[U(labels + b)], step, memory)
-        return squares
+                losses += finish(z * GREY + weights[U(bias + j)], b, j, x[U(labels + b)], step, memory)
+        return losses
 
     @device_function
     def tile_by_tile(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
-        squares = ZERO
+        losses = ZERO
         for tile in range(t, n_tiles, T):
             row, column = tile // columns, tile % columns
             if row < rows:
@@ -96,8 +96,8 @@ def _forward_images(layout: CudaLayout, finish: Any) -> list[Any]:
                     b, j = row + groups * (k // TILE), column + columns * (k % TILE)
                     if b < rows:
                         z = sums[k] * GREY + weights[U(bias + j)]
-                        squares += finish(z, b, j, x[U(labels + b)], step, memory)
-        return squares
+                        losses += finish(z, b, j, x[U(labels + b)], step, memory)
+        return losses
 
     return [multiply, add_up] if slices > 1 else [tile_by_tile]
 
@@ -108,7 +108,7 @@ def _forward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, finish: Any
 
     @device_function
     def forward(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
-        squares = ZERO
+        losses = ZERO
         for i in range(t, rows * layer.width, T):
             b, j = i // layer.width, i % layer.width
             z = ZERO
@@ -117,8 +117,8 @@ def _forward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, finish: Any
                 for k in range(layer.n_in):
                     a = memory[U(below.activation + b * below.width + k)]
                     z += a * weights[U(layer.weights + k * layer.stride + j)]
-            squares += finish(z, b, j, x[U(labels + b)], step, memory)
-        return squares
+            losses += finish(z, b, j, x[U(labels + b)], step, memory)
+        return losses
 
     return forward
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .compilation import compiled
 from .dense import BLOCK, ONE
-from .lanes import flushed, square_root
+from .lanes import SMALL, SUBNORMAL, flushed, square_root
 from .memory import at, load, pointer, store
 from .network_cpu import COLUMNS, FIRST, layer_at
 from .simd import LANES, fused, zeros
@@ -187,15 +187,15 @@ def _step_range(velocities: Any, squares: Any, step: Any, net: Any, gradients: A
         w = load(net.parameters, place, ONE)
         change = fused(w, -step.l2, load(gradients, place, ONE))
         if squares is not None:
-            square = flushed(fused(load(squares, place, ONE), step.beta2, step.rest2 * change * change))
+            square = flushed(fused(load(squares, place, ONE), step.beta2, step.rest2 * change * change), SUBNORMAL)
             store(squares, place, square)
-            mean = flushed(fused(load(velocities, place, ONE), step.momentum, step.rest * change))
+            mean = flushed(fused(load(velocities, place, ONE), step.momentum, step.rest * change), SMALL)
             store(velocities, place, mean)
             w = step.kept * w + step.new * mean / fused(square_root(square), step.inverse_root, step.epsilon)
         if squares is None:
             if velocities is not None:
                 v = load(velocities, place, ONE)
-                change = flushed(fused(v, step.momentum, change))
+                change = flushed(fused(v, step.momentum, change), SMALL)
                 store(velocities, place, change)
                 w = fused(v, step.old, w)
             w = fused(change, step.new, w)

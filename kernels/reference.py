@@ -236,3 +236,5 @@ def _check_step(parameter: NDArray[Any], gradient: NDArray[Any], *moments: NDArr
         ("parameter", "gradient", "first moment", "second moment"), [parameter, *others], strict=False
     ):
         check_array(name, array, out.dtype, out.shape)
+    for number, moment in enumerate(moments):  # which are changed in place
+        check_output(moment, [gradient, *moments[:number]])

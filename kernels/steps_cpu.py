@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .compilation import compiled
 from .contract import check_array, check_output
-from .lanes import flushed, square_root
+from .lanes import SMALL, SUBNORMAL, flushed, square_root
 from .memory import load, load_part, pointer, store, store_part
 from .simd import LANES, Static, fused, zeros
 
@@ -79,7 +79,7 @@ def _momentum_step(
         count = min(LANES, size - place)
         W = load_part(parameter, place, count)
         g = fused(W, l2, load_part(gradient, place, count))
-        v = flushed(fused(load_part(velocity, place, count), momentum, g))
+        v = flushed(fused(load_part(velocity, place, count), momentum, g), SMALL)
         store_part(velocity, place, v, count)
         step = fused(v, momentum, g) if nesterov else v
         store_part(out, place, W - learning_rate * step, count)
@@ -131,8 +131,8 @@ def _adam_step(
         count = min(LANES, size - place)
         W = load_part(parameter, place, count)
         g = fused(W, l2, load_part(gradient, place, count))
-        m = flushed(fused(load_part(mean, place, count), beta1, rest1 * g))
-        v = flushed(fused(load_part(square, place, count), beta2, rest2 * g * g))
+        m = flushed(fused(load_part(mean, place, count), beta1, rest1 * g), SMALL)
+        v = flushed(fused(load_part(square, place, count), beta2, rest2 * g * g), SUBNORMAL)
         store_part(mean, place, m, count)
         store_part(square, place, v, count)
         step = learning_rate * m / fused(square_root(v), inverse_root, epsilon)
@@ -145,6 +145,8 @@ def _check(parameter: NDArray[Any], gradient: NDArray[Any], *moments: NDArray[An
     names = ("parameter", "gradient", "first moment", "second moment")
     for name, array in zip(names, [parameter, *others], strict=False):
         check_array(name, array, FLOAT32, out.shape)
+    for number, moment in enumerate(moments):  # which are changed in place
+        check_output(moment, [gradient, *moments[:number]], dtypes=[FLOAT32])
 
 
 def descend_sums(

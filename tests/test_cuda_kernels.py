@@ -192,6 +192,8 @@ def test_kernels_compile_for_real_gpus(
     assert not re.findall(r".*\bcall\b.*", body), "all that a kernel calls is meant to become part of it"
     in_float64 = re.findall(r"\b(?:add|sub|mul|div|fma|cvt\S*)\.\S*f64.*", body)
     assert bool(in_float64) == kernel.computes_in_float64, in_float64
+    # Losses are added up in it, and that is all.
+    assert all(re.match(r"add\.(rn\.)?f64|cvt\.f64\.f32", found) for found in in_float64), in_float64
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids="compute capability {0[0]}.{0[1]}".format)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunn import MLP, ConfigurationError, Dataset, Split, get_backend
+from gpunn import MLP, Adam, ConfigurationError, Dataset, Split, get_backend
 from gpunn.activations import HIDDEN, activation
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines import epoch as epoch_engine
@@ -49,6 +49,30 @@ def test_compiled_functions_keep_nan(name: str) -> None:
     apply(Static(name), z, a, slopes)
     assert np.isnan(a[0])
     assert not np.isnan(a[1:]).any()
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "elu"])
+def test_compiled_functions_saturate(name: str) -> None:
+    z = np.array([50, -50, 16, -18, 1e30, -1e30, np.inf, -np.inf] * 2, np.float32)
+    a, slopes = np.empty_like(z), np.empty_like(z)
+    apply(Static(name), z, a, slopes)
+    low = {"sigmoid": 0, "tanh": -1, "elu": -1}[name]
+    np.testing.assert_array_equal(a, np.where(z > 0, z if name == "elu" else 1, low))
+    np.testing.assert_array_equal(slopes, np.where((z > 0) & (name == "elu"), 1, 0))
+
+
+@pytest.mark.parametrize("engine", ["fused", "epoch"])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_adam_leaves_alone_what_feeds_a_saturated_neuron(small: Split, engine: str, name: str) -> None:
+    net = MLP([12, 5, 3], hidden=name, output="softmax")
+    net.biases[0][2] = 40
+    start = Parameters(net.weights, net.biases, net.functions)
+    recipe = Recipe(10, 0.01, optimizer=Adam(), loss="cross_entropy")
+    runner = ENGINES[engine](CPU, start, Examples(small.images, small.labels), recipe)
+    runner.run_epoch(np.arange(200))
+    moved = np.abs(runner.parameters().weights[0] - net.weights[0]).max(axis=1)
+    assert moved[2] == 0
+    assert moved[[0, 1, 3, 4]].min() > 1e-3
 
 
 NETWORKS: list[tuple[Any, str, str]] = [

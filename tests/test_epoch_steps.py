@@ -211,6 +211,8 @@ def test_the_memory_of_another_optimiser_is_refused(small: Split) -> None:
     for name in ("plain", "epoch"):
         with pytest.raises(ConfigurationError, match="the memory of an optimiser that isn't SGD"):
             ENGINES[name](CPU, start, examples, Recipe(10, 0.1, optimizer=SGD(0.9)))
+        with pytest.raises(ConfigurationError, match="the memory of an optimiser that isn't SGD"):
+            ENGINES[name](CPU, start, examples, Recipe(10, 0.1))
 
 
 def test_auto_takes_epoch_for_all_optimisers(small: Split) -> None:

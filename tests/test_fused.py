@@ -229,6 +229,23 @@ def test_inputs_and_targets_of_other_floats_are_refused() -> None:
         ENGINES["fused"](CPU, start, Examples(inputs, targets[:, :3].copy()), recipe).run_epoch(np.arange(N))
 
 
+@pytest.mark.parametrize("name", ["fused", "epoch"])
+def test_adam_may_have_a_small_epsilon(name: str) -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.random((40, 6), np.float32)
+    inputs[:, 3] *= 1e-12
+    net = network([6, 5, 3], "tanh", "softmax")
+    found = []
+    for engine_name in ("plain", name):
+        recipe = Recipe(8, 0.001, optimizer=Adam(epsilon=1e-16), loss="cross_entropy")
+        start = Parameters(net.weights, net.biases, net.functions)
+        runner = ENGINES[engine_name](CPU, start, Examples(inputs, np.arange(40, dtype=np.uint8) % 3), recipe)
+        for _ in range(6):
+            runner.run_epoch(np.arange(40))
+        found.append(runner.parameters().weights[0][:, 3])
+    np.testing.assert_allclose(found[1], found[0], atol=5e-3)
+
+
 class Unknown(Optimizer):
     decays_apart, n_moments = False, 0
 

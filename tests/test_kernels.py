@@ -318,6 +318,7 @@ def test_moments_that_fade_away_are_forgotten() -> None:
     # Arithmetic with subnormal numbers, which they would become, is many times as slow.
     parameter, gradient = np.ones(20, np.float32), np.zeros(20, np.float32)
     velocity, mean, square = np.full((3, 20), 1.1e-30, np.float32)
+    square[:] = 1.2e-38
     mean[1] = velocity[1] = np.nan
     cpu.momentum_step(parameter, gradient, velocity, 0.1, 0.9, out=parameter)
     cpu.adam_step(parameter, gradient, mean, square, 0.1, 1.0, 0.9, 0.9, 1e-8, out=parameter)

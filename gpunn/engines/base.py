@@ -38,6 +38,11 @@ class Parameters:
         return [self.weights[0].shape[1], *map(len, self.biases)]
 
     @property
+    def steps(self) -> int:
+        """How many steps the optimiser remembers to have made."""
+        return 0 if self.memory is None else self.memory.steps
+
+    @property
     def n_weights(self) -> int:
         """How many weights there are: the multiplications that one example takes in a forward pass."""
         return sum(W.size for W in self.weights)
@@ -133,6 +138,8 @@ def checked_order(order: NDArray[Any], n_images: int) -> NDArray[np.int64]:
 def rates_of(recipe: Recipe, n_examples: int, rates: NDArray[np.float64] | None) -> NDArray[np.float64]:
     """Return the learning rate of each batch of an epoch over so many examples: `rates`, or the recipe's."""
     n_batches = -(-n_examples // recipe.batch_size)
+    if not n_examples:
+        raise ValueError("found an order of no examples, expected the number of one or more")
     if rates is None:
         return np.full(n_batches, recipe.learning_rate)
     if rates.shape != (n_batches,):

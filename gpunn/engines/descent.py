@@ -54,9 +54,9 @@ class Descent:
     def _numbers_with(self, l2: float) -> tuple[float, ...]:
         optimizer = self._optimizer
         if isinstance(optimizer, Adam):
-            rate, root = self.eta / (1 - optimizer.beta1**self.steps), math.sqrt(1 - optimizer.beta2**self.steps)
-            penalties = (0.0, self.eta * l2) if optimizer.decoupled else (l2, 0.0)
-            return rate, root, optimizer.beta1, optimizer.beta2, optimizer.epsilon, *penalties
+            divisor, root = optimizer.corrections(self.steps)
+            penalties = (0.0, self.eta * l2) if optimizer.decays_apart else (l2, 0.0)
+            return self.eta / divisor, root, optimizer.beta1, optimizer.beta2, optimizer.epsilon, *penalties
         assert isinstance(optimizer, SGD)
         return (self.eta, optimizer.momentum, l2, optimizer.nesterov) if optimizer.momentum else (self.eta, l2)
 

@@ -1,6 +1,5 @@
 """Steps of optimisers on a GPU: gradients by cuBLAS, and what else there is to do in as few launches as can be."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, final
@@ -43,7 +42,7 @@ class PlainDescent(Descent):
     def __init__(self, backend: Backend, start: Parameters, recipe: Recipe) -> None:
         self._kernels, self._cublas = backend.kernels, Cublas(backend.xp)
         self._l2 = recipe.l2
-        self._steps = 0 if start.memory is None else start.memory.steps
+        self._steps = start.steps
         recipe.optimizer.moments(np, (*start.weights, *start.biases), start.memory)  # raises where it has others
         self.parameters = Packed(backend, start.weights, start.biases)
 
@@ -69,7 +68,7 @@ class MomentDescent(Descent):
     def __init__(self, backend: Backend, start: Parameters, recipe: Recipe) -> None:
         self._kernels, self._cublas = backend.kernels, Cublas(backend.xp)
         self._optimizer: Any = recipe.optimizer
-        self._steps = 0 if start.memory is None else start.memory.steps
+        self._steps = start.steps
         n_layers = len(start.weights)
 
         def packed(arrays: Sequence[Any]) -> Packed:
@@ -101,12 +100,12 @@ class MomentDescent(Descent):
                 self._kernels.momentum_step(*arrays, eta, momentum, l2, nesterov, out=arrays[0])
 
     def _adam_step(self, arrays: Sequence[Any], eta: float, l2: float) -> None:
-        optimizer, steps = self._optimizer, self._steps
+        optimizer = self._optimizer
         beta1, beta2 = float(optimizer.beta1), float(optimizer.beta2)
-        rate, root = eta / (1 - beta1**steps), math.sqrt(1 - beta2**steps)
+        divisor, root = optimizer.corrections(self._steps)
         l2, decay = (0.0, eta * l2) if optimizer.decays_apart else (l2, 0.0)
         epsilon = float(optimizer.epsilon)
-        self._kernels.adam_step(*arrays, rate, root, beta1, beta2, epsilon, l2, decay, out=arrays[0])
+        self._kernels.adam_step(*arrays, eta / divisor, root, beta1, beta2, epsilon, l2, decay, out=arrays[0])
 
     def memory(self) -> Memory:
         return Memory(self._steps, tuple(moments.to_host() for moments in self._moments))

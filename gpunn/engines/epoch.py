@@ -25,6 +25,7 @@ from gpunn.engines.base import (
 from gpunn.engines.epoch_steps import EpochSteps
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.inputs import are_sparse
+from gpunn.losses import LOSSES
 from gpunn.optimizers import PLAIN, Memory
 
 logger = logging.getLogger(__name__)
@@ -58,11 +59,11 @@ class EpochEngine(Engine):
         from gpunn.kernels.team import Team
         from gpunn.kernels.threads import CAN_WAIT
 
-        self._steps = 0 if start.memory is None else start.memory.steps
+        self._steps = start.steps
         self._run = run_epoch
         self._names = tuple(start.functions)
         # Cross-entropies are computed from what the last layer's function is given.
-        last = self._names[-1] if recipe.loss == "squared_error" else "identity"
+        last = "identity" if LOSSES[recipe.loss].from_logits else self._names[-1]
         self._functions = of_layers([*self._names[:-1], last])
         self._loss = Static(recipe.loss)
         self._recipe = recipe
@@ -74,6 +75,8 @@ class EpochEngine(Engine):
         self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
         steps_differ = recipe.optimizer != PLAIN or (recipe.l2 and not sparse)
         self._stepping = EpochSteps(recipe, start, self._layout) if steps_differ else None
+        if self._stepping is None:  # which has nothing to remember
+            recipe.optimizer.moments(np, (*start.weights, *start.biases), start.memory)
         collects = recipe.batch_size > self._layout.chunk_size or self._stepping is not None
         self._collected = aligned_zeros(self._layout.n_parameters if collects else 0)
         self._work = aligned_zeros(self._layout.n_work)
@@ -117,8 +120,7 @@ class EpochEngine(Engine):
         from gpunn.kernels.network_cpu import Crew
 
         self._counter[0] = 0
-        # The factor that the derivative of a square has.
-        factor = 2.0 if self._recipe.loss == "squared_error" else 1.0
+        factor = LOSSES[self._recipe.loss].factor
         rules = [None] * self._team.threads
         steps, penalty = factor * rates, self._recipe.l2 / factor
         if self._stepping is not None:

@@ -116,7 +116,7 @@ class EpochCudaEngine(Engine):
     def _remembered(self, start: Parameters) -> tuple[Array, Array]:
         """Return what batches collect, velocities with momentum, and other moments, on the device."""
         layout, optimizer = self._layout, self._recipe.optimizer
-        self._steps = 0 if start.memory is None else start.memory.steps
+        self._steps = start.steps
         n_layers = len(start.weights)
         moments = optimizer.moments(np, (*start.weights, *start.biases), start.memory)
         packed = [layout.pack(each[:n_layers], each[n_layers:]) for each in moments]

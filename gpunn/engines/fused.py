@@ -16,6 +16,7 @@ from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.inputs import DenseInputs, SparseInputs, are_sparse
 from gpunn.engines.threads import blas_threads, part
 from gpunn.equations import Array
+from gpunn.losses import LOSSES
 from gpunn.optimizers import Memory
 
 WORTH_THREADS = 1_500_000
@@ -52,7 +53,7 @@ class FusedEngine(Engine):
         self._epoch = 0
         self._names = tuple(start.functions)
         # The cross-entropies are computed from the logits.
-        last = self._names[-1] if recipe.loss == "squared_error" else "identity"
+        last = "identity" if LOSSES[recipe.loss].from_logits else self._names[-1]
         self._functions = (*self._names[:-1], last)
         m = recipe.batch_size
         sizes = start.sizes
@@ -89,7 +90,7 @@ class FusedEngine(Engine):
         if isinstance(self._inputs, SparseInputs):
             del by_blas[0]
         longest = max([*widths, *(min(n, GRADIENT_ROWS) * n_in for n, n_in in by_blas)])
-        steps = 0 if start.memory is None else start.memory.steps
+        steps = start.steps
         self._descent = Descent(self._kernels, recipe, steps, longest, self._team.threads)
 
     @classmethod
@@ -121,7 +122,7 @@ class FusedEngine(Engine):
     def _step(self, batch: _Batch, eta: float) -> None:
         """Train on one batch."""
         m, threads = len(batch.rows), self._team.threads
-        factor = (2 if self._recipe.loss == "squared_error" else 1) / m
+        factor = LOSSES[self._recipe.loss].factor / m
 
         def delta(thread: int) -> None:
             self._compute_delta(thread, part(m, thread, threads), batch, factor)

@@ -14,6 +14,7 @@ from gpunn.engines.descent_cuda import descent
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.packed_cuda import Shared
 from gpunn.equations import Array
+from gpunn.losses import LOSSES
 from gpunn.optimizers import Memory
 
 TF32_SINCE = 8.0
@@ -51,10 +52,9 @@ class FusedCudaEngine(Engine):
         self._cublas = Cublas(backend.xp)
         self._descent = descent(backend, start, recipe)
         self._functions = tuple(start.functions)
-        squared = recipe.loss == "squared_error"
-        # The other losses are computed from what the last layer's function is given.
-        self._computed = self._functions if squared else (*self._functions[:-1], "identity")
-        self._factor = 2 if squared else 1
+        loss = LOSSES[recipe.loss]
+        self._computed = (*self._functions[:-1], "identity") if loss.from_logits else self._functions
+        self._factor = loss.factor
         self._inputs = self._shared(examples.inputs)
         self._targets = examples.targets if examples.labeled else self._shared(examples.targets)
         self._labeled = examples.labeled

@@ -10,7 +10,6 @@ What gpunn's own optimisers do otherwise:
   eta' = eta sqrt(1 - beta2^t) / (1 - beta1^t): the form at the end of section 2 of Kingma and Ba, 2015.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -101,7 +100,8 @@ class _ExactAdam(Stepper):
         beta1, beta2, epsilon = self._adam.beta1, self._adam.beta2, self._adam.epsilon
         self.steps += 1
         self._penalty.add(self._xp, parameters, gradients)
-        rate *= math.sqrt(1 - beta2**self.steps) / (1 - beta1**self.steps)
+        divisor, root = self._adam.corrections(self.steps)
+        rate *= root / divisor
         for W, dW, m, v in zip(parameters, gradients, *self.moments, strict=True):
             m *= beta1
             m += (1 - beta1) * dW

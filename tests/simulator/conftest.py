@@ -13,6 +13,10 @@ from typing import Any, NoReturn
 import numba
 import pytest
 
+from gpunn.backends.cuda import CudaBackend
+
+from ..strict_cupy import StrictCupy, unwrap
+
 
 class NotSimulated(pytest.Module):
     """A file of tests that isn't even imported."""
@@ -105,3 +109,14 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
         self._dynshared[:] = -1
 
     monkeypatch.setattr(FakeCUDAShared, "__init__", poisoned)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
+    """A GPU whose arrays are the stand-in's, and whose kernels are simulated."""
+    cupy = StrictCupy()
+    monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
+    monkeypatch.setattr("gpunn.kernels.cuda.as_handle", unwrap)
+    monkeypatch.setattr("gpunn.kernels.epoch_cuda.as_cuda_array", unwrap)
+    monkeypatch.setattr("gpunn.engines.epoch_cuda.THREADS", 32)
+    return CudaBackend(cupy, 0)

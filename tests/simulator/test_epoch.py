@@ -1,6 +1,5 @@
 """The whole-epoch kernel in the simulator, held to float64."""
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 
 from ..conftest import parameters, random_split
-from ..strict_cupy import StrictCupy, unwrap
 
 CPU = get_backend("cpu")
 
@@ -153,17 +151,6 @@ def test_layers_too_wide_and_images_too_large_are_refused(monkeypatch: pytest.Mo
         ValueError, match=r"found layers that need [0-9]+ bytes of shared memory, expected at most 4000"
     ):
         epoch_cuda.EpochKernel((30, 200, 10), batch_size=8, threads=32)
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
-    """A GPU whose arrays are the stand-in's, and whose kernels are simulated."""
-    cupy = StrictCupy()
-    monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
-    monkeypatch.setattr("gpunn.kernels.cuda.as_handle", unwrap)
-    monkeypatch.setattr("gpunn.kernels.epoch_cuda.as_cuda_array", unwrap)
-    monkeypatch.setattr("gpunn.engines.epoch_cuda.THREADS", 32)
-    return CudaBackend(cupy, 0)
 
 
 @pytest.mark.parametrize("engine", ["fused", "epoch"])

@@ -1,7 +1,5 @@
 """Every recipe that the whole-epoch kernel takes, in the simulator, held to plain in float64."""
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -12,18 +10,6 @@ from gpunn.engines import Recipe, choose_engine
 from gpunn.schedules import OneCycle
 
 from ..recipes import OPTIMIZERS, OUTPUTS, N, assert_goes_on, assert_same, both, drawn, examples
-from ..strict_cupy import StrictCupy, unwrap
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
-    """A GPU whose arrays are the stand-in's, and whose kernels are simulated."""
-    cupy = StrictCupy()
-    monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
-    monkeypatch.setattr("gpunn.kernels.cuda.as_handle", unwrap)
-    monkeypatch.setattr("gpunn.kernels.epoch_cuda.as_cuda_array", unwrap)
-    monkeypatch.setattr("gpunn.engines.epoch_cuda.THREADS", 32)
-    return CudaBackend(cupy, 0)
 
 
 @pytest.mark.parametrize(
