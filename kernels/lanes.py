@@ -17,6 +17,33 @@ SUBNORMAL = np.finfo(np.float32).tiny
 """Squares of gradients are forgotten where they are below this, and no sooner: steps are divided by their roots."""
 
 
+def _each(builder: Any, name: str, vectors: list[Any]) -> list[Any]:
+    """Return what LLVM's function `name` of one number makes of LLVM `vectors`."""
+    kind = ir.FunctionType(VECTOR, [VECTOR])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v16f32")
+    return [builder.call(function, [vector]) for vector in vectors]
+
+
+@intrinsic
+def square_root(_typing: Any, lanes: Any) -> Any:
+    """Return the square root of every lane; NaN of what is below 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return pack(builder, _each(builder, "sqrt", unpack(builder, args[0], lanes.vectors)))
+
+    return lanes(lanes), generate
+
+
+@intrinsic
+def rounded(_typing: Any, lanes: Any) -> Any:
+    """Return the whole number nearest to every lane; NaN stays NaN."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return pack(builder, _each(builder, "rint", unpack(builder, args[0], lanes.vectors)))
+
+    return lanes(lanes), generate
+
+
 @intrinsic
 def transposed(_typing: Any, square: Any) -> Any:
     """Return 16 rows of 16 lanes with rows and columns exchanged."""
@@ -35,18 +62,6 @@ def transposed(_typing: Any, square: Any) -> Any:
         return pack(builder, rows)
 
     return square(square), generate
-
-
-@intrinsic
-def square_root(_typing: Any, lanes: Any) -> Any:
-    """Return the square root of every lane; NaN of what is below 0."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(VECTOR, [VECTOR])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.sqrt.v16f32")
-        return pack(builder, [builder.call(function, [vector]) for vector in unpack(builder, args[0], lanes.vectors)])
-
-    return lanes(lanes), generate
 
 
 @intrinsic
@@ -87,7 +102,7 @@ def flushed(_typing: Any, lanes: Any, limit: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         zero, least = ir.Constant(VECTOR, [0.0] * LANES), spread(builder, args[1])
         vectors = unpack(builder, args[0], lanes.vectors)
-        small = [builder.fcmp_ordered("<", _absolute(builder, x), least) for x in vectors]
+        small = [builder.fcmp_ordered("<", x, least) for x in _each(builder, "fabs", vectors)]
         return pack(builder, [builder.select(gone, zero, x) for gone, x in zip(small, vectors, strict=True)])
 
     return lanes(lanes, types.float32), generate
@@ -101,20 +116,12 @@ def saturated(_typing: Any, lanes: Any, places: Any, limit: Any) -> Any:
         one, most = ir.Constant(VECTOR, [1.0] * LANES), spread(builder, args[2])
         kind = ir.FunctionType(VECTOR, [VECTOR] * 2)
         signed = cgutils.get_or_insert_function(builder.module, kind, "llvm.copysign.v16f32")
-        found = []
-        for value, place in zip(
-            unpack(builder, args[0], lanes.vectors), unpack(builder, args[1], lanes.vectors), strict=True
-        ):
-            beyond = builder.fcmp_ordered(">", _absolute(builder, place), most)
-            found.append(builder.select(beyond, builder.call(signed, [one, place]), value))
-        return pack(builder, found)
+        values, vectors = (unpack(builder, arg, lanes.vectors) for arg in args[:2])
+        beyond = [builder.fcmp_ordered(">", x, most) for x in _each(builder, "fabs", vectors)]
+        ones = [builder.call(signed, [one, x]) for x in vectors]
+        return pack(builder, [builder.select(*choice) for choice in zip(beyond, ones, values, strict=True)])
 
     return lanes(lanes, places, types.float32), generate
-
-
-def _absolute(builder: Any, vector: Any) -> Any:
-    kind = ir.FunctionType(VECTOR, [VECTOR])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fabs.v16f32"), [vector])
 
 
 @intrinsic
@@ -139,18 +146,6 @@ def total(_typing: Any, lanes: Any) -> Any:
         return builder.extract_element(value, I32(0))
 
     return types.float32(lanes), generate
-
-
-@intrinsic
-def rounded(_typing: Any, lanes: Any) -> Any:
-    """Return the whole number nearest to every lane; NaN stays NaN."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(VECTOR, [VECTOR])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.rint.v16f32")
-        return pack(builder, [builder.call(function, [vector]) for vector in unpack(builder, args[0], lanes.vectors)])
-
-    return lanes(lanes), generate
 
 
 @intrinsic
