@@ -6,57 +6,15 @@ and calls differ. Where there is little to compute, the call itself is what is t
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from benchmarks.fusion_cases import FACTOR, Arrays, Case, Work
+from benchmarks.step_fusions import adam_step, descend, descend_sums, momentum_step
 from gpunn import Backend
 from gpunn.equations import Array, sigmoid
 
-Work = Callable[[], object]
-
 N_IMAGES, N_PIXELS = 60_000, 784
-FACTOR = 1e-3
-
-
-@dataclass(frozen=True)
-class Case:
-    """A kernel at the shape of a batch, or of the weights that it descends, on one device."""
-
-    shape: tuple[int, int]
-    fused: Work
-    unfused: Work
-    results: Callable[[], list[tuple[Array, Array]]]
-    """Pairs of what the two have computed."""
-    n_bytes: int
-    """Read and written by a kernel that touches every number once."""
-
-
-class Arrays:
-    """Random arrays on a device, and the namespace and kernels that work on them."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._rng = np.random.default_rng(0)
-        self._backend = backend
-        self.xp, self.kernels = backend.xp, backend.kernels
-
-    def uniform(self, *shape: int) -> Array:
-        """Return float32 numbers in [0, 1)."""
-        return self._backend.asarray(self._rng.random(shape, dtype=np.float32))
-
-    def whole(self, below: int, *shape: int, dtype: type[np.integer[Any]]) -> Array:
-        """Return whole numbers from 0 to `below` - 1."""
-        return self._backend.asarray(self._rng.integers(0, below, shape, dtype))
-
-    def empty(self, *shape: int, dtype: Any = np.float32) -> Array:
-        """Return an array to write to."""
-        return self.xp.empty(shape, dtype)
-
-    def shared(self, *arrays: Array) -> list[Array]:
-        """Return `arrays` as the kernels take them fastest: on GPUs as handles, made once."""
-        as_handle = getattr(self.kernels, "as_handle", lambda array: array)
-        return [as_handle(array) for array in arrays]
 
 
 def _gather_scale(on: Arrays, m: int, n: int) -> Case:
@@ -132,47 +90,22 @@ def _output_delta(on: Arrays, m: int, n: int) -> Case:
     return Case((m, n), fused, unfused, results, 4 * 2 * m * n + m)
 
 
-def _descend(on: Arrays, m: int, n: int) -> Case:
-    W, dW, out, expected = on.uniform(m, n), on.uniform(m, n), on.empty(m, n), on.empty(m, n)
-    shared_W, shared_dW, shared_out = on.shared(W, dW, out)
-
-    def unfused() -> None:
-        on.xp.multiply(dW, np.float32(FACTOR), out=expected)
-        on.xp.subtract(W, expected, out=expected)
-
-    def fused() -> None:
-        on.kernels.descend(shared_W, shared_dW, FACTOR, out=shared_out)
-
-    return Case((m, n), fused, unfused, lambda: [(out, expected)], 4 * 3 * m * n)
-
-
-def _descend_sums(on: Arrays, m: int, n: int) -> Case:
-    b, deltas, out, expected = on.uniform(n), on.uniform(m, n), on.empty(n), on.empty(n)
-    shared_b, shared_deltas, shared_out = on.shared(b, deltas, out)
-
-    def unfused() -> None:
-        on.xp.sum(deltas, axis=0, out=expected)
-        on.xp.multiply(expected, np.float32(FACTOR), out=expected)
-        on.xp.subtract(b, expected, out=expected)
-
-    def fused() -> None:
-        on.kernels.descend_sums(shared_b, shared_deltas, FACTOR, out=shared_out)
-
-    return Case((m, n), fused, unfused, lambda: [(out, expected)], 4 * (m * n + 2 * n))
-
-
 _LAYERS = ((32, 16), (1024, 128), (1024, 1024), (8192, 2048))
 """Batches of a layer's activations, from what a first-level cache holds to what no cache does."""
 
 _OUTPUTS = ((32, 10), (1024, 10), (60_000, 10))
+
+_WEIGHTS = ((16, N_PIXELS), (128, N_PIXELS), (1024, 1024), (4096, 4096))
 
 FUSIONS: dict[str, tuple[Callable[[Arrays, int, int], Case], tuple[tuple[int, int], ...]]] = {
     "gather_scale": (_gather_scale, ((32, N_PIXELS), (1024, N_PIXELS), (60_000, N_PIXELS))),
     "bias_activate": (_bias_activate, _LAYERS),
     "output_delta": (_output_delta, _OUTPUTS),
     "hidden_delta": (_hidden_delta, _LAYERS),
-    "descend": (_descend, ((16, N_PIXELS), (128, N_PIXELS), (1024, 1024), (4096, 4096))),
-    "descend_sums": (_descend_sums, (*_OUTPUTS, (8192, 2048))),
+    "descend": (descend, _WEIGHTS),
+    "momentum_step": (momentum_step, _WEIGHTS),
+    "adam_step": (adam_step, _WEIGHTS),
+    "descend_sums": (descend_sums, (*_OUTPUTS, (8192, 2048))),
 }
 """How a case is made, and the shapes at which it is timed: those of a batch, or of the weights it descends."""
 

@@ -16,7 +16,7 @@ from benchmarks.choices import Choices
 from benchmarks.contest import recipe_of
 from benchmarks.entrants import Entrant, Prepare, ways_to_prepare
 from benchmarks.exactness import TOLERANCES, deviation_of, exact_epoch
-from benchmarks.fusions import Case
+from benchmarks.fusion_cases import Case
 from benchmarks.goals import Goal
 from benchmarks.race import Race
 from benchmarks.timing import LEAST, Timing, quartiles

@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 
 from benchmarks.ceilings import measure_ceilings
-from benchmarks.fusions import FUSIONS, Arrays, copy_of, difference
+from benchmarks.fusion_cases import Arrays
+from benchmarks.fusions import FUSIONS, copy_of, difference
 from benchmarks.harness import Harness
 from benchmarks.turns import time_in_turn
 from gpunn.errors import ConfigurationError, OutOfMemoryError

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks import fusions
-from benchmarks.fusions import FUSIONS, Arrays, Case, copy_of, difference
+from benchmarks.fusion_cases import Arrays, Case
+from benchmarks.fusions import FUSIONS, copy_of, difference
 from benchmarks.goals import GOALS, Goal, Setting
 from benchmarks.race import race_to
 from benchmarks.summary import kernel_lines, race_lines
