@@ -90,7 +90,7 @@ def test_a_full_disk_is_no_reason_not_to_compute(checkout: Path) -> None:
 
 
 OUT_OF_BOUNDS = """
-from gpunn.kernels import memory, simd
+from gpunn.kernels import lanes, memory, simd
 from gpunn.kernels.compilation import compiled
 import numpy
 four = simd.Static(4)
@@ -101,7 +101,7 @@ def read(array, index):
 
 @compiled
 def read_lanes(array, index):
-    return simd.total(memory.load(memory.pointer(array), index, four))
+    return lanes.total(memory.load(memory.pointer(array), index, four))
 
 array = numpy.ones(64, numpy.float32)
 print(read(array, 63), read_lanes(array, 0))
