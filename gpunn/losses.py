@@ -1,6 +1,7 @@
 """Losses: what training makes small. Each is given once, by its value and by its derivative at the output layer."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, final
 
 from gpunn.activations import HIDDEN, Array
@@ -21,6 +22,10 @@ class Loss(ABC):
     """Whether compiled kernels compute it from z^L, and so have the identity for the last layer's function."""
     factor: ClassVar[float]
     """What its derivative has that kernels are given with the step: the 2 of a square."""
+
+    def computed(self, functions: Sequence[str]) -> tuple[str, ...]:
+        """Return the activation functions that compiled kernels compute, of layers that have these."""
+        return (*functions[:-1], "identity" if self.from_logits else functions[-1])
 
     @abstractmethod
     def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:

@@ -46,6 +46,10 @@ class Optimizer(ABC):
     def decays_apart(self) -> bool:
         """Whether the L2 penalty shrinks the weights by itself, instead of being a part of the gradient."""
 
+    def penalties(self, l2: float) -> tuple[float, float]:
+        """Return the part of the L2 penalty in the gradient, and the one by which weights shrink apart from it."""
+        return (0.0, l2) if self.decays_apart else (l2, 0.0)
+
     @property
     @abstractmethod
     def n_moments(self) -> int:
@@ -155,6 +159,13 @@ class Adam(Optimizer):
     def corrections(self, step: int) -> tuple[float, float]:
         """Return 1 - beta1^t and sqrt(1 - beta2^t) for step t, from 1: what m and sqrt(v) are divided by."""
         return 1 - float(self.beta1) ** step, math.sqrt(1 - float(self.beta2) ** step)
+
+    def numbers(self, step: int, rate: float, l2: float) -> tuple[float, ...]:
+        """Return what the kernels' `adam_step` takes besides arrays, for step t, from 1."""
+        divisor, root = self.corrections(step)
+        in_gradient, apart = self.penalties(l2)
+        averages = float(self.beta1), float(self.beta2), float(self.epsilon)
+        return rate / divisor, root, *averages, in_gradient, rate * apart
 
     def stepper(self, xp: Any, parameters: Sequence[Array], memory: Memory | None = None) -> Stepper:
         return _Adam(self, xp, 0 if memory is None else memory.steps, self.moments(xp, parameters, memory))

@@ -41,6 +41,23 @@ def check_output(
             raise ValueError("found out overlapping an input, expected one of its own (or exactly the first input)")
 
 
+def check_step(
+    parameter: NDArray[Any],
+    gradient: NDArray[Any],
+    *moments: NDArray[Any],
+    out: NDArray[Any],
+    dtypes: Sequence[np.dtype[Any]] = FLOATS,
+) -> None:
+    """Raise where an optimiser's step can't put `out`, of `dtypes`, for `parameter`, and change `moments` in place."""
+    others = [gradient, *moments]
+    check_output(out, others if parameter is out else [parameter, *others], dtypes=dtypes)
+    names = ("parameter", "gradient", "first moment", "second moment")
+    for name, array in zip(names, [parameter, *others], strict=False):
+        check_array(name, array, out.dtype, out.shape)
+    for number, moment in enumerate(moments):
+        check_output(moment, [gradient, *moments[:number]], dtypes=dtypes)
+
+
 def check_below(name: str, numbers: NDArray[Any], limit: int) -> None:
     """Raise `IndexError` where one of `numbers` isn't in 0 to `limit` - 1."""
     if len(numbers) and not (numbers.min() >= 0 and numbers.max() < limit):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .contract import check_array, check_below, check_output
+from .contract import check_array, check_below, check_output, check_step
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -188,7 +188,7 @@ def momentum_step(
     With g = gradient + l2 parameter, velocity <- momentum velocity + g, changed in place, and then
     out = parameter - learning_rate velocity, or with `nesterov` parameter - learning_rate (g + momentum velocity).
     """
-    _check_step(parameter, gradient, velocity, out=out)
+    check_step(parameter, gradient, velocity, out=out)
     g = gradient + l2 * parameter
     velocity[...] = momentum * velocity + g
     out[...] = parameter - learning_rate * (g + momentum * velocity if nesterov else velocity)
@@ -216,7 +216,7 @@ def adam_step(
     After t steps `learning_rate` is eta / (1 - beta1^t) and `root` sqrt(1 - beta2^t); `decay` is eta times the penalty
     where it shrinks the weights by itself.
     """
-    _check_step(parameter, gradient, mean, square, out=out)
+    check_step(parameter, gradient, mean, square, out=out)
     g = gradient + l2 * parameter
     mean[...] = beta1 * mean + (1 - beta1) * g
     square[...] = beta2 * square + (1 - beta2) * g * g
@@ -227,14 +227,3 @@ def _formula(activation: str) -> tuple[Function, Function]:
     if activation not in FORMULAS:
         raise ValueError(f"found the activation {activation!r}, expected {', '.join(FORMULAS)}")
     return FORMULAS[activation]
-
-
-def _check_step(parameter: NDArray[Any], gradient: NDArray[Any], *moments: NDArray[Any], out: NDArray[Any]) -> None:
-    others = [gradient, *moments]
-    check_output(out, others if parameter is out else [parameter, *others])
-    for name, array in zip(
-        ("parameter", "gradient", "first moment", "second moment"), [parameter, *others], strict=False
-    ):
-        check_array(name, array, out.dtype, out.shape)
-    for number, moment in enumerate(moments):  # which are changed in place
-        check_output(moment, [gradient, *moments[:number]])

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compilation import compiled
-from .contract import check_array, check_output
+from .contract import check_array, check_output, check_step
 from .lanes import SMALL, SUBNORMAL, flushed, square_root
 from .memory import load, load_part, pointer, store, store_part
 from .simd import LANES, Static, fused, zeros
@@ -57,7 +57,7 @@ def momentum_step(
     out: NDArray[np.float32],
 ) -> None:
     """Make a step with momentum, see `reference.momentum_step`."""
-    _check(parameter, gradient, velocity, out=out)
+    check_step(parameter, gradient, velocity, out=out, dtypes=[FLOAT32])
     numbers = F(learning_rate), F(momentum), F(l2), np.bool_(nesterov)
     _momentum_step(parameter.ravel(), gradient.ravel(), velocity.ravel(), *numbers, out.ravel())
 
@@ -101,7 +101,7 @@ def adam_step(
     out: NDArray[np.float32],
 ) -> None:
     """Make a step of Adam, see `reference.adam_step`."""
-    _check(parameter, gradient, mean, square, out=out)
+    check_step(parameter, gradient, mean, square, out=out, dtypes=[FLOAT32])
     # What is close to 1 is subtracted from it before it is rounded.
     numbers = map(F, (learning_rate, 1 / root, beta1, 1 - beta1, beta2, 1 - beta2, epsilon, l2, 1 - decay))
     _adam_step(parameter.ravel(), gradient.ravel(), mean.ravel(), square.ravel(), *numbers, out.ravel())
@@ -137,16 +137,6 @@ def _adam_step(
         store_part(square, place, v, count)
         step = learning_rate * m / fused(square_root(v), inverse_root, epsilon)
         store_part(out, place, kept * W - step, count)
-
-
-def _check(parameter: NDArray[Any], gradient: NDArray[Any], *moments: NDArray[Any], out: NDArray[Any]) -> None:
-    others = [gradient, *moments]
-    check_output(out, others if parameter is out else [parameter, *others], dtypes=[FLOAT32])
-    names = ("parameter", "gradient", "first moment", "second moment")
-    for name, array in zip(names, [parameter, *others], strict=False):
-        check_array(name, array, FLOAT32, out.shape)
-    for number, moment in enumerate(moments):  # which are changed in place
-        check_output(moment, [gradient, *moments[:number]], dtypes=[FLOAT32])
 
 
 def descend_sums(

@@ -128,6 +128,9 @@ def _checked_step(parameter: Any, gradient: Any, *moments: Any, out: Any) -> lis
     check_output(out, found[1:], first=found[0])
     for name, array in zip(named, found, strict=True):
         check_array(name, array, FLOAT32, out.shape)
+    _, gradient, *kept = found
+    for number, moment in enumerate(kept):  # which are changed in place
+        check_output(moment, [gradient, *kept[:number]])
     return [*found, out]
 
 

@@ -342,3 +342,17 @@ def test_compiled_sigmoid_is_right_to_2e_7_for_every_kind_of_float32() -> None:
     assert (rising - np.maximum.accumulate(rising)).min() >= -2.4e-7
     assert rising.min() >= 0
     assert rising.max() <= 1
+
+
+@pytest.mark.parametrize("kernels", [reference, cpu])
+def test_moments_have_arrays_of_their_own(kernels: Any) -> None:
+    parameter, gradient, one = np.ones((3, 4), np.float32)
+    with pytest.raises(ValueError, match="overlapping an input"):
+        kernels.adam_step(parameter, gradient, one, one, 0.1, 1.0, 0.9, 0.9, 1e-8, out=parameter)
+    with pytest.raises(ValueError, match="overlapping an input"):
+        kernels.momentum_step(parameter, gradient, gradient, 0.1, 0.9, out=parameter)
+    one.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        kernels.momentum_step(parameter, gradient, one, 0.1, 0.9, out=parameter)
+    assert (parameter == 1).all()
+    assert (one == 1).all()

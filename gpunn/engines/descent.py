@@ -54,9 +54,7 @@ class Descent:
     def _numbers_with(self, l2: float) -> tuple[float, ...]:
         optimizer = self._optimizer
         if isinstance(optimizer, Adam):
-            divisor, root = optimizer.corrections(self.steps)
-            penalties = (0.0, self.eta * l2) if optimizer.decays_apart else (l2, 0.0)
-            return self.eta / divisor, root, optimizer.beta1, optimizer.beta2, optimizer.epsilon, *penalties
+            return optimizer.numbers(self.steps, self.eta, l2)
         assert isinstance(optimizer, SGD)
         return (self.eta, optimizer.momentum, l2, optimizer.nesterov) if optimizer.momentum else (self.eta, l2)
 

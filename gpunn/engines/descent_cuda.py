@@ -94,18 +94,10 @@ class MomentDescent(Descent):
             self._kernels.column_sums(delta.handle, out=db.handle)
         for l2, arrays in self._parts:
             if isinstance(self._optimizer, Adam):
-                self._adam_step(arrays, eta, l2)
+                self._kernels.adam_step(*arrays, *self._optimizer.numbers(self._steps, eta, l2), out=arrays[0])
             else:
                 momentum, nesterov = float(self._optimizer.momentum), self._optimizer.nesterov
                 self._kernels.momentum_step(*arrays, eta, momentum, l2, nesterov, out=arrays[0])
-
-    def _adam_step(self, arrays: Sequence[Any], eta: float, l2: float) -> None:
-        optimizer = self._optimizer
-        beta1, beta2 = float(optimizer.beta1), float(optimizer.beta2)
-        divisor, root = optimizer.corrections(self._steps)
-        l2, decay = (0.0, eta * l2) if optimizer.decays_apart else (l2, 0.0)
-        epsilon = float(optimizer.epsilon)
-        self._kernels.adam_step(*arrays, eta / divisor, root, beta1, beta2, epsilon, l2, decay, out=arrays[0])
 
     def memory(self) -> Memory:
         return Memory(self._steps, tuple(moments.to_host() for moments in self._moments))

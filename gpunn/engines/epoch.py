@@ -62,9 +62,7 @@ class EpochEngine(Engine):
         self._steps = start.steps
         self._run = run_epoch
         self._names = tuple(start.functions)
-        # Cross-entropies are computed from what the last layer's function is given.
-        last = "identity" if LOSSES[recipe.loss].from_logits else self._names[-1]
-        self._functions = of_layers([*self._names[:-1], last])
+        self._functions = of_layers(LOSSES[recipe.loss].computed(self._names))
         self._loss = Static(recipe.loss)
         self._recipe = recipe
         sizes = start.sizes

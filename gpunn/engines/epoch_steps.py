@@ -25,8 +25,7 @@ class EpochSteps:
         self._layout = layout
         optimizer = recipe.optimizer
         assert isinstance(optimizer, SGD | Adam)
-        penalties = (0.0, recipe.l2) if optimizer.decays_apart else (recipe.l2, 0.0)
-        self._l2, self._decay = map(float, penalties)
+        self._l2, self._decay = map(float, optimizer.penalties(recipe.l2))
         self._nesterov, self._beta2, self._epsilon = False, 0.0, 0.0
         if isinstance(optimizer, Adam):
             self._momentum, self._beta2, self._epsilon = map(

@@ -52,9 +52,7 @@ class FusedEngine(Engine):
         self._targets = examples.targets
         self._epoch = 0
         self._names = tuple(start.functions)
-        # The cross-entropies are computed from the logits.
-        last = "identity" if LOSSES[recipe.loss].from_logits else self._names[-1]
-        self._functions = (*self._names[:-1], last)
+        self._functions = LOSSES[recipe.loss].computed(self._names)
         m = recipe.batch_size
         sizes = start.sizes
         products = m * max(n_in * n_out for n_in, n_out in pairwise(sizes))
@@ -90,8 +88,7 @@ class FusedEngine(Engine):
         if isinstance(self._inputs, SparseInputs):
             del by_blas[0]
         longest = max([*widths, *(min(n, GRADIENT_ROWS) * n_in for n, n_in in by_blas)])
-        steps = start.steps
-        self._descent = Descent(self._kernels, recipe, steps, longest, self._team.threads)
+        self._descent = Descent(self._kernels, recipe, start.steps, longest, self._team.threads)
 
     @classmethod
     def refusal(

@@ -53,7 +53,7 @@ class FusedCudaEngine(Engine):
         self._descent = descent(backend, start, recipe)
         self._functions = tuple(start.functions)
         loss = LOSSES[recipe.loss]
-        self._computed = (*self._functions[:-1], "identity") if loss.from_logits else self._functions
+        self._computed = loss.computed(self._functions)
         self._factor = loss.factor
         self._inputs = self._shared(examples.inputs)
         self._targets = examples.targets if examples.labeled else self._shared(examples.targets)
