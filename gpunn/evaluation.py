@@ -19,7 +19,7 @@ CHUNK, CHUNK_ON_CPU = 8192, 1024
 """Images evaluated at a time: enough to fill a GPU, or few enough for the caches of a CPU."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """The mean `loss`, and `confusion` (n_classes, n_classes): row i counts what images of class i were taken for."""
 
@@ -30,6 +30,9 @@ class Evaluation:
     def accuracy(self) -> float:
         """The share of images whose class was found, 0 to 1."""
         return float(np.trace(self.confusion) / self.confusion.sum())
+
+    def __repr__(self) -> str:
+        return f"Evaluation: loss {self.loss:.4f}, accuracy {self.accuracy:.2%} of {self.confusion.sum():,}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evaluation as JSON's types."""

@@ -14,8 +14,8 @@ class Epoch:
     """One finished epoch.
 
     `number` counts from 1; `loss` is the mean over the training images, each measured before its batch's step;
-    `seconds` is the training alone, without the evaluations: `test` of the test images, `held_out` of those that early
-    stopping goes by.
+    `seconds` is the training alone, without the evaluations of the network as the epoch left it: on the `test` examples,
+    on `train`ing examples (at most `gpunn.training.TRAIN_SAMPLE`), and on those `held_out` for early stopping.
     """
 
     number: int
@@ -24,6 +24,14 @@ class Epoch:
     images_per_second: float
     test: Evaluation | None = None
     held_out: Evaluation | None = None
+    train: Evaluation | None = None
+
+    def line(self, epochs: int) -> str:
+        """Return the epoch's figures in one line of at most 80 columns; `epochs` is how many there are to be."""
+        figures = [f"epoch {self.number:{len(str(epochs))}}/{epochs}", f"loss {self.loss:.4f}"]
+        if self.test is not None:
+            figures += [f"test loss {self.test.loss:.4f}", f"test accuracy {self.test.accuracy:.2%}"]
+        return "  ".join([*figures, f"{_short(self.images_per_second)} images/s"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the epoch as JSON's types, without the confusion matrix."""
@@ -35,16 +43,27 @@ class Epoch:
         }
         if self.test is not None:
             row |= {"test_loss": self.test.loss, "test_accuracy": self.test.accuracy}
+        if self.train is not None:
+            row |= {"train_accuracy": self.train.accuracy}
         if self.held_out is not None:
             row |= {"held_out_loss": self.held_out.loss, "held_out_accuracy": self.held_out.accuracy}
         return row
 
 
-@dataclass
+def _short(rate: float) -> str:
+    """Return `rate` with three digits, such as 2.35M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if rate >= size:
+            return f"{rate / size:.3g}{unit}"
+    return f"{rate:.3g}"
+
+
+@dataclass(repr=False)
 class History:
     """How a run was made and how it went: `epochs` has one entry for each finished epoch.
 
     `kept` is the number of the epoch whose network the run has left: the last one, or with early stopping the best.
+    `warnings` are what the run said of itself, such as that it is stuck.
     """
 
     device: str
@@ -53,11 +72,29 @@ class History:
     early_stopping: EarlyStopping | None = None
     epochs: list[Epoch] = field(default_factory=list)
     kept: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        n, seconds = len(self.epochs), sum(epoch.seconds for epoch in self.epochs)
+        found = f"History: {n} epoch{'s' * (n != 1)} in {seconds:.1f} s on {self.device}, engine {self.engine}"
+        if self.epochs:
+            found += f", loss {self.epochs[self.kept - 1].loss:.4f}"
+        return found if math.isnan(self.accuracy) else f"{found}, test accuracy {self.accuracy:.2%}"
 
     @property
     def losses(self) -> list[float]:
         """The training loss of each epoch."""
         return [epoch.loss for epoch in self.epochs]
+
+    @property
+    def test_losses(self) -> list[float]:
+        """The test loss after each epoch; empty where no test examples were given."""
+        return [epoch.test.loss for epoch in self.epochs if epoch.test is not None]
+
+    @property
+    def train_accuracies(self) -> list[float]:
+        """The accuracy on training examples after each epoch; empty where no test examples were given."""
+        return [epoch.train.accuracy for epoch in self.epochs if epoch.train is not None]
 
     @property
     def accuracies(self) -> list[float]:
@@ -78,5 +115,6 @@ class History:
             **self.recipe.to_dict(),
             **({} if self.early_stopping is None else {"early_stopping": asdict(self.early_stopping)}),
             "kept_epoch": self.kept,
+            "warnings": self.warnings,
             "epochs": [epoch.to_dict() for epoch in self.epochs],
         }

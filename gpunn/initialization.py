@@ -27,10 +27,20 @@ DIVISORS: dict[str, Callable[[int, int], float]] = {
 """What standard normal numbers are divided by, to be the weights of a layer of so many inputs and outputs."""
 
 
-def draw(init: str, layers: Layers, seed: int, dtype: DTypeLike) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+RELU_OUTPUT = 0.1, 0.2
+"""What weights into ReLU outputs are multiplied by, and their biases.
+
+A ReLU output that is 0 for every image of its class has no gradient, and never learns. So they all start active, with
+a little more than the 0.1 that is the mean target of ten classes.
+"""
+
+
+def draw(
+    init: str, layers: Layers, seed: int, dtype: DTypeLike, *, output: str = "sigmoid"
+) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
     """Return weights (n_out, n_in) and biases (n_out,) of each layer; biases are 0, but for `init="normal"`.
 
-    Everything is drawn in float64 and rounded, so that the float32 network is the float64 one, rounded. Raises
+    `output` is the activation function of the last layer: ReLU outputs start as `RELU_OUTPUT` says. Everything is drawn in float64 and rounded, so that the float32 network is the float64 one, rounded. Raises
     `ConfigurationError` for a name that isn't one of `DIVISORS`.
     """
     if init not in DIVISORS:
@@ -38,5 +48,11 @@ def draw(init: str, layers: Layers, seed: int, dtype: DTypeLike) -> tuple[list[N
     rng, divisor = np.random.default_rng(seed), DIVISORS[init]
     weights = [(rng.standard_normal((n_out, n_in)) / divisor(n_in, n_out)).astype(dtype) for n_in, n_out in layers]
     if init == "normal":
-        return weights, [rng.standard_normal(n_out).astype(dtype) for _, n_out in layers]
-    return weights, [np.zeros(n_out, dtype) for _, n_out in layers]
+        biases = [rng.standard_normal(n_out).astype(dtype) for _, n_out in layers]
+    else:
+        biases = [np.zeros(n_out, dtype) for _, n_out in layers]
+    if output == "relu":
+        share, start = RELU_OUTPUT
+        weights[-1] *= np.asarray(share, dtype)
+        biases[-1][:] = start
+    return weights, biases

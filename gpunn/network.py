@@ -23,7 +23,7 @@ class MLP:
     `sizes` are the layer sizes n_0 (inputs) to n_L (outputs). `hidden` names the activation function of the hidden
     layers, or one for each of them, `output` that of the output layer: "sigmoid", "tanh", "relu", "leaky_relu", "elu",
     "identity", and for the output also "softmax". `init` says how weights are drawn, see `gpunn.initialization`; biases
-    start at zero, but for `init="normal"`. The same `seed` draws the same network on every machine.
+    start at zero, but for `init="normal"` and ReLU outputs. The same `seed` draws the same network on every machine.
 
     Attributes, of which training replaces the first two with new arrays:
 
@@ -60,7 +60,7 @@ class MLP:
         try:
             self.weights: list[NDArray[Any]]
             self.biases: list[NDArray[Any]]
-            self.weights, self.biases = draw(init, layers, seed, dtype)
+            self.weights, self.biases = draw(init, layers, seed, dtype, output=output)
         except (MemoryError, ValueError, OverflowError) as error:
             if isinstance(error, ConfigurationError):
                 raise

@@ -190,3 +190,24 @@ class _Adam(Stepper):
             v *= beta2
             v += (1 - beta2) * dW * dW
             W -= rate * m / (self._xp.sqrt(v) / root + self._epsilon)
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": PLAIN,
+    "momentum": SGD(0.9),
+    "nesterov": SGD(0.9, nesterov=True),
+    "adam": Adam(),
+    "adamw": Adam(decoupled=True),
+}
+"""Optimisers by name, with their usual settings."""
+
+
+def optimizer_for(choice: str | Optimizer) -> Optimizer:
+    """Return the optimiser called `choice`, or `choice` itself; raises `ConfigurationError` for anything else."""
+    if isinstance(choice, Optimizer):
+        return choice
+    if not isinstance(choice, str) or choice not in OPTIMIZERS:
+        raise ConfigurationError(
+            f"optimizer must be {', '.join(OPTIMIZERS)}, or one of those in gpunn.optimizers, got {choice!r}"
+        )
+    return OPTIMIZERS[choice]

@@ -1,7 +1,10 @@
 """Learning-rate schedules: by what the learning rate is multiplied, at each batch of a training."""
 
+import inspect
+import json
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -9,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.checks import check_number, check_whole
+from gpunn.errors import ConfigurationError
 
 Numbers = Any
 """A number, or an array of them."""
@@ -102,3 +106,39 @@ class OneCycle(Schedule):
 
 START = 1 / 25
 """Where one cycle starts, as a share of the learning rate."""
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "constant": Constant,
+    "step": Steps,
+    "exponential": Exponential,
+    "cosine": Cosine,
+    "one-cycle": OneCycle,
+}
+"""Schedules by name."""
+
+
+def schedule_for(choice: str | Schedule) -> Schedule:
+    """Return the schedule called `choice`, or `choice` itself.
+
+    A name may be followed by a colon and the schedule's numbers, in the order of its fields: "step:10,0.5" is
+    `Steps(10, 0.5)`. Raises `ConfigurationError` for another name, and for numbers that it doesn't take.
+    """
+    if isinstance(choice, Schedule):
+        return choice
+    name, _, numbers = choice.partition(":") if isinstance(choice, str) else ("", "", "")
+    if name not in SCHEDULES:
+        raise ConfigurationError(
+            f"schedule must be {', '.join(SCHEDULES)}, or one of those in gpunn.schedules, got {choice!r}"
+        )
+    try:
+        values = [json.loads(number) for number in numbers.split(",")] if numbers else []
+        return SCHEDULES[name](*values)
+    except ConfigurationError:
+        raise
+    except (TypeError, ValueError) as error:
+        takes = inspect.signature(SCHEDULES[name]).parameters
+        raise ConfigurationError(
+            f"the schedule {name} takes {' and '.join(takes) or 'no numbers'}, got {numbers!r}: write "
+            f"{':'.join([name, ','.join(str(each.default) for each in takes.values())]).rstrip(':')}"
+        ) from error

@@ -13,57 +13,71 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend, get_backend
 from gpunn.checks import check_number, check_whole
-from gpunn.datasets.split import Split, check_fits
+from gpunn.datasets.split import Dataset, Split, check_fits
+from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, DivergenceError, OutOfMemoryError
 from gpunn.evaluation import Evaluation, evaluate_on_device
+from gpunn.guessing import ENOUGH_STEPS, Guessing
 from gpunn.history import Epoch, History
 from gpunn.losses import loss_for
 from gpunn.network import MLP
-from gpunn.optimizers import PLAIN, Optimizer
-from gpunn.schedules import CONSTANT, Schedule
+from gpunn.optimizers import PLAIN, Optimizer, optimizer_for
+from gpunn.schedules import CONSTANT, Schedule, schedule_for
 
 logger = logging.getLogger(__name__)
+
+TRAIN_SAMPLE = 10_000
+"""Training examples, evenly spread, on which the accuracy is measured after each epoch."""
 
 
 def train(
     net: MLP,
-    split: Split,
+    data: Split | Dataset,
     *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
+    epochs: int = EPOCHS,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
     test: Split | None = None,
     device: str | Backend = "auto",
     engine: str = "auto",
     precision: str = "float32",
     loss: str | None = None,
-    optimizer: Optimizer = PLAIN,
+    optimizer: str | Optimizer = PLAIN,
     l2: float = 0.0,
-    schedule: Schedule = CONSTANT,
+    schedule: str | Schedule = CONSTANT,
     dropout: float = 0.0,
     early_stopping: EarlyStopping | None = None,
     seed: int = 0,
-    on_epoch: Callable[[History], None] | None = None,
+    progress: bool = False,
+    on_epoch: Callable[[History], bool | None] | None = None,
 ) -> History:
     """Train `net` by mini-batch gradient descent with back-propagation; each epoch replaces its weights and biases.
 
+    `data` is a `Split`, or a `Dataset`, whose test split is then `test`. `test` examples are evaluated after every
+    epoch, and so are some of the training examples. The defaults are those of `gpunn train`: 15 epochs, 32 examples a
+    batch (or all, where there are fewer), and the learning rate of `gpunn.defaults.default_learning_rate`.
+
     `batch_size=len(split)` is batch gradient descent, 1 is online learning; the last batch of an epoch is smaller
     where the size doesn't divide. Each epoch sees the examples in a new order, drawn from `seed` on the host, so
-    that every device and engine sees the same batches; to go on with a trained network, take another seed. `test`
-    images are evaluated after every epoch. `on_epoch` is called after each with the history so far, when `net` is
-    already up to date.
+    that every device and engine sees the same batches; to go on with a trained network, take another seed.
+
+    `progress=True` prints a line an epoch. `on_epoch` is called after each with the history so far, when `net` is
+    already up to date; where it returns False, training ends. A network that does no better than guessing is warned
+    of, once: by the logger `gpunn.training`, and in the history's `warnings`.
 
     After Ctrl-C (`KeyboardInterrupt` passes through) or an error, `net` is as it was after the last finished epoch, or
     with early stopping after the best one.
 
     `loss` is the name of one of `gpunn.losses`: cross-entropy for softmax outputs and the squared error for others,
-    where none is given. `optimizer` is one of `gpunn.optimizers`, `schedule` one of `gpunn.schedules`; what `l2` and
-    `dropout` are says `gpunn.engines.Recipe`. With `early_stopping` the network ends as it was when it was best on the
-    examples that are held out for that. Not every engine takes every combination: "auto" chooses one that does.
+    where none is given. `optimizer` is a name ("sgd", "momentum", "nesterov", "adam", "adamw") or one of
+    `gpunn.optimizers`; `schedule` a name ("constant", "step", "exponential", "cosine", "one-cycle", with numbers:
+    "step:10,0.5") or one of `gpunn.schedules`. For `l2` and `dropout` see `gpunn.engines.Recipe`. With
+    `early_stopping` the network ends as it was when it was best on the examples that are held out for that. Not every
+    engine takes every combination: "auto" chooses one that does.
 
     `precision` "tf32" lets a GPU multiply with 10 bits of each factor's mantissa, which is faster in large networks;
     see `gpunn.engines.Recipe`. With `device="auto"`, what doesn't fit a GPU's memory is trained on the CPU.
@@ -73,6 +87,10 @@ def train(
     finite.
     """
     net.check()
+    if isinstance(data, Dataset):
+        split, test = data.train, data.test if test is None else test
+    else:
+        split = data
     check_fits(split, net.sizes)
     if test is not None:
         check_fits(test, net.sizes)
@@ -80,26 +98,34 @@ def train(
     check_whole("seed", seed, 0)
     watched: tuple[EarlyStopping, Split] | None = None
     if dropout and len(net.sizes) == 2:
-        raise ConfigurationError("found dropout and a network without hidden layers, expected a layer to drop from")
+        raise ConfigurationError("dropout needs at least one hidden layer")
     if early_stopping is not None:
         if not isinstance(early_stopping, EarlyStopping):
             raise ConfigurationError(f"found early_stopping={early_stopping!r}, expected gpunn.EarlyStopping(...)")
         split, held_out = early_stopping.divide(split, seed)
         watched = early_stopping, held_out
+    optimizer, loss = optimizer_for(optimizer), loss_for(net.functions[-1], loss)
+    suited = default_learning_rate(net.sizes, net.functions, loss, optimizer)
     recipe = _checked_recipe(
         Recipe(
-            batch_size,
-            learning_rate,
+            default_batch_size(len(split)) if batch_size is None else batch_size,
+            suited if learning_rate is None else learning_rate,
             precision,
-            loss_for(net.functions[-1], loss),
+            loss,
             optimizer,
             l2=l2,
             dropout=dropout,
             seed=seed,
-            schedule=schedule,
+            schedule=schedule_for(schedule),
         ),
         len(split),
     )
+
+    def tell(history: History) -> bool:
+        if progress:
+            print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - what `progress` asks for
+        return on_epoch is None or on_epoch(history) is not False
+
     backend, before = get_backend(device), net.weights
     run = partial(
         _train_on,
@@ -107,10 +133,11 @@ def train(
         split=split,
         epochs=epochs,
         recipe=recipe,
+        suited=suited,
         test=test,
         engine=engine,
         watched=watched,
-        on_epoch=on_epoch,
+        tell=tell,
     )
     try:
         return run(backend)
@@ -129,10 +156,11 @@ def _train_on(
     split: Split,
     epochs: int,
     recipe: Recipe,
+    suited: float,
     test: Split | None,
     engine: str,
     watched: tuple[EarlyStopping, Split] | None,
-    on_epoch: Callable[[History], None] | None,
+    tell: Callable[[History], bool],
 ) -> History:
     start = Parameters(net.weights, net.biases, net.functions)
     with backend.activate():
@@ -145,9 +173,11 @@ def _train_on(
     rng = np.random.default_rng(recipe.seed)
     watch = None if watched is None else watched[0].watch()
     n_batches = -(-len(split) // recipe.batch_size)
+    guessing = Guessing.on((split if test is None else test).labels, net.sizes[-1], recipe.loss)
     with backend.activate(), blas_threads(1) if engine_type.own_threads else nullcontext():
         examples = Examples(backend.asarray(split.images), backend.asarray(split.labels))
         evaluate_test = _evaluator(backend, test, recipe.loss)
+        evaluate_train = _evaluator(backend, None if test is None else _sample(split), recipe.loss)
         evaluate_held_out = _evaluator(backend, None if watched is None else watched[1], recipe.loss)
         runner = engine_type(backend, start, examples, recipe)
         for number in range(1, epochs + 1):
@@ -165,19 +195,36 @@ def _train_on(
             biases = [_host_copy(backend, b) for b in on_device.biases]
             evaluation, held_out = evaluate_test(on_device), evaluate_held_out(on_device)
             losses = [loss, *(each.loss for each in (evaluation, held_out) if each is not None)]
-            _check_finite(number, losses, [*weights, *biases], recipe.learning_rate)
-            epoch = Epoch(number, loss, seconds, len(split) / seconds, evaluation, held_out)
+            _check_finite(number, losses, [*weights, *biases], recipe.learning_rate, suited)
+            epoch = Epoch(number, loss, seconds, len(split) / seconds, evaluation, held_out, evaluate_train(on_device))
             if watch is not None and held_out is not None:
                 weights, biases = watch.see(held_out.loss, weights, biases)
             # Nothing is called between the two, so that Ctrl-C finds the network and the history of one epoch.
             net.weights, net.biases = weights, biases
             history.epochs.append(epoch)
             history.kept = number - (0 if watch is None else watch.since)
-            if on_epoch is not None:
-                on_epoch(history)
-            if watch is not None and watch.ended:
+            if not history.warnings and number * n_batches >= ENOUGH_STEPS and guessing.is_all(epoch):
+                _warn_of_guessing(history, suited)
+            if not tell(history) or (watch is not None and watch.ended):
                 break
     return history
+
+
+def _warn_of_guessing(history: History, suited: float) -> None:
+    epoch, rate = history.epochs[-1], history.recipe.learning_rate
+    measured = f"loss {epoch.loss:.4f}" if epoch.test is None else f"test accuracy {epoch.test.accuracy:.2%}"
+    # A rate that is near what suits the network isn't to blame for being too low.
+    advice = suited if rate > 1.5 * suited or rate < suited / 5 else rate / 10
+    history.warnings.append(
+        f"after epoch {epoch.number} the network does no better than guessing ({measured}, learning rate {rate:g}): "
+        f"try the learning rate {advice:g}"
+    )
+    logger.warning("%s", history.warnings[-1])
+
+
+def _sample(split: Split) -> Split:
+    """Return `TRAIN_SAMPLE` of the examples, or all where there are fewer."""
+    return split[:: -(-len(split) // TRAIN_SAMPLE)]
 
 
 def _evaluator(backend: Backend, split: Split | None, loss: str) -> Callable[[Parameters], Evaluation | None]:
@@ -192,14 +239,8 @@ def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
     check_whole("batch size", recipe.batch_size, 1)
     if recipe.batch_size > n_images:
         raise ConfigurationError(
-            f"found batch size {recipe.batch_size}, expected at most {n_images}, the number of images to train on"
+            f"batch_size must be at most {n_images}, the number of examples to train on, got {recipe.batch_size}"
         )
-    for name, found, kind in (
-        ("optimizer", recipe.optimizer, Optimizer),
-        ("schedule", recipe.schedule, Schedule),
-    ):
-        if not isinstance(found, kind):
-            raise ConfigurationError(f"found the {name} {found!r}, expected one of those in gpunn.{name}s")
     check_number("learning rate", recipe.learning_rate, above=0)
     check_number("L2 penalty", recipe.l2, least=0)
     check_number("dropout", recipe.dropout, least=0, below=1)
@@ -221,11 +262,12 @@ def _host_copy(backend: Backend, array: Array) -> NDArray[Any]:
     return host.copy() if host is array else host
 
 
-def _check_finite(epoch: int, losses: list[float], parameters: list[NDArray[Any]], learning_rate: float) -> None:
+def _check_finite(
+    epoch: int, losses: list[float], parameters: list[NDArray[Any]], learning_rate: float, suited: float
+) -> None:
     if np.isfinite(losses).all() and all(np.isfinite(array).all() for array in parameters):
         return
-    # Sigmoid networks rarely bear a rate above 3; one below that is lowered by a factor that matters.
-    suggestion = min(1.0, learning_rate / 10)
+    suggestion = suited if learning_rate > 1.5 * suited else learning_rate / 10
     raise DivergenceError(
         f"training diverged in epoch {epoch} (the loss is {losses[-1]:g}, or parameters aren't finite): "
         f"found learning rate {learning_rate:g}, try {suggestion:g}"
