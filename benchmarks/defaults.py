@@ -19,8 +19,9 @@ from gpunn.optimizers import OPTIMIZERS, optimizer_for
 from gpunn.schedules import SCHEDULES
 
 BAR = 0.9
-LEAST_SQUARES = 0.87
-"""A linear network with linear outputs is a least-squares fit, which reaches 86 % of the test images at best."""
+LINEAR = ("identity", "tanh", "elu")
+LEAST_SQUARES = 0.84
+"""With these outputs, identity neurons before them make a linear least-squares fit, or nearly: 86 % at best."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Combination:
     @property
     def bar(self) -> float:
         """The accuracy that it has to reach."""
-        linear = {self.activation, self.output} <= {"identity", "tanh", "elu", "leaky_relu"}
-        return 0.8 if linear and self.activation == "identity" else BAR
+        linear = self.activation == "identity" and self.output in LINEAR
+        return LEAST_SQUARES if linear else BAR
 
     @property
     def sizes(self) -> list[int]:

@@ -31,28 +31,32 @@ from gpunn.training import train
 if _TYPE_CHECKING:
     from gpunn.estimators import MLPClassifier as MLPClassifier
     from gpunn.estimators import MLPRegressor as MLPRegressor
+    from gpunn.pictures import read_digit as read_digit
 
 __version__ = "0.1.0"
 
-# Not in __all__, as scikit-learn may be missing, and takes long to import.
-_ESTIMATORS = ("MLPClassifier", "MLPRegressor")
+load = MLP.load
+
+# Imported when they are asked for: they take long, and scikit-learn, which isn't in __all__, may be missing.
+_LAZY = {"MLPClassifier": "estimators", "MLPRegressor": "estimators", "read_digit": "pictures"}
 
 
-def __getattr__(name: str) -> type:
-    """Import the estimators when they are asked for; raises `ImportError` where scikit-learn is missing or too old."""
-    if name not in _ESTIMATORS:
+def __getattr__(name: str) -> object:
+    """Import what is in a module of its own; raises `ImportError` where scikit-learn is missing or too old."""
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from gpunn import estimators
+    from importlib import import_module
 
-    found: type = getattr(estimators, name)
-    return found
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
 
 
 def __dir__() -> list[str]:
     from importlib.util import find_spec
 
     # What looks at every name listed isn't to fail where an extra is missing.
-    return sorted([*globals(), *(_ESTIMATORS if find_spec("sklearn") else ())])
+    return sorted(
+        [*__all__, *(name for name, module in _LAZY.items() if module == "estimators" and find_spec("sklearn"))]
+    )
 
 
 __all__ = [
@@ -80,6 +84,8 @@ __all__ = [
     "devices",
     "evaluate",
     "get_backend",
+    "load",
     "load_mnist",
+    "read_digit",
     "train",
 ]

@@ -1,11 +1,12 @@
 """Defaults of training: how many epochs, what batch size, and the learning rate that suits a network.
 
-A rate is too high where a step overshoots: for gradient descent, above 2 / lambda, lambda being the largest curvature of
-the loss (LeCun et al., "Efficient BackProp", 1998, section 5.1). Above it squared errors saturate their neurons and
+A rate is too high where a step overshoots: for gradient descent, above 2 / lambda, lambda being the greatest curvature
+of the loss (LeCun et al., "Efficient BackProp", 1998, section 5.1). Above it squared errors saturate their neurons and
 stay there, and nothing is learned. Two curvatures matter in networks of the kinds here:
 
-- that of the output layer's weights, k n / 4 for n hidden neurons, whose squares average 1/4 where they saturate; k is
-  the curvature of an output's loss: 2 f'^2 for the squared error, 1/8 for sigmoid outputs and 2 for others;
+- that of the output layer's weights, k n / 4 for n hidden neurons, whose squares average 1/4; k is the curvature of
+  the squared error in an output's z, 2 f'^2. It is 2 for outputs that aren't sigmoid. Sigmoid outputs reach 1/8, but
+  only at 1/2; half of that is taken;
 - that of the first layer's weights, which grows with the inputs. It doesn't follow from sizes alone; the rates in
   `_HIGHEST` were measured with 784 inputs.
 """
@@ -46,7 +47,7 @@ def default_learning_rate(sizes: Sequence[int], functions: Sequence[str], loss: 
     rate = gentle if all(name == "sigmoid" for name in hidden) else steep
     rate *= min(1.0, _PIXELS / sizes[0])
     if loss == "squared_error" and hidden:
-        curvature = (1 / 8 if output == "sigmoid" else 2) * sizes[-2] / 4
+        curvature = (1 / 16 if output == "sigmoid" else 2) * sizes[-2] / 4
         rate = min(rate, 1 / curvature)
     # A velocity adds up what 1 / (1 - momentum) gradients say.
     return _rounded_down(rate * (1 - optimizer.momentum))

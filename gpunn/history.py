@@ -14,7 +14,7 @@ class Epoch:
     """One finished epoch.
 
     `number` counts from 1; `loss` is the mean over the training images, each measured before its batch's step;
-    `seconds` is the training alone, without the evaluations of the network as the epoch left it: on the `test` examples,
+    `seconds` is the training alone, without the evaluations of the network that the epoch left: on the `test` examples,
     on `train`ing examples (at most `gpunn.training.TRAIN_SAMPLE`), and on those `held_out` for early stopping.
     """
 

@@ -28,10 +28,10 @@ DIVISORS: dict[str, Callable[[int, int], float]] = {
 
 
 RELU_OUTPUT = 0.1, 0.2
-"""What weights into ReLU outputs are multiplied by, and their biases.
+"""What weights into ReLU outputs, leaky or not, are multiplied by, and their biases.
 
-A ReLU output that is 0 for every image of its class has no gradient, and never learns. So they all start active, with
-a little more than the 0.1 that is the mean target of ten classes.
+A ReLU output that is 0 for every image of its class has no gradient, and never learns; a leaky one hardly learns. So
+they all start active, with a little more than the 0.1 that is the mean target of ten classes.
 """
 
 
@@ -40,8 +40,9 @@ def draw(
 ) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
     """Return weights (n_out, n_in) and biases (n_out,) of each layer; biases are 0, but for `init="normal"`.
 
-    `output` is the activation function of the last layer: ReLU outputs start as `RELU_OUTPUT` says. Everything is drawn in float64 and rounded, so that the float32 network is the float64 one, rounded. Raises
-    `ConfigurationError` for a name that isn't one of `DIVISORS`.
+    `output` is the activation function of the last layer: ReLU outputs start as `RELU_OUTPUT` says. Everything is drawn
+    in float64 and rounded, so that the float32 network is the float64 one, rounded. Raises `ConfigurationError` for a
+    name that isn't one of `DIVISORS`.
     """
     if init not in DIVISORS:
         raise ConfigurationError(f"found the initialisation {init!r}, expected {', '.join(DIVISORS)}")
@@ -51,7 +52,7 @@ def draw(
         biases = [rng.standard_normal(n_out).astype(dtype) for _, n_out in layers]
     else:
         biases = [np.zeros(n_out, dtype) for _, n_out in layers]
-    if output == "relu":
+    if output in {"relu", "leaky_relu"}:
         share, start = RELU_OUTPUT
         weights[-1] *= np.asarray(share, dtype)
         biases[-1][:] = start

@@ -37,7 +37,7 @@ def test_the_defaults_reach_their_accuracy(run: Run, mnist: Dataset, seed: int, 
     outcome = run("train", "--device", "cpu", "--json", *(("--seed", seed) if seed else ()))
     assert outcome.code == 0
     assert json.loads(outcome.out)["test_accuracy"] >= least
-    net = MLP.load("model.safetensors")
+    net = MLP.load(f"784-16-10-seed{seed}.safetensors")
     assert net.sizes == (784, 16, 10)
     assert evaluate(net, mnist.test, device="cpu").accuracy >= least
 
@@ -49,13 +49,14 @@ def test_train_prints_a_line_an_epoch_and_writes_the_model(run: Run, data_dir: P
     assert outcome.code == 0
     assert outcome.err == ""
     lines = outcome.out.splitlines()
-    form = re.compile(r"epoch +\d+/12   loss \d\.\d{5}   test accuracy .*%  .* images/s")
+    form = re.compile(r"epoch +\d+/12  loss \d\.\d{4}  test loss \d\.\d{4}  test accuracy \d+\.\d\d%  .* images/s")
     epochs = [line for line in lines if form.fullmatch(line)]
     assert len(epochs) == 12
-    assert re.search(r"^16-5-4-10 on cpu, engine epoch: 12 epochs in .*; written to model.safetensors$", lines[-1])
+    assert re.search(r"^16-5-4-10 on cpu, engine epoch: 12 epochs in .*, test accuracy \d+\.\d\d%$", lines[-2])
+    assert lines[-1] == "written to 16-5-4-10-seed0.safetensors"
     assert "\x1b" not in outcome.out
-    assert MLP.load("model.safetensors").sizes == (16, 5, 4, 10)
-    assert sorted(path.name for path in Path().iterdir()) == ["data", "model.safetensors"]
+    assert MLP.load("16-5-4-10-seed0.safetensors").sizes == (16, 5, 4, 10)
+    assert sorted(path.name for path in Path().iterdir()) == ["16-5-4-10-seed0.safetensors", "data"]
 
 
 def test_train_is_reproducible(run: Run, data_dir: Path) -> None:
@@ -141,7 +142,7 @@ def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
         ("--learning-rate nan", ["found learning rate nan"]),
         ("--learning-rate x", ["--learning-rate", "'x' is not a valid float"]),
         ("--batch-size 0", ["found batch size 0, expected a whole number of 1 or more"]),
-        ("--batch-size 61", ["found batch size 61, expected at most 60"]),
+        ("--batch-size 61", ["batch_size must be at most 60, the number of examples to train on, got 61"]),
         ("--epochs 0", ["found epochs 0"]),
         ("--epochs 1.5", ["--epochs", "'1.5' is not a valid integer"]),
         ("--seed -1", ["found the seed -1"]),
@@ -299,7 +300,7 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
         (["--loss", "cross_entropy"], ["found the loss cross_entropy with the output activation sigmoid", "softmax"]),
         (["--dropout", "0.1", "--engine", "epoch"], ["the engine epoch", "found dropout"]),
         (["--optimizer", "momentum", "--momentum", "1"], ["found momentum 1.0, expected a finite number of 0 or more"]),
-        (["--optimizer", "adam", "--momentum", "0.5"], ["found --momentum with the optimizer adam, expected momentum"]),
+        (["--optimizer", "adam", "--momentum", "0.5"], ["--momentum needs --optimizer momentum or nesterov, got adam"]),
         (["--activation", "softmax"], ["'softmax' is not one of 'sigmoid', 'tanh', 'relu'"]),
         (["--dropout", "1"], ["found dropout 1.0"]),
         (["--early-stopping", "0"], ["found the patience of early stopping 0"]),
@@ -339,7 +340,7 @@ def test_the_network_of_the_best_epoch_is_told_from_the_last_one(run: Run, data_
     ]
     outcome = run("train", "--data-dir", data_dir, *learning, "--output", "net")
     assert outcome.code == 0, outcome.err
-    assert "the best one; written to net" in outcome.out
+    assert "the best one\nwritten to net\n" in outcome.out
     evaluated = run("evaluate", "net", "--data-dir", data_dir, "--device", "cpu").out
     accuracy = re.search("test accuracy (.*%) after epoch", outcome.out)
     assert accuracy is not None

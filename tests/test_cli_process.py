@@ -10,12 +10,16 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpunn import MLP
+
+STARTED: list["subprocess.Popen[str]"] = []
 
 OF_TERMINALS = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 
@@ -27,7 +31,20 @@ def start(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
     environment |= {"PYTHONPATH": str(Path(__file__).parent.parent), "TERM": "xterm"}
     for name in [name for name in options if name.isupper()]:
         environment[name] = options.pop(name)
-    return subprocess.Popen(command, text=True, env=environment, **options)
+    # A shell has what it runs in the background ignore Ctrl-C.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, text=True, env=environment, preexec_fn=heed, **options)  # noqa: PLW1509
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """End what a test that failed has left."""
+    yield
+    while STARTED:
+        with STARTED.pop() as process:
+            process.kill()
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -64,7 +81,7 @@ def test_ctrl_c_keeps_the_network_of_the_last_finished_epoch(tmp_path: Path, as_
     else:
         assert err == ""
         found = re.search(
-            r"interrupted: 784-4-10 on cpu, engine epoch: (\d+) epochs .* written to net$", out, re.MULTILINE
+            r"interrupted: 784-4-10 on cpu, engine epoch: (\d+) epochs .*\nwritten to net$", out, re.MULTILINE
         )
         assert found
         count = int(found[1])
@@ -74,7 +91,8 @@ def test_ctrl_c_keeps_the_network_of_the_last_finished_epoch(tmp_path: Path, as_
 
 
 def test_ctrl_c_before_the_first_epoch_leaves_an_older_model_alone(tmp_path: Path) -> None:
-    (tmp_path / "net").write_bytes(b"precious")
+    MLP([784, 800, 10], seed=7).save(tmp_path / "net")
+    precious = (tmp_path / "net").read_bytes()
     process = start(
         "train", "--device", "cpu", "--batch-size", 1, "--hidden", "800", "--output", "net",
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -88,7 +106,7 @@ def test_ctrl_c_before_the_first_epoch_leaves_an_older_model_alone(tmp_path: Pat
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == "gpunn: interrupted before the first epoch was finished: net is not written\n"
-    assert (tmp_path / "net").read_bytes() == b"precious"
+    assert (tmp_path / "net").read_bytes() == precious
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
 
 
@@ -111,15 +129,18 @@ def on_terminal(folder: Path, *arguments: object, **environment: str) -> str:
 
 def test_a_terminal_sees_a_live_bar_with_all_figures_and_then_the_summary(tmp_path: Path) -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", on_terminal(tmp_path, "train", "--device", "cpu", "--epochs", 10))
-    figures = r"epoch +\d+/10 loss 0\.\d{4} test \d\d\.\d\d% +[\d,]+ images/s "
-    assert re.search(figures + r"[━╸╺]{12} \d\d:\d\d", text)
-    assert "784-16-10 on cpu, engine epoch: 10 epochs" in text.splitlines()[-1]
+    assert re.search(r"epoch +\d+/10 [━╸╺]{40} \d\d:\d\d", text)
+    figures = r"epoch +\d+/10  loss 0\.\d{4}  test loss 0\.\d{4}  test accuracy \d\d\.\d\d%  [\d.]+[kM] images/s"
+    assert len(re.findall(figures, text)) == 10
+    *_, summary, written = text.splitlines()
+    assert "784-16-10 on cpu, engine epoch: 10 epochs" in summary
+    assert written == "written to 784-16-10-seed0.safetensors"
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"FORCE_COLOR": ""}, {"TTY_INTERACTIVE": "0"}], ids=str)
 def test_a_terminal_that_gets_no_bar_gets_lines(tmp_path: Path, environment: dict[str, str]) -> None:
     text = on_terminal(tmp_path, "train", "--device", "cpu", "--epochs", 2, **environment)
-    assert "epoch 2/2   loss 0." in text
+    assert "epoch 2/2  loss 0." in text
     assert "\x1b" not in text
 
 
@@ -128,25 +149,48 @@ def test_a_pipe_gets_lines_whatever_the_environment_asks_of_terminals(tmp_path: 
         "train", "--device", "cpu", "--epochs", 1, cwd=tmp_path, stdout=subprocess.PIPE, FORCE_COLOR="1"
     )  # fmt: skip
     out, _ = process.communicate(timeout=60)
-    assert "epoch 1/1   loss" in out
+    assert "epoch 1/1  loss" in out
     assert "\x1b" not in out
 
 
-def test_a_reader_that_goes_away_ends_the_training_and_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lines", [1, 3])
+def test_a_reader_that_goes_away_loses_nothing(tmp_path: Path, lines: int) -> None:
     process = start(
-        "train", "--device", "cpu", "--epochs", 1000, "--output", "net",
+        "train", "--device", "cpu", "--hidden", 4, "--epochs", 5, "--output", "net",
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None
-    for line in process.stdout:
-        if line.startswith("epoch"):
-            break
+    for _ in range(lines):
+        process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() == 1
     process.stderr.close()
-    assert MLP.load(tmp_path / "net").sizes == (784, 16, 10)
+    found, expected = MLP.load(tmp_path / "net"), tmp_path / "whole"
+    recipe = ["train", "--device", "cpu", "--hidden", 4, "--epochs", 5]
+    assert start(*recipe, "--output", "whole", cwd=tmp_path, stdout=subprocess.DEVNULL).wait() == 0
+    assert (tmp_path / "net").read_bytes() == expected.read_bytes()
+    assert found.sizes == (784, 4, 10)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_that_asks_to_end_keeps_the_network_of_the_last_finished_epoch(
+    tmp_path: Path, name: str, code: int
+) -> None:
+    process = start(
+        "train", "--device", "cpu", "--hidden", 4, "--epochs", 1000, "--output", "net",
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch    2"):
+            break
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (code, "")
+    assert out.splitlines()[-1] == "written to net"
+    assert MLP.load(tmp_path / "net").sizes == (784, 4, 10)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the disk without space")
@@ -156,7 +200,8 @@ def test_an_output_that_cannot_be_written_gets_one_line(tmp_path: Path, command:
         process = start(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert err == "gpunn: cannot write the output: No space left on device\n"
+    saved = "; the network after epoch 15 is in 784-16-10-seed0.safetensors" if command == "train" else ""
+    assert err == f"gpunn: cannot write the output: No space left on device{saved}\n"
 
 
 def test_a_closed_output_is_no_reason_not_to_train(tmp_path: Path) -> None:
@@ -177,5 +222,5 @@ def test_file_names_in_any_encoding_can_be_shown(tmp_path: Path) -> None:
     )  # fmt: skip
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert "written to n\\udce4t" in out
+    assert "written to n\\udce4t\n" in out
     assert MLP.load(tmp_path / name).sizes == (784, 16, 10)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunn import MLP, ConfigurationError, DataError
+from gpunn import MLP, ConfigurationError, DataError, Dataset
 from gpunn.equations import sigmoid
 
 
@@ -148,3 +148,13 @@ def test_parameters_set_by_hand_are_checked() -> None:
     del net.biases[1]
     with pytest.raises(ConfigurationError, match="found 2 weight matrices and 1 bias vectors"):
         net.check()
+
+
+@pytest.mark.parametrize("output", ["relu", "leaky_relu"])
+@pytest.mark.parametrize("init", ["scaled", "he", "normal"])
+def test_relu_outputs_start_active_for_every_image(mnist: Dataset, output: str, init: str) -> None:
+    for hidden in ("sigmoid", "tanh", "relu"):
+        net = MLP([784, 16, 10], hidden=hidden, output=output, init=init, seed=3)
+        found = net.feedforward(mnist.train.images[:200])
+        # As drawn, about half of the outputs would be 0 for all images.
+        assert (found > 0).any(axis=0).all()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -108,6 +109,22 @@ def test_every_name_is_exported_and_documented() -> None:
 
     for name in gpunn.__all__:
         assert getattr(gpunn, name).__doc__, name
+
+
+def test_only_what_is_public_is_listed() -> None:
+    import gpunn
+
+    assert set(dir(gpunn)) - {"MLPClassifier", "MLPRegressor"} == set(gpunn.__all__)
+    assert not [name for name in dir(gpunn) if name.startswith("_") and name != "__version__"]
+
+
+def test_a_network_is_loaded_and_a_picture_read_by_the_packages_own_names(tmp_path: Path) -> None:
+    import gpunn
+
+    gpunn.MLP([784, 3, 10], seed=1).save(tmp_path / "net")
+    assert gpunn.load(tmp_path / "net").sizes == (784, 3, 10)
+    np.save(tmp_path / "digit.npy", np.tri(28, dtype=np.uint8) * 200)
+    assert gpunn.read_digit(tmp_path / "digit.npy").shape == (784,)
 
 
 @pytest.mark.parametrize("name", ["gpunn", "kernels", "benchmarks"])

@@ -225,7 +225,11 @@ def test_divergence_in_the_very_last_step_is_found_too(small: Split, monkeypatch
         ({"epochs": 0}, ConfigurationError, "found epochs 0, expected a whole number of 1 or more"),
         ({"epochs": 1.5}, ConfigurationError, "found epochs 1.5"),
         ({"batch_size": 0}, ConfigurationError, "found batch size 0"),
-        ({"batch_size": 201}, ConfigurationError, "found batch size 201, expected at most 200, the number of images"),
+        (
+            {"batch_size": 201},
+            ConfigurationError,
+            "batch_size must be at most 200, the number of examples to train on, got 201",
+        ),
         ({"learning_rate": 0}, ConfigurationError, "found learning rate 0, expected a finite number above 0"),
         ({"learning_rate": -1.0}, ConfigurationError, "found learning rate -1.0"),
         ({"learning_rate": "1"}, ConfigurationError, "found learning rate '1'"),
@@ -247,9 +251,11 @@ def test_bad_arguments_are_refused_before_anything_changes(
     assert_same_bits(net, untouched)
 
 
-def test_a_dataset_in_place_of_a_split_is_named(mnist: Dataset) -> None:
-    with pytest.raises(DataError, match="found a Dataset, expected a Split, such as the train of a Dataset"):
-        train(MLP([784, 10]), mnist, **RECIPE)  # type: ignore[arg-type]
+def test_a_dataset_is_trained_on_and_tested_but_not_evaluated(small: Split, mnist: Dataset) -> None:
+    whole, parts = MLP([12, 5, 3]), MLP([12, 5, 3])
+    history = train(whole, Dataset(small, small[:50]), **RECIPE)
+    assert history.accuracies == train(parts, small, test=small[:50], **RECIPE).accuracies
+    assert_same_bits(whole, parts)
     with pytest.raises(DataError, match="found a Dataset, expected a Split"):
         evaluate(MLP([784, 10]), mnist)  # type: ignore[arg-type]
 

@@ -4,18 +4,19 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import click
 
 import gpunn
 from gpunn.cli import inspection
-from gpunn.cli.interruption import INTERRUPTED
 from gpunn.cli.report import report as report_command
+from gpunn.cli.signals import INTERRUPTED, handlers_restored
 from gpunn.cli.train import train as train_command
 from gpunn.errors import GpunnError
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(gpunn.__version__, prog_name="gpunn")
 @click.pass_context
 def gpunn_command(context: click.Context) -> None:
@@ -29,7 +30,16 @@ for _command in (train_command, inspection.evaluate, inspection.predict, inspect
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 when done, 2 with one line on stderr for bad input, 130 after Ctrl-C."""
+    """Run the command line and exit: 0 when done, 2 with one line on stderr for bad input, 130 after Ctrl-C.
+
+    With `arguments`, it is called by a program that goes on, whose signal handlers it leaves as they were. Without, a
+    program that was interrupted ends undisturbed by further signals.
+    """
+    with nullcontext() if arguments is None else handlers_restored():
+        _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # File names may hold what the terminal's encoding doesn't; to show them matters more than how.

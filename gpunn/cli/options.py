@@ -9,7 +9,9 @@ from gpunn.losses import LOSSES
 
 
 def layer_sizes(ctx: click.Context, param: click.Parameter, value: str) -> list[int]:
-    """Turn "100,50", the value of an option, into [100, 50]; raises `click.BadParameter` for anything else."""
+    """Turn "100,50", the value of an option, into [100, 50], and "" into []; raises `click.BadParameter` for others."""
+    if not value.strip():
+        return []
     sizes = value.split(",")
     if not all(re.fullmatch(r" *0*[1-9][0-9]{0,8} *", size, re.ASCII) for size in sizes):
         raise click.BadParameter(
@@ -37,6 +39,6 @@ data_dir = click.option(
 loss = click.option(
     "--loss",
     type=click.Choice(list(LOSSES)),
-    help="What training makes small.  [default: cross_entropy for softmax outputs, else squared_error]",
+    help="Loss function.  [default: cross_entropy for softmax outputs, else squared_error]",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")

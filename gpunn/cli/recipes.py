@@ -1,39 +1,20 @@
 """The options of `gpunn train` that say how neurons compute and how they learn."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
 
 from gpunn.activations import HIDDEN, OUTPUT
 from gpunn.cli import options
-from gpunn.early_stopping import EarlyStopping
 from gpunn.errors import ConfigurationError
 from gpunn.initialization import DIVISORS
-from gpunn.optimizers import SGD, Adam, Optimizer
-from gpunn.schedules import CONSTANT, Cosine, Exponential, OneCycle, Schedule, Steps
+from gpunn.optimizers import OPTIMIZERS, SGD, Optimizer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float]] = {
-    "sgd": (SGD, 1.0),
-    "momentum": (SGD, 0.1),
-    "nesterov": (partial(SGD, nesterov=True), 0.1),
-    "adam": (Adam, 0.001),
-    "adamw": (partial(Adam, decoupled=True), 0.001),
-}
-"""By name, with the learning rate that each has by default."""
-
 WITH_MOMENTUM = ("momentum", "nesterov")
-
-SCHEDULES: dict[str, Schedule] = {
-    "constant": CONSTANT,
-    "step": Steps(),
-    "exponential": Exponential(),
-    "cosine": Cosine(),
-    "one-cycle": OneCycle(),
-}
 
 
 def network_options(command: Command) -> Command:
@@ -44,7 +25,7 @@ def network_options(command: Command) -> Command:
             type=click.Choice(list(DIVISORS)),
             default="scaled",
             show_default=True,
-            help="Draws the weights.",
+            help="Weight initialisation.",
         ),
         click.option(
             "--output-activation",
@@ -73,24 +54,29 @@ def learning_options(command: Command) -> Command:
             "--early-stopping",
             type=int,
             metavar="EPOCHS",
-            help="End after so many without improvement on a tenth of the images, held out.",
+            help="Stop after so many epochs without improvement on a tenth of the images, held out.",
         ),
-        click.option("--dropout", type=float, default=0.0, show_default=True, help="Share of hidden neurons left out."),
+        click.option(
+            "--dropout", type=float, default=0.0, show_default=True, help="Share of hidden activations dropped."
+        ),
         click.option(
             "--schedule",
-            type=click.Choice(list(SCHEDULES)),
+            metavar="NAME[:NUMBERS]",
             default="constant",
             show_default=True,
-            help="How the learning rate changes.",
+            help="Learning-rate schedule: constant, step[:EVERY,FACTOR] (epochs), exponential[:FACTOR] (each epoch), "
+            "cosine, or one-cycle[:RISING] (share of the training).",
         ),
-        click.option("--l2", type=float, default=0.0, show_default=True, help="L2 penalty, AdamW's weight decay."),
-        click.option("--momentum", type=float, help="Of momentum and nesterov.  [default: 0.9]"),
+        click.option("--l2", type=float, default=0.0, show_default=True, help="L2 penalty; weight decay of adamw."),
+        click.option(
+            "--momentum", type=float, help="Momentum of the optimisers momentum and nesterov.  [default: 0.9]"
+        ),
         click.option(
             "--optimizer",
             type=click.Choice(list(OPTIMIZERS)),
             default="sgd",
             show_default=True,
-            help="Makes steps.",
+            help="Optimiser.",
         ),
         options.loss,
     ):
@@ -98,16 +84,11 @@ def learning_options(command: Command) -> Command:
     return command
 
 
-def chosen(
-    *, optimizer: str, learning_rate: float | None, momentum: float | None, schedule: str, early_stopping: int | None
-) -> dict[str, Any]:
-    """Return these options as arguments of `train`; raises `ConfigurationError` for a momentum without use."""
-    make, usual = OPTIMIZERS[optimizer]
-    if momentum is not None and optimizer not in WITH_MOMENTUM:
-        raise ConfigurationError(f"found --momentum with the optimizer {optimizer}, expected momentum or nesterov")
-    return {
-        "optimizer": make(0.9 if momentum is None else momentum) if optimizer in WITH_MOMENTUM else make(),
-        "learning_rate": usual if learning_rate is None else learning_rate,
-        "schedule": SCHEDULES[schedule],
-        "early_stopping": None if early_stopping is None else EarlyStopping(early_stopping),
-    }
+def optimizer_with(name: str, momentum: float | None) -> Optimizer:
+    """Return the optimiser called `name`; raises `ConfigurationError` for a `momentum` without use."""
+    optimizer = OPTIMIZERS[name]
+    if momentum is None:
+        return optimizer
+    if not isinstance(optimizer, SGD) or name not in WITH_MOMENTUM:
+        raise ConfigurationError(f"--momentum needs --optimizer {' or '.join(WITH_MOMENTUM)}, got {name}")
+    return replace(optimizer, momentum=momentum)

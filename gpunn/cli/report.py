@@ -1,5 +1,6 @@
 """`gpunn report`: a page about results of benchmarks."""
 
+import json
 from pathlib import Path
 
 import click
@@ -21,7 +22,8 @@ from gpunn.files import check_writable, write_whole
     help="The page.",
 )
 @click.option("--pictures", type=click.Path(), callback=options.as_path, help="Also put each picture there, as SVG.")
-def report(results: tuple[Path, ...], output: Path, pictures: Path | None) -> None:
+@options.as_json
+def report(results: tuple[Path, ...], output: Path, pictures: Path | None, as_json: bool) -> None:
     """Make a page with pictures of what `pytest --benchmark` left in each file RESULT.
 
     Files of several machines stand side by side; two runs of one machine also show what changed between them.
@@ -39,4 +41,7 @@ def report(results: tuple[Path, ...], output: Path, pictures: Path | None) -> No
         for picture in drawn:
             write_whole(pictures / f"{picture.name}.svg", picture.wide)
     write_whole(output, html.encode())
-    click.echo(f"{output}: {len(drawn)} pictures")
+    if as_json:
+        click.echo(json.dumps({"page": str(output), "pictures": [picture.name for picture in drawn]}))
+    else:
+        click.echo(f"{output}: {len(drawn)} pictures")

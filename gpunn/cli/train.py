@@ -10,17 +10,18 @@ import click
 
 from gpunn import training
 from gpunn.cli import options
-from gpunn.cli.interruption import INTERRUPTED, CtrlC
+from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
-from gpunn.cli.recipes import OPTIMIZERS, chosen, learning_options, network_options
+from gpunn.cli.recipes import learning_options, network_options, optimizer_with
+from gpunn.cli.signals import INTERRUPTED, Interruptible, exit_code
 from gpunn.datasets import load_mnist
+from gpunn.defaults import BATCH_SIZE, EPOCHS
+from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import ENGINES, PRECISIONS
 from gpunn.errors import DeviceError, DivergenceError, OutputError
 from gpunn.files import check_writable
 from gpunn.history import History
 from gpunn.network import MLP
-
-RATES = ", ".join(f"{rate:g} for {name}" for name, (_, rate) in OPTIMIZERS.items())
 
 
 @click.command()
@@ -30,35 +31,36 @@ RATES = ", ".join(f"{rate:g} for {name}" for name, (_, rate) in OPTIMIZERS.items
     callback=options.layer_sizes,
     default="16",
     show_default=True,
-    help="Sizes of the hidden layers, such as 16 or 100,50.",
+    help='Sizes of the hidden layers, such as 16 or 100,50; "" for none.',
 )
 @network_options
-@click.option("--epochs", type=int, default=15, show_default=True, help="How often to see every image.")
-@click.option("--batch-size", type=int, default=32, show_default=True, help="Images a step.")
-@click.option("--learning-rate", type=float, help=f"Step size, eta.  [default: {RATES}]")
+@click.option("--epochs", type=int, default=EPOCHS, show_default=True, help="Passes over the training images.")
+@click.option("--batch-size", type=int, help=f"Images a step.  [default: {BATCH_SIZE}, or all if there are fewer]")
+@click.option("--learning-rate", type=float, help="Step size.  [default: what suits the network; 1 for 784-16-10]")
 @learning_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws the weights and the order of the images.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the weights and of the order of the images."
+)
 @options.device
 @click.option(
-    "--engine", default="auto", show_default=True, metavar="|".join(["auto", *ENGINES]), help="How to run an epoch."
+    "--engine", default="auto", show_default=True, metavar="|".join(["auto", *ENGINES]), help="What runs an epoch."
 )
 @click.option(
     "--precision",
     default="float32",
     show_default=True,
     metavar="|".join(PRECISIONS),
-    help="Of the factors in matrix products; tf32 is faster on newer GPUs, and coarser.",
+    help="Precision of matrix products; tf32 is faster on newer GPUs, and coarser.",
 )
 @options.data_dir
-@click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True, help="Classes in the data set.")
+@click.option("--classes", type=click.IntRange(min=1), help="Number of classes.  [default: read off the labels]")
 @click.option(
     "--output",
     type=click.Path(),
     callback=options.as_path,
-    default="model.safetensors",
-    show_default=True,
-    help="The model file to write.",
+    help="Model file to write.  [default: named by sizes and seed, such as 784-16-10-seed0.safetensors]",
 )
+@click.option("--force", is_flag=True, help="Replace --output even where it is another network's, or another file.")
 @options.as_json
 def train(
     hidden: list[int],
@@ -66,7 +68,7 @@ def train(
     output_activation: str,
     init: str,
     epochs: int,
-    batch_size: int,
+    batch_size: int | None,
     learning_rate: float | None,
     loss: str | None,
     optimizer: str,
@@ -80,30 +82,32 @@ def train(
     engine: str,
     precision: str,
     data_dir: Path | None,
-    classes: int,
-    output: Path,
+    classes: int | None,
+    output: Path | None,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Train a network on all training images and write it to a model file.
 
-    Ctrl-C ends the run and keeps the network as it was after the last finished epoch, or the best one with
-    --early-stopping.
+    Ctrl-C, SIGTERM or SIGHUP end the run and keep the network as it was after the last finished epoch, or the best one
+    with --early-stopping.
     """
-    check_writable(output)
-    learning = chosen(
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        momentum=momentum,
-        schedule=schedule,
-        early_stopping=early_stopping,
-    )
-    dataset = load_mnist(data_dir, n_classes=classes)
-    sizes = [dataset.train.images.shape[1], *hidden, classes]
+    optimizing = optimizer_with(optimizer, momentum)
+    stopping = None if early_stopping is None else EarlyStopping(early_stopping)
+    if output is not None:
+        check_writable(output)
+    dataset = load_mnist(data_dir, n_classes=classes or 10)
+    sizes = [dataset.train.images.shape[1], *hidden, classes or 10]
     net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
+    if output is None:
+        output = default_name(net, seed)
+        check_writable(output)
+    elif not force:
+        check_replaceable(output, net)
     history: History | None = None
-    ended_by: KeyboardInterrupt | DeviceError | DivergenceError | OSError | None = None
+    ended_by: KeyboardInterrupt | DeviceError | DivergenceError | None = None
     # With --json the standard output belongs to the document.
-    with CtrlC() as ctrl_c, TrainingProgress(epochs, err=as_json) as progress:
+    with Interruptible() as interruptible, TrainingProgress(epochs, err=as_json) as progress:
 
         def on_epoch(so_far: History) -> None:
             nonlocal history
@@ -113,40 +117,43 @@ def train(
         try:
             training.train(
                 net,
-                dataset.train,
+                dataset,
                 epochs=epochs,
                 batch_size=batch_size,
-                test=dataset.test,
+                learning_rate=learning_rate,
                 device=device,
                 engine=engine,
                 precision=precision,
                 loss=loss,
+                optimizer=optimizing,
                 l2=l2,
+                schedule=schedule,
                 dropout=dropout,
+                early_stopping=stopping,
                 seed=seed,
-                **learning,
                 on_epoch=on_epoch,
             )
-        # Ctrl-C, a GPU that failed, numbers that grew too large, or progress that can't be shown any more.
-        except (KeyboardInterrupt, DeviceError, DivergenceError, OSError) as error:
+        # A signal, a GPU that failed, or numbers that grew too large.
+        except (KeyboardInterrupt, DeviceError, DivergenceError) as error:
             ended_by = error
         finally:
-            ctrl_c.heeded = False
+            interruptible.heeded = False
         if history is not None:
             _save(net, output)
-    if isinstance(ended_by, DeviceError | DivergenceError | OSError):
-        if history is not None and not isinstance(ended_by, BrokenPipeError):
-            ended_by.add_note(f"the network after epoch {history.kept} is in {output}")
-        raise ended_by
+    failure = ended_by if isinstance(ended_by, DeviceError | DivergenceError) else progress.failure
+    if failure is not None:
+        if history is not None:
+            failure.add_note(f"the network after epoch {history.kept} is in {output}")
+        raise failure
+    code = 0 if ended_by is None else exit_code(interruptible.signal or INTERRUPTED - exit_code(0))
     if history is None:
         click.echo(f"gpunn: interrupted before the first epoch was finished: {output} is not written", err=True)
-        return INTERRUPTED
-    interrupted = ended_by is not None
-    if as_json:
-        click.echo(json.dumps(_document(net, init, history, output, interrupted)))
+    elif as_json:
+        click.echo(json.dumps(_document(net, init, history, output, interrupted=bool(code))))
     else:
-        click.echo(_summary(net, history, output, interrupted))
-    return INTERRUPTED if interrupted else 0
+        click.echo(_summary(net, history, interrupted=bool(code)))
+        click.echo(f"written to {output}")
+    return code
 
 
 def _save(net: MLP, output: Path) -> None:
@@ -164,18 +171,18 @@ def _save(net: MLP, output: Path) -> None:
         raise
 
 
-def _summary(net: MLP, history: History, output: Path, interrupted: bool) -> str:
+def _summary(net: MLP, history: History, *, interrupted: bool) -> str:
     count = len(history.epochs)
     seconds = sum(epoch.seconds for epoch in history.epochs)
     of = f" after epoch {history.kept}, the best one" if history.kept != count else ""
     return (
         f"{'interrupted: ' if interrupted else ''}{net} on {history.device}, "
         f"engine {history.engine}: {count} epoch{'s' * (count != 1)} in {seconds:.1f} s, "
-        f"test accuracy {history.accuracy:.2%}{of}; written to {output}"
+        f"test accuracy {history.accuracy:.2%}{of}"
     )
 
 
-def _document(net: MLP, init: str, history: History, output: Path, interrupted: bool) -> dict[str, Any]:
+def _document(net: MLP, init: str, history: History, output: Path, *, interrupted: bool) -> dict[str, Any]:
     return {
         "model": str(output),
         "sizes": net.sizes,

@@ -1,0 +1,34 @@
+"""Where `gpunn train` writes a network: never over another one, unless told to."""
+
+from itertools import chain, count
+from pathlib import Path
+
+from gpunn.errors import ModelFileError, OutputError
+from gpunn.network import MLP
+
+LONGEST = 100
+"""Characters of layer sizes in a file's name."""
+
+
+def default_name(net: MLP, seed: int) -> Path:
+    """Return a name in the working directory that no file has, by sizes and seed: 784-16-10-seed0.safetensors."""
+    sizes = str(net)
+    if len(sizes) > LONGEST:
+        sizes = f"{net.sizes[0]}-{len(net.sizes) - 2}-layers-{net.sizes[-1]}"
+    names = (Path(f"{sizes}-seed{seed}{suffix}.safetensors") for suffix in chain([""], (f"-{k}" for k in count(2))))
+    return next(name for name in names if not name.exists() and not name.is_symlink())
+
+
+def check_replaceable(output: Path, net: MLP) -> None:
+    """Raise `OutputError` where `output` is a file, and neither empty nor a network of the same layers as `net`."""
+    if not output.exists() or output.stat().st_size == 0:
+        return
+    try:
+        found = MLP.load(output)
+    except ModelFileError as error:
+        raise OutputError(f"{output} is no network of gpunn's: choose another --output, or --force") from error
+    if (found.sizes, found.functions) != (net.sizes, net.functions):
+        raise OutputError(
+            f"{output} holds another network, {found} ({', '.join(found.functions)}): choose another --output, "
+            "or --force"
+        )
