@@ -1,5 +1,6 @@
 """`pytest --benchmark` runs `benchmarks/` instead of the tests; plain `pytest` knows nothing of pytest-benchmark."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,18 @@ def pytest_configure(config: pytest.Config) -> None:
         if not option.benchmark and path.resolve().is_relative_to(BENCHMARKS):
             raise pytest.UsageError("benchmarks are run by: pytest --benchmark")
     if not option.benchmark:
+        if config.pluginmanager.hasplugin("benchmark"):
+            option.benchmark_disable = True  # its older versions warn of pytest-xdist otherwise, which is an error here
         return
     if not config.pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError("--benchmark needs pytest-benchmark: pip install -e '.[bench]'")
     if option.benchmark_disable or option.benchmark_skip or getattr(option, "numprocesses", None):
         raise pytest.UsageError("--benchmark can't be combined with --benchmark-disable, --benchmark-skip or -n")
+    if option.benchmark_compare or option.benchmark_json or option.benchmark_save or option.benchmark_autosave:
+        raise pytest.UsageError(
+            "pytest-benchmark's files don't hold these results: write them with --results=PATH, and compare two such "
+            "files with: gpunn report"
+        )
 
     from benchmarks import plugin
     from benchmarks.choices import choices_of
@@ -57,6 +65,16 @@ def pytest_configure(config: pytest.Config) -> None:
     option.benchmark_quiet, option.benchmark_only = True, False
     if not by_name:
         config.args, config.args_source = [str(BENCHMARKS)], pytest.Config.ArgsSource.ARGS
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were skipped for each reason, one line a reason."""
+    # A skip's report has where it happened, and "Skipped: " before the reason.
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])
+    )
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"skipped {count}: {' '.join(reason.split())}")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

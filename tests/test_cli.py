@@ -3,7 +3,9 @@
 import gzip
 import json
 import re
+import signal
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from PIL import Image
 from safetensors.numpy import save
 
 from gpunn import MLP, Dataset, equations, evaluate
+from gpunn.cli import main
+from gpunn.cli.signals import SIGNALS
 
 from .conftest import Outcome, Run, idx_bytes, write_data_set
 
@@ -366,3 +370,94 @@ def test_the_class_is_that_of_the_largest_output_also_below_zero(run: Run, tmp_p
     assert run("predict", tmp_path / "net", tmp_path / "digit.npy").out.startswith(f"{tmp_path / 'digit.npy'}: 9 ")
     (found,) = json.loads(run("predict", tmp_path / "net", tmp_path / "digit.npy", "--json").out)
     assert found["class"] == 9
+
+
+def test_an_empty_list_of_hidden_layers_is_a_network_without_any(run: Run, data_dir: Path) -> None:
+    assert run("train", "--data-dir", data_dir, "--hidden", "", "--epochs", 1, "--output", "net").code == 0
+    assert MLP.load("net").sizes == (16, 10)
+
+
+def test_a_default_name_is_never_that_of_a_file_that_is_there(run: Run, data_dir: Path) -> None:
+    for expected in ("16-16-10-seed0", "16-16-10-seed0-2", "16-16-10-seed0-3"):
+        before = {path: path.read_bytes() for path in Path().glob("*.safetensors")}
+        outcome = run("train", "--data-dir", data_dir, "--epochs", 1)
+        assert outcome.out.splitlines()[-1] == f"written to {expected}.safetensors"
+        assert all(path.read_bytes() == content for path, content in before.items())
+    assert "16-16-10-seed5.safetensors" in run("train", "--data-dir", data_dir, "--epochs", 1, "--seed", 5).out
+
+
+def test_a_network_of_many_layers_has_a_short_name(run: Run, data_dir: Path) -> None:
+    assert run("train", "--data-dir", data_dir, "--epochs", 1, "--hidden", ",".join(["2"] * 150)).code == 0
+    assert Path("16-150-layers-10-seed0.safetensors").exists()
+
+
+def test_another_networks_file_is_replaced_only_by_force(run: Run, data_dir: Path) -> None:
+    train = ("train", "--data-dir", data_dir, "--epochs", 1, "--output", "net")
+    MLP([16, 5, 10]).save("net")
+    before = Path("net").read_bytes()
+    assert_one_line(run(*train), "net holds another network, 16-5-10 (sigmoid, sigmoid)", "--force")
+    assert_one_line(run(*train, "--hidden", 5, "--activation", "relu"), "net holds another network")
+    assert Path("net").read_bytes() == before
+    assert run(*train, "--hidden", 5).code == 0
+    assert run(*train, "--force").code == 0
+    assert MLP.load("net").sizes == (16, 16, 10)
+    Path("net").write_text("a letter")
+    assert_one_line(run(*train), "net is no network of gpunn's: choose another --output, or --force")
+    assert Path("net").read_text() == "a letter"
+    Path("net").write_bytes(b"")
+    assert run(*train).code == 0
+
+
+def test_a_schedule_is_given_with_its_numbers(run: Run, data_dir: Path) -> None:
+    outcome = run("train", "--data-dir", data_dir, "--epochs", 2, "--schedule", "step:1,0.5", "--json")
+    assert json.loads(outcome.out)["schedule"] == {"name": "Steps", "every": 1, "by": 0.5}
+    assert_one_line(
+        run("train", "--data-dir", data_dir, "--schedule", "step:x"), "the schedule step takes every and by"
+    )
+
+
+def test_a_network_that_learns_nothing_is_said_to(run: Run) -> None:
+    outcome = run("train", "--hidden", 512, "--learning-rate", 1, "--epochs", 1, "--device", "cpu")
+    assert outcome.code == 0
+    assert "after epoch 1 the network does no better than guessing" in outcome.out
+    assert "try the learning rate 0.1" in outcome.out
+
+
+def test_help_is_short_too(run: Run) -> None:
+    assert run("train", "-h").out == run("train", "--help").out != ""
+    assert run("-h").out == run("--help").out != ""
+
+
+def test_the_command_line_works_in_a_thread_and_leaves_handlers_alone(tmp_path: Path, data_dir: Path) -> None:
+    ended: list[object] = []
+
+    def go() -> None:
+        try:
+            main(["train", "--data-dir", str(data_dir), "--epochs", "1", "--output", str(tmp_path / "net")])
+        except SystemExit as done:
+            ended.append(done.code)
+
+    before = [signal.getsignal(number) for number in SIGNALS]
+    thread = threading.Thread(target=go)
+    thread.start()
+    thread.join()
+    go()
+    assert ended == [0, 0]
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_program_that_calls_the_command_line_keeps_its_handlers_after_an_interrupt(
+    run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("gpunn.engines.plain.backpropagate", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    assert run("train", "--data-dir", data_dir, "--engine", "plain").code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "devices", "report"])
+def test_every_command_offers_json(run: Run, command: str) -> None:
+    assert "--json" in run(command, "--help").out

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunn import MLP, DataError, DivergenceError, Split, evaluate, evaluation
+from gpunn import MLP, DataError, DivergenceError, Evaluation, Split, evaluate, evaluation
 from gpunn.backends.cuda import CudaBackend
 from gpunn.equations import Array, Pass
 
@@ -57,3 +57,8 @@ def test_a_network_whose_outputs_are_no_numbers_is_named(small: Split, monkeypat
     monkeypatch.setattr(evaluation, "propagate", propagate)
     with pytest.raises(DivergenceError, match="found the loss nan, expected a number"):
         evaluate(MLP([12, 3]), small, device="cpu")
+
+
+def test_an_evaluation_shows_itself_in_one_line() -> None:
+    shown = repr(Evaluation(0.25, np.array([[3, 1], [0, 4]])))
+    assert shown == "Evaluation: loss 0.2500, accuracy 87.50% of 8"

@@ -1,4 +1,5 @@
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,46 @@ def test_history_tells_the_course_of_the_run(small: Split) -> None:
         assert epoch.images_per_second == pytest.approx(200 / epoch.seconds)
     assert history.to_dict()["epochs"][2]["test_accuracy"] == history.accuracies[-1]
     assert train(MLP([12, 3]), small, **RECIPE).accuracies == []
+
+
+def test_history_has_test_losses_and_the_accuracy_on_training_examples(small: Split) -> None:
+    net = MLP([12, 5, 3])
+    history = train(net, small[:150], **RECIPE, test=small[150:])
+    assert history.test_losses[-1] == evaluate(net, small[150:]).loss
+    assert history.train_accuracies[-1] == evaluate(net, small[:150]).accuracy
+    assert history.to_dict()["epochs"][-1]["train_accuracy"] == history.train_accuracies[-1]
+    assert train(net, small, **RECIPE).train_accuracies == []
+
+
+def test_training_accuracy_is_measured_on_an_even_sample(mnist: Dataset) -> None:
+    net = MLP([784, 10])
+    history = train(net, mnist.train[:25_000], epochs=1, test=mnist.test[:100])
+    assert history.train_accuracies == [evaluate(net, mnist.train[:25_000:3]).accuracy]
+
+
+def test_a_history_shows_itself_in_one_line(small: Split) -> None:
+    net = MLP([12, 5, 3])
+    history = train(net, small, **RECIPE, test=small[:40], device="cpu", engine="plain")
+    form = r"History: 3 epochs in \d\.\d s on cpu, engine plain, loss \d\.\d{4}, test accuracy \d+\.\d\d%"
+    assert re.fullmatch(form, repr(history))
+    assert repr(train(net, small, epochs=1, device="cpu", engine="plain")).startswith(
+        "History: 1 epoch in 0.0 s on cpu"
+    )
+
+
+def test_a_callback_that_returns_false_ends_the_training(small: Split) -> None:
+    net, same = MLP([12, 5, 3]), MLP([12, 5, 3])
+    history = train(net, small, epochs=9, on_epoch=lambda so_far: len(so_far.epochs) < 3)
+    assert len(history.epochs) == 3
+    train(same, small, epochs=3)
+    assert_same_bits(net, same)
+
+
+def test_progress_prints_a_line_an_epoch(small: Split, capsys: pytest.CaptureFixture[str]) -> None:
+    history = train(MLP([12, 5, 3]), small, epochs=10, test=small[:40], progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [epoch.line(10) for epoch in history.epochs]
+    assert all(len(line) <= 80 for line in lines)
 
 
 def test_numpy_scalars_do_not_widen_the_network(small: Split) -> None:
