@@ -6,7 +6,6 @@ With NUMBA_ENABLE_CUDASIM=1 kernels run in Numba's simulator instead, on the CPU
 import functools
 import importlib
 import importlib.util
-import logging
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,7 +14,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from .compilation import FINGERPRINT, guarded
+from .compilation import FINGERPRINT
+from .keeping import keep
 
 __all__ = [
     "SIMULATED",
@@ -28,8 +28,6 @@ __all__ = [
     "kernel",
     "shared_memory",
 ]
-
-logger = logging.getLogger(__name__)
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 
@@ -67,15 +65,11 @@ def kernel(function: Callable[..., Any] | None = None, *, max_registers: int | N
         return functools.partial(kernel, max_registers=max_registers)
     if SIMULATED:
         return cuda.jit(function)
-    # It is a part of the name of the file in the cache, see `gpunn.kernels.compilation`.
-    function.__qualname__ += f"-{FINGERPRINT}"
-    try:
-        return guarded(cuda.jit(cache=True, max_registers=max_registers)(function))
-    except RuntimeError as error:
-        if "cannot cache function" not in str(error):
-            raise
-        logger.info("no folder for compiled CUDA kernels can be written (set NUMBA_CACHE_DIR)")
-        return cuda.jit(max_registers=max_registers)(function)
+    from numba.cuda.dispatcher import CUDACache
+
+    dispatcher = cuda.jit(max_registers=max_registers)(function)
+    keep(dispatcher, CUDACache, FINGERPRINT)
+    return dispatcher
 
 
 def device_function(function: Callable[..., Any]) -> Any:
