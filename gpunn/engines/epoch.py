@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
-from gpunn.backends.cpu import usable_cores
+from gpunn.backends.limits import usable_cores
 from gpunn.engines.base import (
     Engine,
     Parameters,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
-from gpunn.backends.cpu import usable_cores
+from gpunn.backends.limits import usable_cores
 from gpunn.dropout import keys as keys_of
 from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, optimizer_refusal, tf32_refusal
 from gpunn.engines.checks import checked_order, own_examples, rates_of
