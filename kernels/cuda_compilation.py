@@ -7,7 +7,6 @@ import functools
 import importlib
 import importlib.util
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from .compilation import FINGERPRINT
 from .keeping import keep
+from .overheard import overheard
 
 __all__ = [
     "SIMULATED",
@@ -41,8 +41,7 @@ def _import_cuda() -> Any:
     if lacking:
         np.row_stack = np.vstack  # noqa: NPY201
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with overheard(DeprecationWarning):
             found = importlib.import_module("numba.cuda")
             if not SIMULATED:
                 importlib.import_module("numba.cuda.np.arrayobj")
