@@ -19,7 +19,7 @@ from benchmarks.peers import PEERS, Place, load_peer
 from benchmarks.standings import Result, survivors
 from benchmarks.words import in_a_line
 from gpunn import MLP, Split, get_backend
-from gpunn.backends.cpu import usable_cores
+from gpunn.backends.limits import usable_cores
 from gpunn.engines import Parameters, Recipe
 from gpunn.errors import DeviceError, GpunnError
 

@@ -9,7 +9,7 @@ from benchmarks.gpunn_engine import GpunnEngine
 from benchmarks.peers import PEERS, Place, load_peer
 from benchmarks.words import in_a_line
 from gpunn import Backend, Split
-from gpunn.backends.cpu import usable_cores
+from gpunn.backends.limits import usable_cores
 from gpunn.engines import Parameters, Recipe
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, GpunnError, OutOfMemoryError

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.harness import Harness
 from benchmarks.machine import CPU_LIBRARIES, GPU_LIBRARIES, describe_machine
-from gpunn.backends.cpu import usable_cores
+from gpunn.backends.limits import usable_cores
 from gpunn.errors import OutputError
 from gpunn.files import write_whole
 from gpunn.report.reading import KEY, VERSION

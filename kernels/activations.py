@@ -8,6 +8,7 @@ import numpy as np
 from numba.extending import overload
 
 from .compilation import OPTIONS, compiled
+from .contract import check_name
 from .formulas import ACTIVATIONS, Formula, Operations
 from .lanes import positive, saturated
 from .simd import Static, fused, maximum, minimum
@@ -85,8 +86,7 @@ SIGMOID = STATICS["sigmoid"]
 
 def static(name: str) -> Static:
     """Return what kernels take for the activation function called `name`; raises `ValueError` where there is none."""
-    if name not in STATICS:
-        raise ValueError(f"found the activation {name!r}, expected {', '.join(STATICS)}")
+    check_name("activation", name, STATICS)
     return STATICS[name]
 
 

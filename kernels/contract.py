@@ -1,6 +1,10 @@
-"""What every kernel demands of its arrays: one dtype, fitting shapes, C order, and no overlap with its output."""
+"""What every kernel demands of its arguments.
 
-from collections.abc import Sequence
+Arrays have one dtype, fitting shapes and C order, and don't overlap the output; numbers are numbers, and names known.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +13,17 @@ from numpy.typing import NDArray
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+def check_type(name: str, array: Any) -> None:
+    """Raise `TypeError` where `array` isn't NumPy's; masks would be passed over, and a matrix multiplies otherwise."""
+    if type(array) is np.ndarray:
+        return
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray | np.matrix):
+        raise TypeError(f"found {name} of type {type(array).__name__}, expected a NumPy array")
+
+
 def check_array(name: str, array: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """Raise `TypeError` or `ValueError` where `array` isn't a C-contiguous array of `dtype` and `shape`."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"found {name} of type {type(array).__name__}, expected a NumPy array")
+    check_type(name, array)
     if array.dtype != dtype:
         raise TypeError(f"found {name} of dtype {array.dtype}, expected {dtype}")
     if array.shape != shape:
@@ -29,9 +40,9 @@ def check_output(
     dtypes: Sequence[np.dtype[Any]] = FLOATS,
 ) -> None:
     """Raise where `out` isn't a writable array of `dtypes` and `ndim` dimensions, apart from `others` in memory."""
-    if not isinstance(out, np.ndarray) or out.dtype not in dtypes:
-        found = out.dtype if isinstance(out, np.ndarray) else type(out).__name__
-        raise TypeError(f"found out of {found}, expected a {' or '.join(map(str, dtypes))} array")
+    check_type("out", out)
+    if out.dtype not in dtypes:
+        raise TypeError(f"found out of {out.dtype}, expected a {' or '.join(map(str, dtypes))} array")
     if ndim is not None and out.ndim != ndim:
         raise ValueError(f"found out of shape {out.shape}, expected {ndim} dimensions")
     if not out.flags.c_contiguous or not out.flags.writeable:
@@ -62,3 +73,63 @@ def check_below(name: str, numbers: NDArray[Any], limit: int) -> None:
     """Raise `IndexError` where one of `numbers` isn't in 0 to `limit` - 1."""
     if len(numbers) and not (numbers.min() >= 0 and numbers.max() < limit):
         raise IndexError(f"found {name} from {numbers.min()} to {numbers.max()}, expected 0 to {limit - 1}")
+
+
+def number(name: str, value: Any) -> float:
+    """Return `value` as a float, which may be NaN or infinite; raise `TypeError` where it isn't a number."""
+    if isinstance(value, float):
+        return value
+    if not isinstance(value, int | np.integer | np.floating) or isinstance(value, bool):
+        raise TypeError(f"found {name} of type {type(value).__name__}, expected a number")
+    return float(value)
+
+
+def number_above(name: str, value: Any, least: float) -> float:
+    """Return `value` as `number` does; raise `ValueError` where it isn't above `least`."""
+    found = number(name, value)
+    if not found > least:
+        raise ValueError(f"found {name} {found:g}, expected a number above {least:g}")
+    return found
+
+
+def share_of_one(name: str, value: Any) -> float:
+    """Return `value` as `number` does; raise `ValueError` where it isn't from 0 to below 1."""
+    found = number(name, value)
+    if not 0 <= found < 1:
+        raise ValueError(f"found {name} {found:g}, expected 0 or more, and below 1")
+    return found
+
+
+def word(name: str, value: Any) -> int:
+    """Return `value`, a whole number of 32 bits; raise `TypeError` or `ValueError` where it isn't one."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"found {name} of type {type(value).__name__}, expected a whole number")
+    if not 0 <= value < 2**32:
+        raise ValueError(f"found {name} {value}, expected 0 to {2**32 - 1}")
+    return int(value)
+
+
+def truth(name: str, value: Any) -> bool:
+    """Return `value`; raise `TypeError` where it is neither True nor False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"found {name} of type {type(value).__name__}, expected True or False")
+    return bool(value)
+
+
+def check_name(what: str, name: Any, known: Iterable[str]) -> None:
+    """Raise `TypeError` where `name` isn't a text, and `ValueError` where it isn't among those `known`."""
+    if not isinstance(name, str):
+        raise TypeError(f"found the {what} {name!r}, expected its name")
+    if name not in known:
+        raise ValueError(f"found the {what} {name!r}, expected {', '.join(known)}")
+
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def single(value: float) -> np.float32:
+    """Return `value` rounded to float32, or the infinity that it is there, of which NumPy would warn."""
+    if -LARGEST <= value <= LARGEST or not math.isfinite(value):
+        return np.float32(value)
+    with np.errstate(over="ignore"):
+        return np.float32(value)

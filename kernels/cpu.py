@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .activations import activate, slope, static
 from .compilation import compiled
-from .contract import check_array, check_below, check_output
+from .contract import check_array, check_below, check_output, check_type
 from .dense import Chunk, Matrix
 from .dropout_cpu import drop
 from .gather import gather
@@ -37,9 +37,10 @@ FLOAT32 = np.dtype(np.float32)
 
 def gather_scale(images: NDArray[Any], rows: NDArray[np.int64], *, out: NDArray[np.float32]) -> None:
     """Put the images of a batch into `out` as activations, see `reference.gather_scale`."""
+    check_type("images", images)
     check_output(out, [images, rows], ndim=2, dtypes=[FLOAT32])
     kind = FLOAT32 if images.dtype == FLOAT32 else np.dtype(np.uint8)
-    check_array("images", images, kind, (len(images), out.shape[1]))
+    check_array("images", images, kind, (*images.shape[:1], out.shape[1]))
     check_array("rows", rows, np.dtype(np.int64), (len(out),))
     check_below("rows", rows, len(images))
     _gather_scale(images.ravel(), rows, out.ravel(), out.shape[1])

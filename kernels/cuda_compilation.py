@@ -6,16 +6,16 @@ With NUMBA_ENABLE_CUDASIM=1 kernels run in Numba's simulator instead, on the CPU
 import functools
 import importlib
 import importlib.util
-import logging
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 
-from .compilation import FINGERPRINT, guarded
+from .compilation import FINGERPRINT
+from .keeping import keep
+from .overheard import overheard
 
 __all__ = [
     "SIMULATED",
@@ -29,8 +29,6 @@ __all__ = [
     "shared_memory",
 ]
 
-logger = logging.getLogger(__name__)
-
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 
 
@@ -43,8 +41,7 @@ def _import_cuda() -> Any:
     if lacking:
         np.row_stack = np.vstack  # noqa: NPY201
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with overheard(DeprecationWarning):
             found = importlib.import_module("numba.cuda")
             if not SIMULATED:
                 importlib.import_module("numba.cuda.np.arrayobj")
@@ -67,15 +64,11 @@ def kernel(function: Callable[..., Any] | None = None, *, max_registers: int | N
         return functools.partial(kernel, max_registers=max_registers)
     if SIMULATED:
         return cuda.jit(function)
-    # It is a part of the name of the file in the cache, see `gpunn.kernels.compilation`.
-    function.__qualname__ += f"-{FINGERPRINT}"
-    try:
-        return guarded(cuda.jit(cache=True, max_registers=max_registers)(function))
-    except RuntimeError as error:
-        if "cannot cache function" not in str(error):
-            raise
-        logger.info("no folder for compiled CUDA kernels can be written (set NUMBA_CACHE_DIR)")
-        return cuda.jit(max_registers=max_registers)(function)
+    from numba.cuda.dispatcher import CUDACache
+
+    dispatcher = cuda.jit(max_registers=max_registers)(function)
+    keep(dispatcher, CUDACache, FINGERPRINT)
+    return dispatcher
 
 
 def device_function(function: Callable[..., Any]) -> Any:

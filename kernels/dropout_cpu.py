@@ -9,12 +9,11 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from .compilation import compiled
-from .contract import check_array, check_output
+from .contract import check_array, check_output, share_of_one, single, word
 from .hashing import COLUMN, LAST, ROUNDS, ROW, threshold
 from .memory import load_part, pointer, store_part
 from .simd import I32, LANES, VECTOR, LanesType, pack, spread
 
-F = np.float32
 FLOAT32 = np.dtype(np.float32)
 WHOLE = ir.VectorType(I32, LANES)
 
@@ -23,8 +22,9 @@ def drop(activations: NDArray[np.float32], key: int, first: int, share: float, *
     """Compute out = activations times dropout's mask, see `reference.drop`."""
     check_output(out, [] if activations is out else [activations], ndim=2, dtypes=[FLOAT32])
     check_array("activations", activations, FLOAT32, out.shape)
-    least = np.int64(threshold(share))
-    _drop(activations.ravel(), np.int64(key), np.int64(first), least, F(1 / (1 - share)), out.shape[1], out.ravel())
+    share = share_of_one("share", share)
+    numbers = np.int64(word("key", key)), np.int64(word("first", first)), np.int64(threshold(share))
+    _drop(activations.ravel(), *numbers, single(1 / (1 - share)), out.shape[1], out.ravel())
 
 
 @compiled

@@ -6,10 +6,10 @@ arrays and the GPU alone, so the same work is divided in the same way every time
 """
 
 import functools
-import warnings
 from typing import Any
 
 from .cuda_compilation import SIMULATED, cuda, current_device, current_stream
+from .overheard import overheard
 
 # The simulator runs a thread of the operating system for each of these.
 THREADS = 8 if SIMULATED else 256
@@ -72,9 +72,8 @@ def launch(kernel: Any, grid: int | Shape, block: int | Shape, *arguments: Any, 
 
 
 def _configure(kernel: Any, grid: int | Shape, block: int | Shape, stream: Any, shared: int) -> Any:
-    with warnings.catch_warnings():
-        # A batch of a small network has work for no more than a few blocks; Numba can't know.
-        warnings.filterwarnings("ignore", message="Grid size")
+    # A batch of a small network has work for no more than a few blocks; Numba can't know.
+    with overheard(start="Grid size"):
         return kernel[grid, block, stream, shared]
 
 

@@ -57,23 +57,24 @@ def find_lit_pixels(images: NDArray[np.uint8]) -> LitPixels:
 def _go_through(images: Any, n_pixels: int, middle: int, starts: Any, words: Any) -> None:
     """Fill `words`; or where there are none yet, put how many each part needs where the next one will start."""
     counting = words.size == 0
+    # Nothing is put beyond a part's end, as somebody may change an image after its pixels were counted.
     for part in range(starts.size - 1):
         image = part // PARTS * n_pixels
         begin, end = (0, middle) if part % PARTS == 0 else (middle, n_pixels)
-        entry = 0 if counting else 4 * at(starts, part)
+        entry, limit = (0, 0) if counting else (4 * at(starts, part), 4 * at(starts, part + 1))
         first, here = entry, begin
         for p in range(begin, end):
             grey = at(images, image + p)
             if grey:
                 while p - here > FARTHEST:
-                    _put_entry(words, entry, FARTHEST, 0)
+                    _put_entry(words, entry, limit, FARTHEST, 0)
                     entry += 1
                     here += FARTHEST
-                _put_entry(words, entry, p - here, grey)
+                _put_entry(words, entry, limit, p - here, grey)
                 entry += 1
                 here = p
         while part % PARTS == 0 and here < middle:
-            _put_entry(words, entry, min(FARTHEST, middle - here), 0)
+            _put_entry(words, entry, limit, min(FARTHEST, middle - here), 0)
             entry += 1
             here += min(FARTHEST, middle - here)
         if counting:
@@ -81,7 +82,7 @@ def _go_through(images: Any, n_pixels: int, middle: int, starts: Any, words: Any
 
 
 @compiled
-def _put_entry(words: Any, entry: int, distance: int, grey: int) -> None:
-    if words.size:
+def _put_entry(words: Any, entry: int, limit: int, distance: int, grey: int) -> None:
+    if entry < limit:
         place = 8 * (entry % 4)
         put(words, entry // 4, at(words, entry // 4) | distance << place | grey << 32 + place)

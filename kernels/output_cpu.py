@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .activations import SIGMOID, activate, slope, static
 from .compilation import compiled
-from .contract import check_array, check_below, check_output
+from .contract import check_array, check_below, check_name, check_output, check_type, number, single
 from .cross_entropies import largest_of, put_exps, sum_of_softplus
 from .lanes import subtract_one
 from .lanes import total as sum_of
@@ -31,6 +31,7 @@ def output_delta(
     out: NDArray[np.float32],
 ) -> None:
     """Compute delta of the last layer and add the examples' losses to `total`, see `reference.output_delta`."""
+    check_type("targets", targets)
     check_output(out, [targets, total] if output is out else [output, targets, total], ndim=2, dtypes=[FLOAT32])
     check_array("output", output, FLOAT32, out.shape)
     check_array("total", total, np.dtype(np.float64), (1,))
@@ -40,12 +41,12 @@ def output_delta(
     else:
         check_array("targets", targets, FLOAT32, out.shape)
     function = static(activation)
-    if loss not in LOSSES:
-        raise ValueError(f"found the loss {loss!r}, expected {', '.join(LOSSES)}")
+    check_name("loss", loss, LOSSES)
     if loss != "squared_error":
         function = SIGMOID  # It plays no part, and would be compiled for.
     labels, rows = (targets, None) if targets.ndim == 1 else (None, targets.ravel())
-    total[0] += LOSSES[loss](function, output.ravel(), labels, rows, F(factor), out.shape[1], out.ravel())
+    step = single(number("factor", factor))
+    total[0] += LOSSES[loss](function, output.ravel(), labels, rows, step, out.shape[1], out.ravel())
 
 
 @compiled

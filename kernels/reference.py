@@ -1,8 +1,8 @@
 """Every kernel in plain NumPy: the contract, and the oracle of the compiled forms.
 
 Results go to `out`, which may be the first input and must not overlap another. All floating arrays have the dtype of
-`out`, float32 or float64. Wrong dtypes raise `TypeError`; wrong shapes, strides and overlaps raise `ValueError`, as do
-names that no function has. Nothing is cast or copied silently.
+`out`, float32 or float64. Wrong types and dtypes raise `TypeError`; wrong shapes, strides and overlaps raise
+`ValueError`, as do names that no function has, and numbers out of range. Nothing is cast or copied silently.
 
 Activation functions f are named as in `gpunn.kernels.formulas.ACTIVATIONS`; losses are "squared_error",
 "binary_cross_entropy" and "cross_entropy".
@@ -14,7 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .contract import check_array, check_below, check_output, check_step
+from .contract import (
+    check_array,
+    check_below,
+    check_name,
+    check_output,
+    check_step,
+    check_type,
+    number,
+    number_above,
+    share_of_one,
+    truth,
+    word,
+)
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -47,10 +59,10 @@ def gather_scale(images: NDArray[Any], rows: NDArray[np.int64], *, out: NDArray[
     `images` (n, n_0), `rows` (m,) in 0 to n - 1, `out` (m, n_0). Images are uint8; floats of the dtype of `out` are
     taken as they are, undivided. A row out of range raises `IndexError`.
     """
+    check_type("images", images)
     check_output(out, [images, rows], ndim=2)
-    check_array(
-        "images", images, out.dtype if images.dtype == out.dtype else np.dtype(np.uint8), (len(images), out.shape[1])
-    )
+    kind = out.dtype if images.dtype == out.dtype else np.dtype(np.uint8)
+    check_array("images", images, kind, (*images.shape[:1], out.shape[1]))
     check_array("rows", rows, np.dtype(np.int64), (len(out),))
     check_below("rows", rows, len(images))
     np.divide(images[rows].astype(out.dtype), 255 if images.dtype == np.uint8 else 1, out=out)
@@ -101,6 +113,7 @@ def output_delta(
     one-hot rows; rows of "cross_entropy" add up to 1. `factor` is 1 over the size of the batch, of which these may be a
     part, and twice that for "squared_error"; `total` (1,) float64. A label out of range raises `IndexError`.
     """
+    check_type("targets", targets)
     check_output(out, [targets, total] if output is out else [output, targets, total], ndim=2)
     check_array("output", output, out.dtype, out.shape)
     check_array("total", total, np.dtype(np.float64), (1,))
@@ -109,7 +122,8 @@ def output_delta(
         check_below("labels", targets, out.shape[1])
         targets = np.eye(out.shape[1], dtype=out.dtype)[targets]
     check_array("targets", targets, out.dtype, out.shape)
-    _, slope = _formula(activation)
+    factor, (_, slope) = number("factor", factor), _formula(activation)
+    check_name("loss", loss, LOSSES)
     if loss == "squared_error":
         error = output - targets
         losses, delta = error.astype(np.float64) ** 2, error * slope(output)
@@ -117,14 +131,12 @@ def output_delta(
         z = output.astype(np.float64)
         losses = np.maximum(z, 0) - targets * z + np.log1p(np.exp(-abs(z)))
         delta = _sigmoid(output) - targets
-    elif loss == "cross_entropy":
+    else:
         shifted = output - output.max(axis=1, keepdims=True)
         exps = np.exp(shifted)
         sums = exps.sum(axis=1, keepdims=True)
         losses = targets * (np.log(sums.astype(np.float64)) - shifted)
         delta = exps / sums - targets
-    else:
-        raise ValueError(f"found the loss {loss!r}, expected {', '.join(LOSSES)}")
     total += np.sum(losses)
     out[...] = factor * delta
 
@@ -138,6 +150,7 @@ def drop(activations: NDArray[Any], key: int, first: int, share: float, *, out: 
     """
     check_output(out, [] if activations is out else [activations], ndim=2)
     check_array("activations", activations, out.dtype, out.shape)
+    key, first, share = word("key", key), word("first", first), share_of_one("share", share)
     rows = np.arange(first, first + len(out), dtype=np.uint32)[:, None] * np.uint32(ROW)
     h = (rows + np.arange(out.shape[1], dtype=np.uint32) * np.uint32(COLUMN)) ^ np.uint32(key)
     for shift, multiplier in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
@@ -154,21 +167,23 @@ def descend(
     check_output(out, [gradient] if parameter is out else [parameter, gradient])
     check_array("parameter", parameter, out.dtype, out.shape)
     check_array("gradient", gradient, out.dtype, out.shape)
-    out[...] = parameter - learning_rate * (gradient + l2 * parameter)
+    out[...] = parameter - number("learning rate", learning_rate) * (gradient + number("l2", l2) * parameter)
 
 
 def descend_sums(parameter: NDArray[Any], gradients: NDArray[Any], learning_rate: float, *, out: NDArray[Any]) -> None:
     """Compute out = parameter - learning_rate * sum of the rows of `gradients`, (m, n); the others are (n,)."""
     check_output(out, [gradients] if parameter is out else [parameter, gradients], ndim=1)
     check_array("parameter", parameter, out.dtype, out.shape)
-    check_array("gradients", gradients, out.dtype, (len(gradients), len(out)))
-    out[...] = parameter - learning_rate * gradients.sum(axis=0)
+    check_type("gradients", gradients)
+    check_array("gradients", gradients, out.dtype, (*gradients.shape[:1], len(out)))
+    out[...] = parameter - number("learning rate", learning_rate) * gradients.sum(axis=0)
 
 
 def column_sums(rows: NDArray[Any], *, out: NDArray[Any]) -> None:
     """Compute out = sum of the `rows`, (m, n); `out` (n,)."""
+    check_type("rows", rows)
     check_output(out, [rows], ndim=1)
-    check_array("rows", rows, out.dtype, (len(rows), len(out)))
+    check_array("rows", rows, out.dtype, (*rows.shape[:1], len(out)))
     out[...] = rows.sum(axis=0)
 
 
@@ -189,6 +204,8 @@ def momentum_step(
     out = parameter - learning_rate velocity, or with `nesterov` parameter - learning_rate (g + momentum velocity).
     """
     check_step(parameter, gradient, velocity, out=out)
+    learning_rate, momentum = number("learning rate", learning_rate), number("momentum", momentum)
+    l2, nesterov = number("l2", l2), truth("nesterov", nesterov)
     g = gradient + l2 * parameter
     velocity[...] = momentum * velocity + g
     out[...] = parameter - learning_rate * (g + momentum * velocity if nesterov else velocity)
@@ -217,6 +234,9 @@ def adam_step(
     where it shrinks the weights by itself.
     """
     check_step(parameter, gradient, mean, square, out=out)
+    learning_rate, root = number("learning rate", learning_rate), number_above("root", root, 0)
+    beta1, beta2, epsilon = number("beta1", beta1), number("beta2", beta2), number("epsilon", epsilon)
+    l2, decay = number("l2", l2), number("decay", decay)
     g = gradient + l2 * parameter
     mean[...] = beta1 * mean + (1 - beta1) * g
     square[...] = beta2 * square + (1 - beta2) * g * g
@@ -224,6 +244,5 @@ def adam_step(
 
 
 def _formula(activation: str) -> tuple[Function, Function]:
-    if activation not in FORMULAS:
-        raise ValueError(f"found the activation {activation!r}, expected {', '.join(FORMULAS)}")
+    check_name("activation", activation, FORMULAS)
     return FORMULAS[activation]

@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compilation import compiled
-from .contract import check_array, check_output, check_step
+from .contract import check_array, check_output, check_step, check_type, number, number_above, single, truth
 from .lanes import SMALL, SUBNORMAL, flushed, square_root
 from .memory import load, load_part, pointer, store, store_part
 from .simd import LANES, Static, fused, zeros
 
-F = np.float32
 FLOAT32 = np.dtype(np.float32)
 ONE, EIGHT = Static(1), Static(8)
 
@@ -31,7 +30,8 @@ def descend(
     check_output(out, [gradient] if parameter is out else [parameter, gradient], dtypes=[FLOAT32])
     check_array("parameter", parameter, FLOAT32, out.shape)
     check_array("gradient", gradient, FLOAT32, out.shape)
-    _descend(parameter.ravel(), gradient.ravel(), F(learning_rate), F(l2), out.ravel())
+    rate, penalty = single(number("learning rate", learning_rate)), single(number("l2", l2))
+    _descend(parameter.ravel(), gradient.ravel(), rate, penalty, out.ravel())
 
 
 @compiled
@@ -58,7 +58,9 @@ def momentum_step(
 ) -> None:
     """Make a step with momentum, see `reference.momentum_step`."""
     check_step(parameter, gradient, velocity, out=out, dtypes=[FLOAT32])
-    numbers = F(learning_rate), F(momentum), F(l2), np.bool_(nesterov)
+    named = {"learning rate": learning_rate, "momentum": momentum, "l2": l2}
+    numbers: list[Any] = [single(number(name, value)) for name, value in named.items()]
+    numbers.append(np.bool_(truth("nesterov", nesterov)))
     _momentum_step(parameter.ravel(), gradient.ravel(), velocity.ravel(), *numbers, out.ravel())
 
 
@@ -102,8 +104,11 @@ def adam_step(
 ) -> None:
     """Make a step of Adam, see `reference.adam_step`."""
     check_step(parameter, gradient, mean, square, out=out, dtypes=[FLOAT32])
+    rate, root = number("learning rate", learning_rate), number_above("root", root, 0)
+    beta1, beta2, epsilon = number("beta1", beta1), number("beta2", beta2), number("epsilon", epsilon)
+    l2, decay = number("l2", l2), number("decay", decay)
     # What is close to 1 is subtracted from it before it is rounded.
-    numbers = map(F, (learning_rate, 1 / root, beta1, 1 - beta1, beta2, 1 - beta2, epsilon, l2, 1 - decay))
+    numbers = map(single, (rate, 1 / root, beta1, 1 - beta1, beta2, 1 - beta2, epsilon, l2, 1 - decay))
     _adam_step(parameter.ravel(), gradient.ravel(), mean.ravel(), square.ravel(), *numbers, out.ravel())
 
 
@@ -145,8 +150,9 @@ def descend_sums(
     """Compute out = parameter - learning_rate * sum of the rows of `gradients`, see `reference.descend_sums`."""
     check_output(out, [gradients] if parameter is out else [parameter, gradients], ndim=1, dtypes=[FLOAT32])
     check_array("parameter", parameter, FLOAT32, out.shape)
-    check_array("gradients", gradients, FLOAT32, (len(gradients), len(out)))
-    _descend_sums(parameter, gradients.ravel(), F(learning_rate), out)
+    check_type("gradients", gradients)
+    check_array("gradients", gradients, FLOAT32, (*gradients.shape[:1], len(out)))
+    _descend_sums(parameter, gradients.ravel(), single(number("learning rate", learning_rate)), out)
 
 
 @compiled
@@ -164,8 +170,9 @@ def _descend_sums(parameter: Any, gradients: Any, learning_rate: float, out: Any
 
 def column_sums(rows: NDArray[np.float32], *, out: NDArray[np.float32]) -> None:
     """Compute out = sum of the `rows`, see `reference.column_sums`."""
+    check_type("rows", rows)
     check_output(out, [rows], ndim=1, dtypes=[FLOAT32])
-    check_array("rows", rows, FLOAT32, (len(rows), len(out)))
+    check_array("rows", rows, FLOAT32, (*rows.shape[:1], len(out)))
     _column_sums(rows.ravel(), out)
 
 

@@ -66,6 +66,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return len(self.data)
 
+    def __int__(self) -> int:
+        return int(self.data)
+
     def __float__(self) -> float:
         return float(self.data)
 

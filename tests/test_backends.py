@@ -1,18 +1,30 @@
 import inspect
+import os
+import re
+import subprocess
 import sys
+import threading
+import warnings
+from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 import gpunn
-from gpunn import ConfigurationError, DeviceError, backends, devices, get_backend
+from gpunn import MLP, ConfigurationError, DeviceError, backends, devices, get_backend
 from gpunn.backends import cuda
 from gpunn.backends.base import Backend, self_test
 from gpunn.backends.cpu import CpuBackend
 from gpunn.backends.cuda import CudaBackend
+from gpunn.engines import Parameters, Recipe, choose_engine
+from gpunn.kernels import compilation
+from gpunn.kernels.overheard import overheard
 
 from .strict_cupy import CUDARuntimeError, OutOfMemoryError, StrictCupy
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("backend", [CpuBackend, CudaBackend])
@@ -210,3 +222,88 @@ def test_a_gpu_that_multiplies_in_tf32_is_usable(install: Any) -> None:
 def test_importing_the_backends_leaves_cupy_alone() -> None:
     assert "cupy" not in vars(backends)
     assert "cupy" not in vars(cuda)
+
+
+WARNING = """
+import warnings
+warnings.warn("\\n----\\n  CuPy may not function correctly\\n\\n  because there are two of it\\n----\\n")
+warnings.warn("and is deprecated", DeprecationWarning)
+"""
+SAID = "CuPy warns: ---- CuPy may not function correctly because there are two of it ---- (and 1 more)"
+
+
+@pytest.mark.parametrize("flags", [[], ["-W", "error"], ["-W", "ignore"]], ids=str)
+def test_a_cupy_that_warns_is_a_line_and_its_error_the_reason(tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "cupy").mkdir()
+    (tmp_path / "cupy" / "__init__.py").write_text(WARNING + "raise ImportError('no driver')\n")
+    done = subprocess.run(
+        [sys.executable, *flags, "-m", "gpunn", "devices"],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [SAID]
+    assert "cuda    not usable: CUDA can't be used: ImportError: no driver" in done.stdout.splitlines()
+
+
+def test_a_gpu_whose_libraries_warn_is_used(install: Any) -> None:
+    class Warning_(StrictCupy):  # noqa: N801
+        def asarray(self, array: Any) -> Any:
+            warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
+            return super().asarray(array)
+
+    before = list(warnings.filters)
+    install(Warning_())
+    assert get_backend("auto").name == "cuda:0"
+    assert list(warnings.filters) == before
+
+
+def test_warnings_are_overheard_in_one_thread_alone_and_filters_stay_as_they_were() -> None:
+    before, others = list(warnings.filters), []
+
+    def warn() -> None:
+        with pytest.raises(UserWarning, match="aloud"):
+            warnings.warn("aloud", UserWarning, stacklevel=1)
+        others.append(True)
+
+    with overheard(start="he") as heard:
+        warnings.warn("he\nwhispers", UserWarning, stacklevel=1)
+        with pytest.raises(UserWarning, match="she"):
+            warnings.warn("she", UserWarning, stacklevel=1)
+        thread = threading.Thread(target=warn)
+        thread.start()
+        thread.join()
+    assert others == [True]
+    assert heard == ["he whispers"]
+    assert list(warnings.filters) == before
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_overheard_warnings_and_caught_ones_may_be_left_by_turns(ours_first: bool) -> None:
+    before = list(warnings.filters)
+    ours, theirs = overheard(), warnings.catch_warnings()
+    first, second = (ours, theirs) if ours_first else (theirs, ours)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert list(warnings.filters) == before
+    second.__exit__(None, None, None)
+    assert list(warnings.filters) == before
+
+
+def test_with_the_compiler_switched_off_auto_takes_plain_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(compilation, "SWITCHED_OFF", True)
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    assert "switched off by NUMBA_DISABLE_JIT: engine plain alone" in CpuBackend().describe()["numba"]
+    net, why = MLP([4, 3, 2]), "Numba's compiler is switched off (NUMBA_DISABLE_JIT)"
+    start, recipe = Parameters(net.weights, net.biases), Recipe(1, 0.1)
+    caplog.set_level("INFO", "gpunn")
+    assert choose_engine("auto", CpuBackend(), start, recipe).name == "plain"
+    assert f"engine auto: plain, as epoch can't train this network: {why}" in caplog.text
+    for name in ("fused", "epoch"):
+        with pytest.raises(ConfigurationError, match=f"the engine {name} can't train this network: {re.escape(why)}"):
+            choose_engine(name, CpuBackend(), start, recipe)

@@ -1,44 +1,55 @@
 """Compiled kernels: kept for the next process, but never longer than they are right."""
 
+import logging
 import os
+import pickle
+import re
 import shutil
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gpunn.kernels import cache
+from gpunn.kernels.cache import Shelf
+
 ROOT = Path(__file__).parent.parent
 
 SIGMOID_OF_ZERO = """
-import logging, sys
+import logging, re, sys
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 import numpy
 from gpunn.kernels import cpu
+from gpunn.kernels.announcement import announced
 z = numpy.zeros((1, 1), numpy.float32)
-cpu.bias_activate(z, numpy.zeros(1, numpy.float32), out=z)
+with announced("a sigmoid"):
+    cpu.bias_activate(z, numpy.zeros(1, numpy.float32), out=z)
 print(z[0, 0])
 """
-ONCE = "compiling kernels for this CPU, once: a few seconds"
-ALWAYS = (
-    "compiling kernels for this CPU, for this run, as no folder for them can be written (set NUMBA_CACHE_DIR): "
-    "a few seconds"
-)
+FIRST = "compiling kernels for a sigmoid"
 
 
 def python(code: str, folder: Path, **environment: str) -> list[str]:
-    """Return the lines that `code` prints, with the gpunn in `folder`."""
+    """Return the lines that `code` prints, with the gpunn in `folder`, whose cache is there too; times become T."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
-        env=inherited | {"PYTHONPATH": str(folder)} | environment,
+        env=inherited | {"PYTHONPATH": str(folder), "XDG_CACHE_HOME": str(folder / "user")} | environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return [re.sub(r"\d+\.\d s\b", "T", line) for line in done.stdout.splitlines()]
+
+
+def compiled(kept: Path) -> list[str]:
+    """Return what is said where the kernels weren't kept before, and are now."""
+    return [FIRST, f"compiled in T, and kept in {kept}", "0.5"]
 
 
 @pytest.fixture
@@ -48,45 +59,117 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 def test_kernels_are_compiled_once_and_it_is_said(checkout: Path) -> None:
-    assert python(SIGMOID_OF_ZERO, checkout) == [ONCE, "0.5"]
+    assert python(SIGMOID_OF_ZERO, checkout) == compiled(checkout / "user/gpunn/kernels")
     assert python(SIGMOID_OF_ZERO, checkout) == ["0.5"]
 
 
+def test_nothing_but_bytecode_is_put_beside_the_source(checkout: Path) -> None:
+    python(SIGMOID_OF_ZERO, checkout)
+    added = [path for path in files(checkout) if path.suffix not in {".py", ".pyc", ".typed", ".html"}]
+    assert added
+    assert all(path.is_relative_to(checkout / "user") for path in added)
+
+
+def test_numba_cache_dir_wins(checkout: Path) -> None:
+    kept = {"NUMBA_CACHE_DIR": str(checkout / "kept")}
+    assert python(SIGMOID_OF_ZERO, checkout, **kept) == compiled(checkout / "kept/gpunn")
+    assert python(SIGMOID_OF_ZERO, checkout, **kept) == ["0.5"]
+    assert not (checkout / "user").exists()
+
+
+@pytest.mark.parametrize("name", ["", "somewhere"])
+def test_a_cache_folder_that_is_not_absolute_is_passed_over(checkout: Path, name: str) -> None:
+    home = checkout / "home"
+    home.mkdir()
+    said = python(SIGMOID_OF_ZERO, checkout, XDG_CACHE_HOME=name, HOME=str(home))
+    assert said == compiled(home / ".cache/gpunn/kernels")
+
+
 def test_kernels_are_compiled_again_when_a_function_that_they_call_changes(checkout: Path) -> None:
-    assert python(SIGMOID_OF_ZERO, checkout) == [ONCE, "0.5"]
+    assert python(SIGMOID_OF_ZERO, checkout)[-1] == "0.5"
     formulas = checkout / "kernels" / "activations.py"
     changed = formulas.read_text().replace("F(0.5) * z), F(0.5), F(0.5))", "F(0.5) * z), F(0.5), F(0.25))")
     formulas.write_text(changed)
-    assert python(SIGMOID_OF_ZERO, checkout) == [ONCE, "0.25"]
+    assert python(SIGMOID_OF_ZERO, checkout)[-1] == "0.25"
 
 
 def test_kernels_are_compiled_again_for_another_cpu(checkout: Path) -> None:
-    assert python(SIGMOID_OF_ZERO, checkout) == [ONCE, "0.5"]
-    assert python(SIGMOID_OF_ZERO, checkout, NUMBA_CPU_NAME="generic") == [ONCE, "0.5"]
+    assert python(SIGMOID_OF_ZERO, checkout)[0] == FIRST
+    assert python(SIGMOID_OF_ZERO, checkout, NUMBA_CPU_NAME="generic")[0] == FIRST
+
+
+CANNOT = "compiled kernels can't be kept, and will be compiled again: "
+ADVICE = "; set NUMBA_CACHE_DIR to a folder that can be written to"
 
 
 def test_without_a_folder_to_keep_them_in_kernels_are_compiled_every_time(checkout: Path) -> None:
-    (checkout / "kernels" / "__pycache__").write_text("not a folder")
-    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"}
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null"}
+    word = f"{CANNOT}[Errno 20] Not a directory: '/dev/null/gpunn/kernels'{ADVICE}"
     for _ in range(2):
-        assert python(SIGMOID_OF_ZERO, checkout, **nowhere) == [ALWAYS, "0.5"]
-    kept = {"NUMBA_CACHE_DIR": str(checkout / "kept")}
-    assert python(SIGMOID_OF_ZERO, checkout, **nowhere, **kept) == [ONCE, "0.5"]
-    assert python(SIGMOID_OF_ZERO, checkout, **nowhere, **kept) == ["0.5"]
+        assert python(SIGMOID_OF_ZERO, checkout, **nowhere) == [FIRST, word, "compiled in T", "0.5"]
 
 
 FULL_DISK = """
-from numba.core import caching
-def save(*arguments):
+from gpunn.kernels import cache
+def replace(*arguments):
     raise OSError(28, "No space left on device")
-caching.IndexDataCacheFile.save = save
+cache.Path.replace = replace
 """
 
 
 def test_a_full_disk_is_no_reason_not_to_compute(checkout: Path) -> None:
-    word = "compiled kernels can't be kept, and will be compiled again: [Errno 28] No space left on device"
-    assert python(FULL_DISK + SIGMOID_OF_ZERO, checkout) == [ONCE, word, "0.5"]
+    word = f"{CANNOT}[Errno 28] No space left on device{ADVICE}"
+    assert python(FULL_DISK + SIGMOID_OF_ZERO, checkout) == [FIRST, word, "compiled in T", "0.5"]
+    assert files(checkout / "user") == []
+
+
+def a_flipped_bit(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda _: b"", lambda content: content[: len(content) // 2], a_flipped_bit, lambda _: pickle.dumps(7)],
+    ids=["empty", "cut", "a flipped bit", "foreign"],
+)
+def test_damaged_kernels_are_compiled_again_and_replaced(checkout: Path, damage: Callable[[bytes], bytes]) -> None:
+    python(SIGMOID_OF_ZERO, checkout)
+    kept = files(checkout / "user")
+    for path in kept:
+        path.write_bytes(damage(path.read_bytes()))
+    word, *lines = python(SIGMOID_OF_ZERO, checkout)
+    assert re.match(
+        r"compiled kernels were kept, and are compiled again, as one can't be used: it was damaged: /", word
+    )
+    assert lines == compiled(checkout / "user/gpunn/kernels")
+    assert python(SIGMOID_OF_ZERO, checkout) == ["0.5"]
+    assert files(checkout / "user") == kept
+
+
+@pytest.mark.parametrize("make", [lambda path: (path / "more").mkdir(parents=True), os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_in_the_place_of_a_kernel_is_replaced(checkout: Path, make: Callable[[Path], None]) -> None:
+    python(SIGMOID_OF_ZERO, checkout)
+    for path in files(checkout / "user"):
+        path.unlink()
+        make(path)
+    assert "it isn't a file" in python(SIGMOID_OF_ZERO, checkout)[0]
+    assert python(SIGMOID_OF_ZERO, checkout) == ["0.5"]
+
+
+def test_kernels_that_this_numba_cannot_load_are_compiled_again(checkout: Path) -> None:
+    seal = "from gpunn.kernels import cache, keeping\nimport sys\n"
+    python(SIGMOID_OF_ZERO, checkout)
+    for content in ("b'not a pickle'", "keeping.pickle.dumps(7)"):
+        for path in files(checkout / "user"):
+            python(f"{seal}open({str(path)!r}, 'wb').write(cache._sealed({content}))", checkout)
+        assert "as one can't be used: " in python(SIGMOID_OF_ZERO, checkout)[0]
+        assert python(SIGMOID_OF_ZERO, checkout) == ["0.5"]
 
 
 OUT_OF_BOUNDS = """
@@ -117,3 +200,79 @@ def test_bounds_are_checked_where_it_is_asked_for(checkout: Path) -> None:
     (checkout / "use.py").write_text(OUT_OF_BOUNDS)
     lines = python("import runpy; runpy.run_path('use.py')", checkout, NUMBA_BOUNDSCHECK="1")
     assert lines == ["1.0 64.0", *["a kernel left the bounds of its array"] * 4]
+
+
+def test_switched_off_the_compiler_is_missed_when_a_kernel_is_called_and_not_before(checkout: Path) -> None:
+    code = """
+import importlib, pkgutil
+import gpunn, gpunn.kernels, numpy
+for module in pkgutil.iter_modules(gpunn.kernels.__path__):
+    if "cuda" not in module.name:
+        importlib.import_module(f"gpunn.kernels.{module.name}")
+from gpunn.kernels import cpu
+z = numpy.zeros((1, 1), numpy.float32)
+try:
+    cpu.bias_activate(z, z[0].copy(), out=z)
+except RuntimeError as error:
+    print(error)
+"""
+    expected = "Numba's compiler is switched off (NUMBA_DISABLE_JIT): unset it to use gpunn's kernels"
+    assert python(code, checkout, NUMBA_DISABLE_JIT="1") == [expected]
+
+
+def test_what_was_written_is_read_and_nothing_else(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "new" / "kernels")
+    assert shelf.read("a.nbc") is None
+    for content in (b"code", b"other code", b""):
+        shelf.write("a.nbc", content)
+        assert shelf.read("a.nbc") == content
+    assert shelf.keeps
+    assert [path.name for path in files(tmp_path)] == ["a.nbc"]
+    assert Shelf(None).read("a.nbc") is None
+
+
+def test_kernels_that_others_could_have_put_there_are_not_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "gpunn")
+    shelf = Shelf(tmp_path / "kernels")
+    shelf.write("a.nbc", b"code")
+    assert stat.S_IMODE((tmp_path / "kernels").stat().st_mode) & stat.S_IWOTH == 0
+    (tmp_path / "kernels").chmod(0o777)
+    assert Shelf(tmp_path / "kernels").read("a.nbc") is None
+    assert "everybody can write to the folder" in caplog.text
+    (tmp_path / "kernels").chmod(0o755)
+    assert Shelf(tmp_path / "kernels").read("a.nbc") == b"code"
+    os.chown(tmp_path / "kernels", 12345, -1) if os.geteuid() == 0 else monkeypatch.setattr(
+        os, "geteuid", lambda: 12345
+    )
+    other = Shelf(tmp_path / "kernels")
+    assert other.read("a.nbc") is None
+    other.write("a.nbc", b"code")
+    assert not other.keeps
+    assert "the folder belongs to another user" in caplog.text
+
+
+def test_kernels_that_may_not_be_read_are_not_there(locked_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gpunn")
+    shelf = Shelf(locked_folder / "kernels")
+    assert shelf.read("a.nbc") is None
+    shelf.write("a.nbc", b"code")
+    assert not shelf.keeps
+    assert [record.getMessage().count("Permission denied") for record in caplog.records] == [1, 1]
+
+
+def test_kernels_unused_for_longest_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(tmp_path)
+    for age, name in enumerate("dcba"):
+        shelf.write(f"{name}.nbc", bytes(100))
+        os.utime(tmp_path / f"{name}.nbc", (10**9 - age, 10**9 - age))
+    (tmp_path / "left.part").write_bytes(bytes(100))
+    os.utime(tmp_path / "left.part", (0, 0))
+    (tmp_path / "not ours").write_bytes(bytes(1000))
+    monkeypatch.setattr(cache, "MOST", 499)
+    shelf.write("e.nbc", b"")  # it looks around once
+    assert len(files(tmp_path)) == 7
+    assert shelf.read("a.nbc") == bytes(100)
+    Shelf(tmp_path).write("f.nbc", b"")
+    assert [path.name for path in files(tmp_path)] == ["a.nbc", "d.nbc", "e.nbc", "f.nbc", "not ours"]

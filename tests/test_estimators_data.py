@@ -79,12 +79,12 @@ def test_sparse_inputs_are_the_dense_ones(kind: Any) -> None:
 
 
 def test_sparse_inputs_that_would_fill_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "installed_memory", lambda: 4 * GREY.size)
+    monkeypatch.setattr(inputs, "available_memory", lambda: 4 * GREY.size)
     X = sparse.csr_array(GREY / 7)
     with pytest.raises(DataError, match=r"found a sparse X of shape \(90, 17\), which takes .* partial_fit"):
         dense_inputs(X, np.float64, grey=False)
     assert dense_inputs(sparse.csr_array(GREY / 255), np.float32, grey=True).dtype == np.uint8
-    monkeypatch.setattr(inputs, "installed_memory", lambda: None)
+    monkeypatch.setattr(inputs, "available_memory", lambda: None)
     assert dense_inputs(X, np.float64, grey=False).shape == X.shape
 
 

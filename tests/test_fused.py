@@ -225,7 +225,7 @@ def test_inputs_and_targets_of_other_floats_are_refused() -> None:
     ):
         with pytest.raises(TypeError, match=message):
             ENGINES["fused"](CPU, start, wrong, recipe).run_epoch(np.arange(N))
-    with pytest.raises(ValueError, match=r"found targets of shape \(32, 3\), expected \(32, 4\)"):
+    with pytest.raises(ValueError, match=r"found targets of shape \(90, 3\), expected \(90, 4\)"):
         ENGINES["fused"](CPU, start, Examples(inputs, targets[:, :3].copy()), recipe).run_epoch(np.arange(N))
 
 

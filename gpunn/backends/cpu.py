@@ -1,6 +1,5 @@
 """The CPU: NumPy arrays in host memory."""
 
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends.base import Backend, version
-from gpunn.errors import DeviceError
+from gpunn.backends.limits import usable_cores
+from gpunn.errors import ConfigurationError, DeviceError
 
 
 @final
@@ -26,8 +26,11 @@ class CpuBackend(Backend):
 
     @property
     def kernels(self) -> Any:
-        from gpunn.kernels import cpu
+        # Also where Numba's compiler is switched off kernels can be imported, but not run.
+        from gpunn.kernels import compilation, cpu
 
+        if compilation.SWITCHED_OFF:
+            raise ConfigurationError(compilation.REFUSAL)
         return cpu
 
     def asarray(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -54,8 +57,17 @@ class CpuBackend(Backend):
             "cores": str(usable_cores()),
             "numpy": np.__version__,
             "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-            "numba": version("numba"),
+            "numba": version("numba") + _switched_off(),
         }
+
+
+def _switched_off() -> str:
+    """Say so where Numba is told to compile nothing; it is asked, as that can be in a file of its as well."""
+    try:
+        from numba import config
+    except Exception:  # whatever keeps it from being imported, an engine that asks for it will say
+        return ""
+    return " (its compiler is switched off by NUMBA_DISABLE_JIT: engine plain alone)" if config.DISABLE_JIT else ""
 
 
 def _processor() -> str:
@@ -67,10 +79,3 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use, which `taskset` and the like can make fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,6 +1,8 @@
 """CUDA GPUs: CuPy arrays in device memory. Nothing here runs, and CuPy isn't imported, until a GPU is asked for."""
 
 import functools
+import importlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, final
@@ -11,6 +13,9 @@ from numpy.typing import NDArray
 from gpunn.backends.base import Backend, self_test, version
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, DeviceError, OutOfMemoryError
+from gpunn.kernels.overheard import overheard
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("cupy", "cupy_backends", "numba", "cuda")
 """Whose errors are the device's."""
@@ -44,9 +49,10 @@ class CudaBackend(Backend):
     def _tried_kernels(self) -> Any:
         """Return the kernels, after one has been compiled and run, or the reason why they can't be used."""
         try:
-            from gpunn.kernels import cuda as kernels
+            with overheard():
+                from gpunn.kernels import cuda as kernels
 
-            with self.activate():
+            with overheard(), self.activate():
                 host = np.linspace(-4, 4, 12, dtype=np.float32).reshape(3, 4)
                 z, bias = self.asarray(host), self.asarray(host[0])
                 handle = kernels.as_handle(z)
@@ -123,20 +129,20 @@ def cuda_backend(index: int) -> CudaBackend:
 
 def n_cuda_devices() -> int:
     """Return how many GPUs there are; raises `DeviceError` with the cause where none can be used."""
-    return _count(_import_cupy())
+    return _count(_cupy())
 
 
 @functools.cache
 def _tried(index: int) -> CudaBackend | DeviceError:
     name = f"cuda:{index}"
     try:
-        cupy = _import_cupy()
+        cupy = _cupy()
         count = _count(cupy)
         if index >= count:
             there = "cuda:0 is" if count == 1 else f"cuda:0 to cuda:{count - 1} are"
             return DeviceError(f"there is no {name}: only {there} there")
         backend = CudaBackend(cupy, index)
-        with backend.activate():
+        with overheard(), backend.activate():
             fault = self_test(backend)
     except DeviceError as error:
         return error
@@ -145,17 +151,31 @@ def _tried(index: int) -> CudaBackend | DeviceError:
     return DeviceError(f"{name} can't be used: {fault}") if fault else backend
 
 
+def _cupy() -> Any:
+    """Return CuPy; raises `DeviceError` with the cause where it can't be imported."""
+    found = _import_cupy()
+    if isinstance(found, DeviceError):
+        raise DeviceError(str(found)) from found.__cause__
+    return found
+
+
 @functools.cache
 def _import_cupy() -> Any:
-    try:
-        import cupy
-    except Exception as error:  # a broken installation raises more than ImportError
-        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
-            raise DeviceError(
-                'CuPy is not installed (pip install "gpunn[cuda13]", or gpunn[cuda12] for older drivers)'
-            ) from error
-        raise _unusable("CUDA", error) from error
-    return cupy
+    """Import CuPy, once a process, and say what it warns of in one line, whatever warnings are made into."""
+    with overheard() as warned:
+        try:
+            found: Any = importlib.import_module("cupy")
+        except Exception as error:  # a broken installation raises more than ImportError
+            if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+                advice = 'pip install "gpunn[cuda13]", or gpunn[cuda12] for older drivers'
+                found = DeviceError(f"CuPy is not installed ({advice})")
+                found.__cause__ = error
+            else:
+                found = _unusable("CUDA", error)
+    if warned:
+        more = f" (and {len(warned) - 1} more)" if len(warned) > 1 else ""
+        logger.warning("CuPy warns: %s%s", warned[0], more)
+    return found
 
 
 def _count(cupy: Any) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
+from gpunn.checks import check_whole
 from gpunn.engines.examples import Examples
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError
@@ -73,6 +74,9 @@ class Recipe:
     seed: int = 0
     schedule: Schedule = CONSTANT
 
+    def __post_init__(self) -> None:
+        check_whole("batch size", self.batch_size, 1)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON's types; what isn't used isn't mentioned."""
         found: dict[str, Any] = {name: getattr(self, name) for name in ("batch_size", "learning_rate", "precision")}
@@ -97,7 +101,10 @@ class Engine(ABC):
 
     @abstractmethod
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
-        """Take a copy of `start` (host arrays), and the `examples` on the device of `backend`."""
+        """Take a copy of `start` (host arrays), and the `examples` on the device of `backend`.
+
+        Classes are copied, inputs and rows of targets need not be: they must stay as they are while it trains.
+        """
 
     @classmethod
     @abstractmethod
@@ -114,7 +121,8 @@ class Engine(ABC):
         """Train once on every example in `order` (n,), host integers; return the epoch's mean loss.
 
         `rates` are the learning rates of its batches, where they aren't that of the recipe. The loss of each example is
-        the one before its batch's step, without the L2 penalty. Returns when the device is done.
+        the one before its batch's step, without the L2 penalty. Returns when the device is done. Raises what
+        `gpunn.engines.checks.checked_order` raises.
         """
 
     @abstractmethod
@@ -124,27 +132,6 @@ class Engine(ABC):
     @abstractmethod
     def memory(self) -> Memory:
         """Return a copy of what the optimiser remembers, on the host: with it, another engine can go on."""
-
-
-def checked_order(order: NDArray[Any], n_images: int) -> NDArray[np.int64]:
-    """Return `order` as contiguous int64; raises `IndexError` where a number isn't that of an image."""
-    from gpunn.kernels.contract import check_below
-
-    order = np.ascontiguousarray(order, np.int64)
-    check_below("order", order, n_images)
-    return order
-
-
-def rates_of(recipe: Recipe, n_examples: int, rates: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Return the learning rate of each batch of an epoch over so many examples: `rates`, or the recipe's."""
-    n_batches = -(-n_examples // recipe.batch_size)
-    if not n_examples:
-        raise ValueError("found an order of no examples, expected the number of one or more")
-    if rates is None:
-        return np.full(n_batches, recipe.learning_rate)
-    if rates.shape != (n_batches,):
-        raise ValueError(f"found learning rates of shape {rates.shape}, expected one for each of {n_batches} batches")
-    return np.ascontiguousarray(rates, np.float64)
 
 
 def in_calls(

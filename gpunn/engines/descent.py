@@ -51,6 +51,15 @@ class Descent:
         of_biases = self._numbers_with(0.0)
         self._numbers = of_biases, self._numbers_with(self._l2) if self._l2 else of_biases
 
+    def compile(self) -> None:
+        """Make a step of nothing, for which kernels are compiled, and forget that it was one."""
+        eta, steps = self.eta, self.steps
+        self.begin(0.0)
+        nothing = [np.zeros(0, np.float32) for _ in range(1 + self._optimizer.n_moments)]
+        self.step(nothing, np.zeros(0, np.float32), weights=True)
+        self.step_biases(nothing, np.zeros((0, 0), np.float32), 0)
+        self.eta, self.steps = eta, steps
+
     def _numbers_with(self, l2: float) -> tuple[float, ...]:
         optimizer = self._optimizer
         if isinstance(optimizer, Adam):

@@ -2,29 +2,28 @@
 
 import logging
 from collections.abc import Sequence
-from itertools import starmap
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
-from gpunn.backends.cpu import usable_cores
+from gpunn.backends.limits import usable_cores
 from gpunn.engines.base import (
     Engine,
     Parameters,
     Recipe,
-    checked_order,
     dropout_refusal,
     in_calls,
     kernel_refusal,
     optimizer_refusal,
-    rates_of,
     tf32_refusal,
 )
+from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.epoch_steps import EpochSteps
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.inputs import are_sparse
+from gpunn.engines.kinds import kind_of
 from gpunn.losses import LOSSES
 from gpunn.optimizers import PLAIN, Memory
 
@@ -52,6 +51,7 @@ class EpochEngine(Engine):
 
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:  # noqa: ARG002
         from gpunn.kernels.activations import of_layers
+        from gpunn.kernels.announcement import announced
         from gpunn.kernels.dense import room_for
         from gpunn.kernels.epoch_cpu import run_epoch
         from gpunn.kernels.layout import Layout, aligned_zeros
@@ -66,11 +66,11 @@ class EpochEngine(Engine):
         self._loss = Static(recipe.loss)
         self._recipe = recipe
         sizes = start.sizes
+        examples = own_examples(np, examples, sizes[0], sizes[-1])
         self._n_images = len(examples.inputs)
         sparse = examples.grey and are_sparse(examples.inputs)
         self._layout = Layout(sizes, sparse=sparse, batch_size=recipe.batch_size)
         self._parameters = self._layout.pack(start.weights, start.biases)
-        self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
         steps_differ = recipe.optimizer != PLAIN or (recipe.l2 and not sparse)
         self._stepping = EpochSteps(recipe, start, self._layout) if steps_differ else None
         if self._stepping is None:  # which has nothing to remember
@@ -92,8 +92,10 @@ class EpochEngine(Engine):
             "s" * (self._team.threads > 1),
             "sparse" if sparse else "dense",
         )
-        # No work, but the kernel is compiled here, and not in the first epoch's time.
-        self._run_batches(np.zeros(0, np.int64), np.zeros(0))
+        with announced(kind_of(self.name, start, recipe, examples, sparse=sparse, wide=bool(room))):
+            self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
+            # No work, but the kernel is compiled here, and not in the first epoch's time.
+            self._run_batches(np.zeros(0, np.int64), np.zeros(0), Team(1))
 
     @classmethod
     def refusal(
@@ -111,24 +113,24 @@ class EpochEngine(Engine):
         order = checked_order(order, self._n_images)
         rates = rates_of(self._recipe, len(order), rates)
         parts = in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters)
-        return sum(starmap(self._run_batches, parts)) / len(order)
+        return sum(self._run_batches(*part, self._team) for part in parts) / len(order)
 
-    def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64]) -> float:
+    def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64], team: Any) -> float:
         """Train on these examples, whole batches, with steps of these sizes; return the sum of their losses."""
         from gpunn.kernels.network_cpu import Crew
 
         self._counter[0] = 0
         factor = LOSSES[self._recipe.loss].factor
-        rules = [None] * self._team.threads
+        rules = [None] * team.threads
         steps, penalty = factor * rates, self._recipe.l2 / factor
         if self._stepping is not None:
-            rules = self._stepping.rules(rates, self._steps, self._team.threads)
+            rules = self._stepping.rules(rates, self._steps, team.threads)
             steps, penalty = np.full(len(rates), factor), 0.0
 
         def run(thread: int) -> Any:
             try:
                 return self._run(
-                    Crew(thread, self._team.threads, self._counter, self._rooms[thread]),
+                    Crew(thread, team.threads, self._counter, self._rooms[thread]),
                     self._data,
                     order,
                     self._layout.table,
@@ -150,7 +152,7 @@ class EpochEngine(Engine):
 
         self._steps += len(rates)
         try:
-            return float(sum(self._team.run(run)))
+            return float(sum(team.run(run)))
         except BaseException:
             # Interrupted before all had started, those who did would wait for the others for ever.
             self._counter[0] = ENOUGH
@@ -165,7 +167,7 @@ class EpochEngine(Engine):
 
 def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool) -> Any:
     """Return the examples as the kernel reads them, a `Data`; `width` is that of the last layer's padding."""
-    from gpunn.kernels.contract import check_array, check_below
+    from gpunn.kernels.contract import check_array
     from gpunn.kernels.lit_pixels import find_lit_pixels
     from gpunn.kernels.network_cpu import Data
 
@@ -175,8 +177,7 @@ def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool)
     labels = None
     if examples.labeled:
         check_array("labels", targets, np.dtype(np.uint8), (n,))
-        check_below("labels", targets, sizes[-1])
-        labels = _writable(targets)
+        labels = targets
         rows = np.eye(sizes[-1], width, dtype=np.float32)
     else:
         check_array("targets", targets, np.dtype(np.float32), (n, sizes[-1]))

@@ -11,14 +11,13 @@ from gpunn.engines.base import (
     Engine,
     Parameters,
     Recipe,
-    checked_order,
     dropout_refusal,
     in_calls,
     kernel_refusal,
     optimizer_refusal,
-    rates_of,
     tf32_refusal,
 )
+from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.equations import Array
 from gpunn.optimizers import SGD, Adam, Memory
@@ -42,7 +41,7 @@ class EpochCudaEngine(Engine):
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
         from gpunn.kernels.optimizers_cuda import RATES
 
-        images, labels, _ = examples
+        images, labels, _ = own_examples(backend.xp, examples, start.sizes[0], start.sizes[-1])
         xp, asarray = backend.xp, backend.asarray
         self._backend, self._recipe, self._functions = backend, recipe, tuple(start.functions)
         self._n_images, n_pixels = images.shape

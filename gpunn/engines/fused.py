@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
-from gpunn.backends.cpu import usable_cores
+from gpunn.backends.limits import usable_cores
 from gpunn.dropout import keys as keys_of
-from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, optimizer_refusal, rates_of, tf32_refusal
-from gpunn.engines.descent import GRADIENT_ROWS, Descent, is_implicit
+from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, optimizer_refusal, tf32_refusal
+from gpunn.engines.checks import checked_order, own_examples, rates_of
+from gpunn.engines.descent import GRADIENT_ROWS, Descent, Kept, is_implicit
 from gpunn.engines.examples import Examples, examples_refusal
 from gpunn.engines.inputs import DenseInputs, SparseInputs, are_sparse
+from gpunn.engines.kinds import kind_of
 from gpunn.engines.threads import blas_threads, part
 from gpunn.equations import Array
 from gpunn.losses import LOSSES
@@ -45,11 +47,13 @@ class FusedEngine(Engine):
     own_threads = True
 
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
+        from gpunn.kernels.announcement import announced
         from gpunn.kernels.team import Team
 
         self._kernels = backend.kernels
         self._recipe = recipe
-        self._targets = examples.targets
+        examples = own_examples(np, examples, start.sizes[0], start.sizes[-1])
+        self._n_images, self._targets = len(examples.inputs), examples.targets
         self._epoch = 0
         self._names = tuple(start.functions)
         self._functions = LOSSES[recipe.loss].computed(self._names)
@@ -62,9 +66,19 @@ class FusedEngine(Engine):
         parameters = (*start.weights, *start.biases)
         # Of each parameter: what it is, and then what the optimiser remembers of it.
         kept = list(zip(parameters, *recipe.optimizer.moments(np, parameters, start.memory), strict=True))
+        sparse = examples.grey and are_sparse(examples.inputs)
+        with announced(kind_of(self.name, start, recipe, examples, sparse=sparse)):
+            self._lay_out(kept, sizes, examples, start.steps, sparse=sparse)
+            self._compile()
+
+    def _lay_out(
+        self, kept: Sequence[Kept], sizes: Sequence[int], examples: Examples, steps: int, *, sparse: bool
+    ) -> None:
+        """Copy the parameters and moments `kept`, after so many `steps`, and make all work space."""
+        m, recipe = self._recipe.batch_size, self._recipe
         first, *weights = kept[: len(sizes) - 1]
         self._inputs: DenseInputs | SparseInputs
-        if examples.grey and are_sparse(examples.inputs):
+        if sparse:
             threads, padded = self._team.threads, len(sizes) > 2
             self._inputs = SparseInputs(first, examples.inputs, m, threads, implicit=is_implicit(recipe), padded=padded)
         else:
@@ -88,7 +102,15 @@ class FusedEngine(Engine):
         if isinstance(self._inputs, SparseInputs):
             del by_blas[0]
         longest = max([*widths, *(min(n, GRADIENT_ROWS) * n_in for n, n_in in by_blas)])
-        self._descent = Descent(self._kernels, recipe, start.steps, longest, self._team.threads)
+        self._descent = Descent(self._kernels, recipe, steps, longest, self._team.threads)
+
+    def _compile(self) -> None:
+        """Compute nothing with every kernel, so that it is compiled here, and not in the first epoch's time."""
+        rows = np.zeros(0, np.int64)
+        keys = [0] * (len(self._biases) - 1) if self._recipe.dropout else []
+        self._compute_delta(0, slice(0, 0), _Batch(rows, self._targets[rows], 0, keys), 0.0)
+        self._inputs.compile(rows)
+        self._descent.compile()
 
     @classmethod
     def refusal(
@@ -102,19 +124,20 @@ class FusedEngine(Engine):
         )
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
-        m, etas = self._recipe.batch_size, rates_of(self._recipe, len(order), rates).tolist()
-        rows = np.ascontiguousarray(order, np.int64)
+        rows = checked_order(order, self._n_images)
+        m, n = self._recipe.batch_size, len(rows)
+        etas = rates_of(self._recipe, n, rates).tolist()
         targets = self._targets[rows]
         hidden = len(self._biases) - 1
         keys = keys_of(self._recipe.seed, self._epoch, hidden) if self._recipe.dropout else []
         for loss in self._losses:
             loss[...] = 0
         with blas_threads(1):
-            for first, eta in zip(range(0, len(order), m), etas, strict=True):
+            for first, eta in zip(range(0, n, m), etas, strict=True):
                 batch = slice(first, first + m)
                 self._step(_Batch(rows[batch], targets[batch], first, keys), eta)
         self._epoch += 1
-        return sum(float(loss[0]) for loss in self._losses) / len(order)
+        return sum(float(loss[0]) for loss in self._losses) / n
 
     def _step(self, batch: _Batch, eta: float) -> None:
         """Train on one batch."""

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.dropout import keys
-from gpunn.engines.base import Engine, Parameters, Recipe, checked_order, kernel_refusal, optimizer_refusal, rates_of
+from gpunn.engines.base import Engine, Parameters, Recipe, kernel_refusal, optimizer_refusal
+from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.cublas import Cublas
 from gpunn.engines.descent_cuda import descent
 from gpunn.engines.examples import Examples, examples_refusal
@@ -55,6 +56,7 @@ class FusedCudaEngine(Engine):
         loss = LOSSES[recipe.loss]
         self._computed = loss.computed(self._functions)
         self._factor = loss.factor
+        examples = own_examples(backend.xp, examples, start.sizes[0], start.sizes[-1])
         self._inputs = self._shared(examples.inputs)
         self._targets = examples.targets if examples.labeled else self._shared(examples.targets)
         self._labeled = examples.labeled

@@ -49,6 +49,9 @@ class DenseInputs:
         own = part(self.width, thread, threads)
         descent.step_rows(self._kept, delta, self._X[: len(rows)], own, thread)
 
+    def compile(self, nothing: NDArray[np.int64]) -> None:
+        """Compile no more than `multiply` does: steps are made by BLAS."""
+
     def kept(self, number: int) -> NDArray[np.float32]:
         """Return the weights, number 0, or their moments from 1 on, (n_1, n_0)."""
         return self._kept[number]
@@ -118,6 +121,12 @@ class SparseInputs:
             gradient.fill(0)
             self._descend(gradient, self._pixels, rows, own, -1.0)
             descent.step(kept, gradient, weights=True)
+
+    def compile(self, nothing: NDArray[np.int64]) -> None:
+        """Compile what makes steps, by making one of the images `nothing`, which are none."""
+        room = self._rooms[0] if self._implicit and self._rooms[0].size else None
+        delta = np.zeros((0, self._padded), np.float32)
+        self._descend(self._all, self._pixels, nothing, delta, 0.0, room=room)
 
     @staticmethod
     def _part(delta: NDArray[np.float32], column: int, n: int, room: NDArray[np.float32]) -> NDArray[np.float32]:

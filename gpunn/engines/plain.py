@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.dropout import keys, mask
-from gpunn.engines.base import Engine, Parameters, Recipe, rates_of, tf32_refusal
+from gpunn.engines.base import Engine, Parameters, Recipe, tf32_refusal
+from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.examples import Examples
 from gpunn.equations import Array, backpropagate, scale
 from gpunn.losses import LOSSES
@@ -27,7 +28,7 @@ class PlainEngine(Engine):
         self._weights = [backend.xp.array(W) for W in start.weights]
         self._biases = [backend.xp.array(b) for b in start.biases]
         self._functions = start.functions
-        self._examples = examples
+        self._examples = own_examples(backend.xp, examples, start.sizes[0], start.sizes[-1])
         self._recipe = recipe
         self._loss = LOSSES[recipe.loss]
         self._one_hot = backend.xp.eye(len(self._biases[-1]), dtype=self._biases[-1].dtype)
@@ -47,16 +48,17 @@ class PlainEngine(Engine):
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         xp, m = self._backend.xp, self._recipe.batch_size
         parameters, dtype = (*self._weights, *self._biases), self._one_hot.dtype
+        order = checked_order(order, len(self._examples.inputs))
         batches = range(0, len(order), m)
         etas = rates_of(self._recipe, len(order), rates).tolist()
         layers = keys(self._recipe.seed, self._epoch, len(self._biases) - 1) if self._recipe.dropout else []
-        order = self._backend.asarray(order)
+        rows = self._backend.asarray(order)
         # Kept on the device, so that no batch waits for the one before to be read back.
         losses = xp.empty(len(batches), dtype)
         # Whether the numbers stay finite is checked where the epoch ends, not at every operation.
         with np.errstate(over="ignore", invalid="ignore"):
             for step, (first, eta) in enumerate(zip(batches, etas, strict=True)):
-                X, Y, counts = self._batch(order[first : first + m])
+                X, Y, counts = self._batch(rows[first : first + m])
                 losses[step], dW, db = backpropagate(
                     xp,
                     self._weights,

@@ -1,12 +1,12 @@
 """Inputs of the estimators, made into what engines take: dense floats, or grey levels where the floats are such."""
 
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
+from gpunn.backends.limits import available_memory
 from gpunn.equations import scale
 from gpunn.errors import DataError
 
@@ -40,7 +40,7 @@ def dense_inputs(X: Any, dtype: DTypeLike, *, grey: bool) -> NDArray[Any]:
     found = grey_levels(X.data.reshape(1, -1)) if grey else None
     values = X.data if found is None else found[0]
     kind = np.dtype(dtype if found is None else np.uint8)
-    needed, memory = X.shape[0] * X.shape[1] * kind.itemsize, installed_memory()
+    needed, memory = X.shape[0] * X.shape[1] * kind.itemsize, available_memory()
     if memory is not None and needed > memory / SHARE:
         raise DataError(
             f"found a sparse X of shape {X.shape}, which takes {needed / 2**30:,.1f} GiB when it is dense, expected at "
@@ -71,11 +71,3 @@ def _levels(X: NDArray[Any]) -> NDArray[np.uint8] | None:
         values = X.astype(np.float32, copy=False)
         levels: NDArray[np.uint8] = (values * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     return levels if np.array_equal(LEVELS[levels], values) else None
-
-
-def installed_memory() -> int | None:
-    """Return the machine's memory in bytes, or None where the system doesn't tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None

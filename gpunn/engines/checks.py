@@ -1,0 +1,73 @@
+"""What engines demand of the arrays that they are called with, whatever they compute with.
+
+Compiled kernels read by these numbers unchecked: they are copied, and the copies checked, so that nobody can change
+them afterwards.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.engines.base import Recipe
+from gpunn.engines.examples import Examples
+from gpunn.kernels.contract import check_below, check_type
+
+
+def checked_order(order: NDArray[Any], n_images: int) -> NDArray[np.int64]:
+    """Return a copy of `order` as contiguous int64.
+
+    Raises `TypeError` where it isn't an array of integers, `ValueError` where it hasn't one dimension or is empty, and
+    `IndexError` where a number isn't that of an image.
+    """
+    check_type("an order", order)
+    if order.dtype.kind not in "iu":
+        raise TypeError(f"found an order of dtype {order.dtype}, expected integers")
+    if order.ndim != 1:
+        raise ValueError(f"found an order of {order.ndim} dimensions, expected one")
+    if not order.size:
+        raise ValueError("found an order of no examples, expected the number of one or more")
+    copied = np.array(order, np.int64, order="C")
+    check_below("order", copied, n_images)
+    return copied
+
+
+def rates_of(recipe: Recipe, n_examples: int, rates: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Return the learning rate of each batch of an epoch over so many examples: a copy of `rates`, or the recipe's."""
+    n_batches = -(-n_examples // recipe.batch_size)
+    if rates is None:
+        return np.full(n_batches, recipe.learning_rate)
+    check_type("learning rates", rates)
+    if rates.dtype.kind not in "fiu":
+        raise TypeError(f"found learning rates of dtype {rates.dtype}, expected numbers")
+    if rates.shape != (n_batches,):
+        raise ValueError(f"found learning rates of shape {rates.shape}, expected one for each of {n_batches} batches")
+    return np.array(rates, np.float64, order="C")
+
+
+def own_examples(xp: Any, examples: Examples, n_inputs: int, n_outputs: int) -> Examples:
+    """Return `examples` with a copy of their classes, in arrays of `xp`.
+
+    Raises `ValueError` where shapes don't fit each other, the inputs or the outputs, `TypeError` where classes aren't
+    integers, and `IndexError` where one has no output.
+    """
+    inputs, targets, weights = examples
+    if xp is np:
+        check_type("inputs", inputs)
+        check_type("targets", targets)
+    if inputs.ndim != 2 or inputs.shape[1] != n_inputs:
+        raise ValueError(f"found inputs of shape {inputs.shape}, expected (n, {n_inputs})")
+    if not examples.labeled:
+        if targets.shape != (len(inputs), n_outputs):
+            raise ValueError(f"found targets of shape {targets.shape}, expected {(len(inputs), n_outputs)}")
+        return examples
+    if targets.dtype.kind not in "iu":
+        raise TypeError(f"found labels of dtype {targets.dtype}, expected integers")
+    if targets.shape != (len(inputs),):
+        raise ValueError(f"found labels of shape {targets.shape}, expected {(len(inputs),)}")
+    labels = xp.array(targets)
+    if len(labels):
+        least, most = int(labels.min()), int(labels.max())
+        if least < 0 or most >= n_outputs:
+            raise IndexError(f"found labels from {least} to {most}, expected 0 to {n_outputs - 1}")
+    return Examples(inputs, labels, weights)

@@ -1,0 +1,24 @@
+"""Kinds of networks: those of one kind are trained by the same machine code, whatever their sizes."""
+
+from gpunn.engines.base import Parameters, Recipe
+from gpunn.engines.examples import Examples
+from gpunn.optimizers import PLAIN, SGD
+
+
+def kind_of(
+    engine: str, start: Parameters, recipe: Recipe, examples: Examples, *, sparse: bool, wide: bool = False
+) -> str:
+    """Say of which kind a network is: what its layers compute, how it is trained, and on what.
+
+    `wide`, where layers have so many neurons that the engine treats them in another way.
+    """
+    same = len(set(start.functions)) == 1
+    functions = f"{start.functions[0]} layers" if same else f"layers of {', '.join(start.functions)}"
+    optimizer = "gradient descent" if recipe.optimizer == PLAIN else type(recipe.optimizer).__name__
+    if isinstance(recipe.optimizer, SGD) and recipe.optimizer.momentum:
+        optimizer = "momentum"
+    inputs = ("sparse" if sparse else "dense") + (" images" if examples.grey else " numbers")
+    parts = [functions, recipe.loss.replace("_", " "), optimizer, inputs]
+    parts += ["L2 penalty"] * bool(recipe.l2) + ["dropout"] * bool(recipe.dropout)
+    parts += ["rows of targets"] * (not examples.labeled) + ["wide layers"] * wide + [f"engine {engine}"]
+    return f"networks of this kind ({'; '.join(parts)})"

@@ -1,0 +1,163 @@
+"""A folder in which compiled kernels wait for the next process: each whole, or treated as not there.
+
+It is never beside the source: what pip didn't put there, `pip uninstall` would leave there.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import stat
+import sys
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import final
+
+import numba
+
+logger = logging.getLogger(__name__)
+
+SUFFIX, PART = ".nbc", ".part"
+"""Of a kernel's file, and of one that is still being written."""
+
+MOST = 2**28
+"""Bytes that may be kept: those of hundreds of kinds of networks. Beyond, the kernels unused for longest go."""
+
+SEAL = 16
+"""Bytes of the hash before a kernel: machine code of which a bit has flipped had better not be run."""
+
+
+def folder() -> Path | None:
+    """Return the folder for compiled kernels: in NUMBA_CACHE_DIR where that is set, else in the user's cache folder.
+
+    None, where there is no such folder. It need not exist, or be of any use.
+    """
+    if numba.config.CACHE_DIR:
+        return Path(numba.config.CACHE_DIR).absolute() / "gpunn"
+    of_user = _user_cache()
+    return None if of_user is None else of_user / "gpunn" / "kernels"
+
+
+def _user_cache() -> Path | None:
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's raises where there is none
+    if sys.platform == "win32":
+        found = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        found = home / "Library" / "Caches"
+    else:
+        found = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        if not found.is_absolute():  # such as "", which the XDG specification has us ignore
+            found = home / ".cache"
+    return found if found.is_absolute() else None
+
+
+@final
+class Shelf:
+    """The files in a folder, or nothing where `folder` is None. Nothing that is wrong with them is an error.
+
+    It is logged instead, a line a process: kernels can be compiled again.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.keeps = True
+        """Whether all that was written has been kept."""
+        self._complained: set[str] = set()
+        self._swept = False
+
+    def read(self, name: str) -> bytes | None:
+        """Return what was written under `name`; None, where that isn't there, or isn't what was written."""
+        if self.folder is None:
+            return None
+        path = self.folder / name
+        try:
+            self._check_owner()
+            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+                raise OSError(f"it isn't a file: {path}")
+            content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self.complain(error)
+            return None
+        if _sealed(content[SEAL:]) != content:
+            self.complain(f"it was damaged: {path}")
+            return None
+        with suppress(OSError):
+            os.utime(path)
+        return content[SEAL:]
+
+    def write(self, name: str, content: bytes) -> None:
+        """Keep `content` under `name`, in place of what is there. Other processes find either, never a part."""
+        if self.folder is None:
+            self._cannot_keep("the user has no cache folder")
+            return
+        path = self.folder / name
+        part = self.folder / f"{uuid.uuid4().hex}{PART}"
+        try:
+            # Machine code is run as it is found: nobody else is to put any there.
+            self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._check_owner()
+            self._sweep(self.folder)
+            try:
+                with part.open("xb") as file:
+                    file.write(_sealed(content))
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            self._cannot_keep(str(error))
+
+    def complain(self, why: object) -> None:
+        """Log that a kept kernel is of no use."""
+        self._say("compiled kernels were kept, and are compiled again, as one can't be used", why)
+
+    def _cannot_keep(self, why: str) -> None:
+        self.keeps = False
+        advice = "set NUMBA_CACHE_DIR to a folder that can be written to"
+        self._say("compiled kernels can't be kept, and will be compiled again", f"{why}; {advice}")
+
+    def _say(self, what: str, why: object) -> None:
+        if what not in self._complained:
+            self._complained.add(what)
+            logger.info("%s: %s", what, " ".join(str(why).split()))
+
+    def _check_owner(self) -> None:
+        """Raise `PermissionError` where others could have put something into the folder, to be run here."""
+        if self.folder is None or not hasattr(os, "geteuid"):
+            return
+        found = self.folder.stat()
+        if found.st_uid not in {os.geteuid(), 0}:
+            raise PermissionError(f"the folder belongs to another user: {self.folder}")
+        if found.st_mode & stat.S_IWOTH:
+            raise PermissionError(f"everybody can write to the folder: {self.folder}")
+
+    def _sweep(self, folder: Path) -> None:
+        """Once a process, remove what was unused for longest, where there is more than `MOST`.
+
+        A process that misses it compiles it again.
+        """
+        if self._swept:
+            return
+        self._swept = True
+        found = []
+        for path in [path for path in folder.iterdir() if path.suffix in {SUFFIX, PART}]:
+            with suppress(OSError):
+                about = path.stat()
+                found.append((about.st_mtime, about.st_size, path))
+        total = sum(size for _, size, _ in found)
+        if total <= MOST:
+            return
+        for _, size, path in sorted(found):
+            with suppress(OSError):
+                path.unlink()
+            total -= size
+            if total <= MOST // 2:
+                return
+
+
+def _sealed(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=SEAL).digest() + content
