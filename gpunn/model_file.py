@@ -7,6 +7,8 @@ its metadata, under "gpunn", a JSON object:
     sizes        the layer sizes, [784, 16, 10]
     activation   "sigmoid", in version 1
     functions    in version 2: the activation function of each layer but the inputs, ["relu", "softmax"]
+    data         optional: what the images are like that it was trained on, an `ImageKind` (older readers ignore it)
+    grey         optional: true where it was trained on grey levels, false where on other numbers
 
 One entry, because safetensors writes several in random order, and the same network should give the same file.
 """
@@ -23,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.activations import checked_functions
+from gpunn.datasets.kind import ImageKind
 from gpunn.errors import ConfigurationError, ModelFileError
 from gpunn.files import write_whole
 
@@ -40,6 +43,10 @@ class Model(NamedTuple):
     biases: list[NDArray[Any]]
     functions: tuple[str, ...]
     """The activation function of each layer but the inputs."""
+    kind: ImageKind | None = None
+    """What the images are like that it was trained on, where that is known."""
+    grey: bool | None = None
+    """Whether it was trained on grey levels, where that is known."""
 
 
 def write_model(path: str | os.PathLike[str], model: Model) -> None:
@@ -56,6 +63,10 @@ def write_model(path: str | os.PathLike[str], model: Model) -> None:
         about: dict[str, Any] = {"version": 1, "sizes": sizes, "activation": "sigmoid"}
     else:
         about = {"version": 2, "sizes": sizes, "functions": model.functions}
+    if model.kind is not None:
+        about["data"] = model.kind.to_dict()
+    if model.grey is not None:
+        about["grey"] = model.grey
     write_whole(path, save(tensors, {"gpunn": json.dumps(about)}))
 
 
@@ -78,7 +89,9 @@ def read_model(path: str | os.PathLike[str]) -> Model:
 
 
 def _checked(name: str, file: "safe_open") -> Model:
-    sizes, functions = _about(name, file.metadata() or {})
+    about = _about(name, file.metadata() or {})
+    sizes = about["sizes"]
+    functions, (kind, grey) = _functions(name, about, len(sizes) - 1), _data(name, about, sizes[0])
     expected: dict[str, tuple[int, ...]] = {}
     for layer, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         expected[f"weights.{layer}"] = (n_out, n_in)
@@ -108,10 +121,13 @@ def _checked(name: str, file: "safe_open") -> Model:
         weights=[tensors[f"weights.{layer}"] for layer in layers],
         biases=[tensors[f"biases.{layer}"] for layer in layers],
         functions=functions,
+        kind=kind,
+        grey=grey,
     )
 
 
-def _about(name: str, metadata: dict[str, str]) -> tuple[list[int], tuple[str, ...]]:
+def _about(name: str, metadata: dict[str, str]) -> dict[str, Any]:
+    """Return the description of the network, of which version and sizes are checked."""
     if "gpunn" not in metadata:
         raise ModelFileError(f"{name} is a safetensors file, but not one of gpunn's: expected one by `gpunn train`")
     try:
@@ -128,7 +144,7 @@ def _about(name: str, metadata: dict[str, str]) -> tuple[list[int], tuple[str, .
     sizes = about.get("sizes")
     if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(size) is int and size > 0 for size in sizes):
         raise ModelFileError(f"{name} has the sizes {reprlib.repr(sizes)}: expected two or more positive numbers")
-    return sizes, _functions(name, about, len(sizes) - 1)
+    return about
 
 
 def _functions(name: str, about: dict[str, Any], n_layers: int) -> tuple[str, ...]:
@@ -145,3 +161,18 @@ def _functions(name: str, about: dict[str, Any], n_layers: int) -> tuple[str, ..
         return checked_functions(functions[:-1], functions[-1], n_layers)
     except (ConfigurationError, TypeError) as error:
         raise ModelFileError(f"{name} has the functions {reprlib.repr(functions)}: {error}") from error
+
+
+def _data(name: str, about: dict[str, Any], n_inputs: int) -> tuple[ImageKind | None, bool | None]:
+    """Return what is known of the data that the network was trained on, checked."""
+    grey, kind = about.get("grey"), about.get("data")
+    if grey is not None and not isinstance(grey, bool):
+        raise ModelFileError(f"{name} has {reprlib.repr(grey)} for grey: expected true or false")
+    if kind is None:
+        return None, grey
+    try:
+        found = ImageKind.from_dict(kind)
+        found.check_pixels(n_inputs)
+    except ConfigurationError as error:
+        raise ModelFileError(f"{name} describes its data wrongly: {error}") from error
+    return found, grey

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpunn.activations import checked_functions
 from gpunn.checks import check_whole
+from gpunn.datasets.kind import ImageKind
 from gpunn.equations import forward, scale
 from gpunn.errors import ConfigurationError, DataError
 from gpunn.initialization import draw
@@ -31,10 +32,16 @@ class MLP:
     - `biases[l]` (n_out,);
     - `functions[l]`: the name of the activation function of layer l + 1.
 
+    - `kind`: what the images are like that it was trained on, an `ImageKind`, or None where that isn't known;
+    - `grey`: whether it was trained on grey levels, or None where it wasn't trained by `gpunn.train`.
+
     Both arrays are of `dtype`, float32 or (to check gradients) float64.
 
     Raises `ConfigurationError` for sizes, names, seeds and dtypes that no network can have.
     """
+
+    kind: ImageKind | None = None
+    grey: bool | None = None
 
     def __init__(
         self,
@@ -122,7 +129,7 @@ class MLP:
         Raises `OutputError` where it can't be written, and what `check` raises.
         """
         self.check()
-        write_model(path, Model(self.weights, self.biases, self.functions))
+        write_model(path, Model(self.weights, self.biases, self.functions, self.kind, self.grey))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -130,6 +137,7 @@ class MLP:
         model = read_model(path)
         net = cls.__new__(cls)
         net.weights, net.biases, net.functions = model.weights, model.biases, model.functions
+        net.kind, net.grey = model.kind, model.grey
         return net
 
     def check(self) -> None:
@@ -158,6 +166,10 @@ class MLP:
             if not (np.isfinite(W).all() and np.isfinite(b).all()):
                 raise ConfigurationError(f"weights[{layer}] or biases[{layer}] hold values that aren't finite")
             n_in = len(b)
+        if self.kind is not None:
+            if not isinstance(self.kind, ImageKind):
+                raise ConfigurationError(f"found a {type(self.kind).__name__} for kind, expected an ImageKind or None")
+            self.kind.check_pixels(self.sizes[0])
 
     def __repr__(self) -> str:
         return f"MLP({list(self.sizes)}, functions={list(self.functions)}, dtype={self.dtype})"

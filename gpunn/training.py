@@ -171,6 +171,7 @@ def _train_on(
                 weights, biases = watch.see(held_out.loss, weights, biases)
             # Nothing is called between the two, so that Ctrl-C finds the network and the history of one epoch.
             net.weights, net.biases = weights, biases
+            net.grey, net.kind = split.grey, split.kind or net.kind
             history.epochs.append(epoch)
             history.kept = number - (0 if watch is None else watch.since)
             if on_epoch is not None:
