@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpunn import DataError, Dataset, Split, load_mnist
+from gpunn import DataError, Dataset, load_mnist
 
 from .conftest import idx_bytes, write_data_set
 
@@ -87,24 +87,3 @@ def test_raw_and_gzipped_files_mix(tmp_path: Path) -> None:
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels.read_bytes()))
     labels.unlink()
     assert len(load_mnist(tmp_path).train) == 60
-
-
-def test_a_split_is_indexed_by_rows(small: Split) -> None:
-    assert len(small[:7]) == 7
-    picked = small[np.array([3, 1])]
-    np.testing.assert_array_equal(picked.images, small.images[[3, 1]])
-    with pytest.raises(DataError, match="expected one image and one pixel at least"):
-        small[:0]
-
-
-@pytest.mark.parametrize(
-    ("images", "labels", "message"),
-    [
-        (np.zeros((2, 4)), np.zeros(2, np.uint8), "found images as float64"),
-        (np.zeros((2, 4), np.uint8), [0, 1], "found labels as list"),
-        (np.zeros((2, 2, 2), np.uint8), np.zeros(2, np.uint8), r"expected a NumPy array of uint8 and shape \(n, n_p"),
-    ],
-)
-def test_a_split_takes_uint8_arrays_only(images: np.ndarray, labels: np.ndarray, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        Split(images, labels)
