@@ -13,6 +13,7 @@ from gpunn.cli.interruption import INTERRUPTED
 from gpunn.cli.report import report as report_command
 from gpunn.cli.train import train as train_command
 from gpunn.errors import GpunnError
+from gpunn.printing import printable
 
 
 @click.group(invoke_without_command=True)
@@ -59,5 +60,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _fail(error: Exception, message: str) -> None:
     """Say in one line what is wrong, with the notes that were added to `error` on its way, and exit."""
     parts = [message, *getattr(error, "__notes__", [])]
-    click.echo(f"gpunn: {' '.join('; '.join(parts).split())}", err=True)
+    click.echo(f"gpunn: {printable(' '.join('; '.join(parts).split()))}", err=True)
     sys.exit(2)

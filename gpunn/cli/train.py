@@ -50,7 +50,9 @@ RATES = ", ".join(f"{rate:g} for {name}" for name, (_, rate) in OPTIMIZERS.items
     help="Of the factors in matrix products; tf32 is faster on newer GPUs, and coarser.",
 )
 @options.data_dir
-@click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True, help="Classes in the data set.")
+@click.option(
+    "--classes", type=click.IntRange(min=1), help="Classes in the data set.  [default: as many as its labels name]"
+)
 @click.option(
     "--output",
     type=click.Path(),
@@ -80,7 +82,7 @@ def train(
     engine: str,
     precision: str,
     data_dir: Path | None,
-    classes: int,
+    classes: int | None,
     output: Path,
     as_json: bool,
 ) -> int:
@@ -98,7 +100,7 @@ def train(
         early_stopping=early_stopping,
     )
     dataset = load_mnist(data_dir, n_classes=classes)
-    sizes = [dataset.train.images.shape[1], *hidden, classes]
+    sizes = [dataset.train.images.shape[1], *hidden, classes or dataset.n_classes]
     net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
     history: History | None = None
     ended_by: KeyboardInterrupt | DeviceError | DivergenceError | OSError | None = None

@@ -89,7 +89,7 @@ def _parsed(name: str, file: BinaryIO, n_bytes: int | None, at_most: int | None 
     """Return the array in `file`, which has `n_bytes`, or where those aren't known `at_most` so many."""
     header = file.read(4)
     if not header:
-        raise DataError(f"{name} is truncated: found no bytes at all; fetch it again")
+        raise DataError(f"{name} is truncated: found 0 bytes; fetch it again")
     if len(header) == 4 and (header[:2] != b"\0\0" or header[2] not in DTYPES or not 1 <= header[3] <= MAX_DIMENSIONS):
         _check_foreign(name, header + file.read(CHUNK))
         raise DataError(

@@ -72,6 +72,13 @@ class Split:
         """
         return classes_of(self.labels)
 
+    @property
+    def n_classes(self) -> int:
+        """How many classes the labels count to, or have names; or how many targets there are in a row."""
+        if not self.labeled:
+            return int(self.labels.shape[1])
+        return max(1 + int(self.labels.max()), len(self.kind.classes) if self.kind is not None else 0)
+
     def inputs(self, dtype: DTypeLike) -> NDArray[Any]:
         """Return the images as an engine takes them: uint8, or floats of `dtype`."""
         return self.images if self.grey else as_floats("images", self.images, dtype)
@@ -156,3 +163,8 @@ class Dataset(NamedTuple):
 
     train: Split
     test: Split
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are: as many as have names, or as labels count to; or how many targets in a row."""
+        return max(split.n_classes for split in self)
