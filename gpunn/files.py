@@ -40,7 +40,7 @@ def open_file(path: str | bytes | os.PathLike[str]) -> BinaryIO:
     return Path(name).open("rb")
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+def write_whole(path: str | bytes | os.PathLike[str], content: bytes) -> None:
     """Put `content` at `path`; whatever goes wrong, a file that was there stays as it was.
 
     What a process left that was killed while it wrote into the same folder, is removed. Raises `OutputError` where the
@@ -60,13 +60,13 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     _remove_abandoned(target.parent)
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
+def check_writable(path: str | bytes | os.PathLike[str]) -> None:
     """Raise what `write_whole` would raise, before there is any content: by creating a file beside `path`."""
     _, staged = _stage(path)
     staged.unlink()
 
 
-def _stage(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+def _stage(path: str | bytes | os.PathLike[str]) -> tuple[Path, Path]:
     """Create an empty file in the folder of `path`, behind its links: the target and the new file."""
     if "\0" in os.fsdecode(path):
         raise _cannot_write(path, "a null byte is in its name")
@@ -140,5 +140,5 @@ def _host() -> str:
     return f"{zlib.crc32(name.encode('utf-8', 'surrogateescape')):08x}"
 
 
-def _cannot_write(path: str | os.PathLike[str], reason: str | None) -> OutputError:
+def _cannot_write(path: str | bytes | os.PathLike[str], reason: str | None) -> OutputError:
     return OutputError(f"cannot write {printable(path)}: {reason}; choose another place")

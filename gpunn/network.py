@@ -134,7 +134,7 @@ class MLP:
         np.divide(output, total, out=shares, where=total > 0)
         return shares
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | bytes | os.PathLike[str]) -> None:
         """Write the network to `path` as safetensors (see `gpunn.model_file`), whole or not at all.
 
         Raises `OutputError` where it can't be written, and what `check` raises.
@@ -143,7 +143,7 @@ class MLP:
         write_model(path, Model(self.weights, self.biases, self.functions, self.kind, self.grey))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | bytes | os.PathLike[str]) -> Self:
         """Return the network in the model file at `path`; raises `ModelFileError` where it is damaged."""
         model = read_model(path)
         net = cls.__new__(cls)

@@ -7,7 +7,7 @@ from typing import Any, Self
 from gpunn.errors import ConfigurationError
 
 FRAMINGS = ("whole", "digit", "emnist")
-LONGEST_NAME = 200
+LONGEST_NAME = 100
 MOST_CLASSES = 256
 
 
