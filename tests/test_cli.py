@@ -365,3 +365,29 @@ def test_the_class_is_that_of_the_largest_output_also_below_zero(run: Run, tmp_p
     assert run("predict", tmp_path / "net", tmp_path / "digit.npy").out.startswith(f"{tmp_path / 'digit.npy'}: 9 ")
     (found,) = json.loads(run("predict", tmp_path / "net", tmp_path / "digit.npy", "--json").out)
     assert found["class"] == 9
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "\x1b[2Jnet"),
+        ("predict", "\udcff", "x.png"),
+        ("train", "--data-dir", "a\x07b"),
+        ("train", "--output", "/absent/\x1b[2J"),
+        ("train", "--device", "\x1b[2J"),
+        ("\x1b[2J",),
+        ("report", "a\u202eb.json"),
+    ],
+)
+def test_no_message_holds_control_characters(run: Run, arguments: tuple[str, ...]) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert outcome.err.strip().isprintable()
+    assert "\\" in outcome.err
+
+
+def test_as_many_outputs_are_trained_as_labels_name(run: Run, data_dir: Path) -> None:
+    outcome = run("train", "--data-dir", data_dir, "--epochs", 1, "--batch-size", 10, "--json")
+    assert json.loads(outcome.out)["sizes"] == [16, 16, 10]
+    outcome = run("train", "--data-dir", data_dir, "--epochs", 1, "--batch-size", 10, "--json", "--classes", 12)
+    assert json.loads(outcome.out)["sizes"] == [16, 16, 12]

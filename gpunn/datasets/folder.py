@@ -140,7 +140,7 @@ def _missing(folder: Path, sets: list[Found]) -> str:
     form = "idx3-ubyte" if what == "images" else "idx2-int" if best.prefix == "qmnist" else "idx1-ubyte"
     wanted = f"{best.prefix}{'-' * bool(best.prefix)}{part if part == 'train' else test}-{what}-{form}"
     message = f"there is no {printable(wanted)} in {printable(folder)}, gzipped or not"
-    below = next((each for each in _below(folder) if any(found.whole for found in _sets(each))), None)
+    below = next(filter(_holds_set, _below(folder)), None)
     if below is not None:
         return f"{message}: the four files are in {printable(below)}, so give that folder"
     names = _names(folder)
@@ -150,6 +150,13 @@ def _missing(folder: Path, sets: list[Found]) -> str:
     if archives:
         return f"{message}: unpack {printable(archives[0])}, which may hold it"
     return f"{message}: expected the four files of MNIST's form, found {printable(_some(names, SHOWN))}"
+
+
+def _holds_set(folder: Path) -> bool:
+    try:
+        return any(found.whole for found in _sets(folder))
+    except DataError:  # a folder that can't be read
+        return False
 
 
 def _below(folder: Path) -> Iterator[Path]:
