@@ -391,3 +391,11 @@ def test_as_many_outputs_are_trained_as_labels_name(run: Run, data_dir: Path) ->
     assert json.loads(outcome.out)["sizes"] == [16, 16, 10]
     outcome = run("train", "--data-dir", data_dir, "--epochs", 1, "--batch-size", 10, "--json", "--classes", 12)
     assert json.loads(outcome.out)["sizes"] == [16, 16, 12]
+
+
+def test_names_are_shown_without_control_characters(run: Run, data_dir: Path) -> None:
+    name = "\x1b[2J\udcff.safetensors"
+    told = run("train", "--data-dir", data_dir, "--epochs", 1, "--batch-size", 10, "--output", name).out
+    told += run("evaluate", name, "--data-dir", data_dir).out
+    assert told.count(r"\x1b[2J\udcff.safetensors") == 2
+    assert all(line.isprintable() for line in told.splitlines())

@@ -19,6 +19,7 @@ from gpunn.errors import DeviceError, DivergenceError, OutputError
 from gpunn.files import check_writable
 from gpunn.history import History
 from gpunn.network import MLP
+from gpunn.printing import printable
 
 RATES = ", ".join(f"{rate:g} for {name}" for name, (_, rate) in OPTIMIZERS.items())
 
@@ -141,7 +142,9 @@ def train(
             ended_by.add_note(f"the network after epoch {history.kept} is in {output}")
         raise ended_by
     if history is None:
-        click.echo(f"gpunn: interrupted before the first epoch was finished: {output} is not written", err=True)
+        click.echo(
+            f"gpunn: interrupted before the first epoch was finished: {printable(output)} is not written", err=True
+        )
         return INTERRUPTED
     interrupted = ended_by is not None
     if as_json:
@@ -173,7 +176,7 @@ def _summary(net: MLP, history: History, output: Path, interrupted: bool) -> str
     return (
         f"{'interrupted: ' if interrupted else ''}{net} on {history.device}, "
         f"engine {history.engine}: {count} epoch{'s' * (count != 1)} in {seconds:.1f} s, "
-        f"test accuracy {history.accuracy:.2%}{of}; written to {output}"
+        f"test accuracy {history.accuracy:.2%}{of}; written to {printable(output)}"
     )
 
 
