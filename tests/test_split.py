@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from gpunn import MLP, DataError, EarlyStopping, Split, evaluate, train
+from gpunn.backends.cuda import CudaBackend
 from gpunn.datasets import ImageKind
+from gpunn.engines import Examples
+from gpunn.engines.epoch import EpochEngine
+from gpunn.engines.fused import FusedEngine
 
 from .conftest import parameters, random_split
+from .strict_cupy import StrictCupy
 
 ENGINES = ("auto", "plain", "epoch", "fused")
 GREY = random_split(40, 16, 3)
@@ -258,3 +263,27 @@ def test_the_kind_of_images_in_rows_and_columns_is_measured() -> None:
 def test_a_split_is_described_in_a_line() -> None:
     assert repr(GREY) == "Split(40 x 16 grey levels, labels up to 2)"
     assert repr(Split([[0.5, 1]], [[0, 1]])) == "Split(1 x 2 float64, rows of 2 targets)"
+
+
+def test_floats_and_rows_keep_to_the_device_of_the_cuda_backend() -> None:
+    gpu = CudaBackend(StrictCupy(), 0)
+    rng = np.random.default_rng(0)
+    for labels in (np.eye(3)[GREY.labels], rng.normal(size=(40, 3)), GREY.labels):
+        split = Split(rng.normal(size=(40, 16)), labels)
+        assert_alike(trained(split, test=split, device=gpu, engine="plain"), trained(split, test=split, engine="plain"))
+
+
+def test_auto_chooses_an_engine_that_takes_floats_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[bool, bool]] = []
+
+    def refusal(_: Any, __: Any, ___: Any, examples: Examples | None = None) -> str | None:
+        assert examples is not None
+        asked.append((examples.grey, examples.labeled))
+        return "it takes grey levels and classes alone"
+
+    for engine in (EpochEngine, FusedEngine):
+        monkeypatch.setattr(engine, "refusal", refusal)
+    split = Split(GREY.images / 255, np.eye(3)[GREY.labels])
+    history = train(MLP([16, 3]), split, epochs=1, batch_size=8, learning_rate=0.1, device="cpu")
+    assert history.engine == "plain"
+    assert asked == [(False, False)] * 2
