@@ -40,7 +40,7 @@ class EarlyStopping:
             raise ConfigurationError(f"found {len(split)} examples, expected enough to hold out {n_held_out} of them")
         order = np.random.default_rng((seed, HELD_OUT)).permutation(len(split))
         kept, held_out = np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
-        return Split(split.images[kept], split.labels[kept]), Split(split.images[held_out], split.labels[held_out])
+        return split[kept], split[held_out]
 
     def watch(self) -> "Watch":
         """Return what is told of every epoch."""

@@ -19,7 +19,7 @@ import numpy as np
 from gpunn.activations import Array, activation, sigmoid
 from gpunn.losses import LOSSES, Loss
 
-__all__ = ["Array", "backpropagate", "forward", "propagate", "scale", "sigmoid"]
+__all__ = ["Array", "backpropagate", "decided", "forward", "propagate", "scale", "sigmoid"]
 
 SQUARED_ERROR = LOSSES["squared_error"]
 
@@ -29,6 +29,14 @@ def scale(images: Array, dtype: np.typing.DTypeLike) -> Array:
     X = images.astype(dtype)
     X /= 255
     return X
+
+
+def decided(output: Array) -> Array:
+    """Return the classes that output activations (m, n_L) stand for, (m,).
+
+    That is the largest one; a single output says 1 where it is above 0.5, and else 0.
+    """
+    return output.argmax(axis=1) if output.shape[1] > 1 else (output[:, 0] > 0.5).astype(np.intp)
 
 
 class Pass(NamedTuple):

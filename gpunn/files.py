@@ -1,18 +1,50 @@
-"""Files that are written whole or not at all: beside their target, then renamed."""
+"""Files: those that are read are files and nothing else, those that are written are whole or not there at all."""
 
 import contextlib
+import errno
 import os
+import re
 import secrets
 import stat
+import time
+import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from gpunn.errors import OutputError
+from gpunn.printing import printable
+
+KINDS = {
+    stat.S_IFDIR: "Is a directory",
+    stat.S_IFIFO: "it is a pipe, not a file",
+    stat.S_IFCHR: "it is a device, not a file",
+    stat.S_IFBLK: "it is a device, not a file",
+    stat.S_IFSOCK: "it is a socket, not a file",
+}
+
+PART = re.compile(r"\.gpunn-(?:(?P<host>[0-9a-f]{8})-(?P<process>[0-9]{1,10})-)?[0-9a-f]{16}\.part")
+"""The name of a file that is being written: by which process, on which host. Older versions didn't say."""
+
+ABANDONED = 86_400
+"""Seconds after which a file is no longer being written, whoever began it: to write one takes less than a minute."""
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+def open_file(path: str | bytes | os.PathLike[str]) -> BinaryIO:
+    """Open the file at `path` for reading; raises `OSError`, also where a pipe or a device would be waited for."""
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise OSError(errno.EINVAL, "a null byte is in its name")
+    kind = stat.S_IFMT(Path(name).stat().st_mode)
+    if kind != stat.S_IFREG:
+        raise OSError(errno.EINVAL, KINDS.get(kind, "it is not a file"))
+    return Path(name).open("rb")
+
+
+def write_whole(path: str | bytes | os.PathLike[str], content: bytes) -> None:
     """Put `content` at `path`; whatever goes wrong, a file that was there stays as it was.
 
-    Raises `OutputError` where the folder is missing or can't be written, or the disk is full.
+    What a process left that was killed while it wrote into the same folder, is removed. Raises `OutputError` where the
+    folder is missing or can't be written, or the disk is full.
     """
     target, staged = _stage(path)
     try:
@@ -25,19 +57,22 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         raise _cannot_write(path, error.strerror) from error
     finally:
         staged.unlink(missing_ok=True)
+    _remove_abandoned(target.parent)
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
+def check_writable(path: str | bytes | os.PathLike[str]) -> None:
     """Raise what `write_whole` would raise, before there is any content: by creating a file beside `path`."""
     _, staged = _stage(path)
     staged.unlink()
 
 
-def _stage(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+def _stage(path: str | bytes | os.PathLike[str]) -> tuple[Path, Path]:
     """Create an empty file in the folder of `path`, behind its links: the target and the new file."""
-    target = Path(os.path.realpath(path))
+    if "\0" in os.fsdecode(path):
+        raise _cannot_write(path, "a null byte is in its name")
+    target = Path(os.path.realpath(os.fsdecode(path)))
     # A name of its own for each write, so that two in one folder don't meet.
-    staged = target.with_name(f".gpunn-{secrets.token_hex(8)}.part")
+    staged = target.with_name(f".gpunn-{_host()}-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
         there = target.stat().st_mode
     except FileNotFoundError:
@@ -53,7 +88,11 @@ def _stage(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     try:
         staged.touch(exist_ok=False)
     except FileNotFoundError as error:
-        raise _cannot_write(path, f"there is no folder {target.parent}") from error
+        # Some folders are there and take no files all the same, such as /proc.
+        what = f"in {printable(target.parent)} no file can be made"
+        if not target.parent.exists():
+            what = f"there is no folder {printable(target.parent)}"
+        raise _cannot_write(path, what) from error
     except OSError as error:
         raise _cannot_write(path, error.strerror) from error
     if there is not None:
@@ -62,5 +101,44 @@ def _stage(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     return target, staged
 
 
-def _cannot_write(path: str | os.PathLike[str], reason: str | None) -> OutputError:
-    return OutputError(f"cannot write {os.fspath(path)}: {reason}; choose another place")
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the files that were being written by processes that no longer run.
+
+    Of processes on other hosts, which may share the folder, that can't be known; theirs are removed when they are old.
+    What can't be looked at or removed stays.
+    """
+    parts = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        parts = [(entry, found) for entry in entries if (found := PART.fullmatch(entry.name))]
+    for entry, found in parts:
+        with contextlib.suppress(OSError):
+            here = found["host"] == _host()
+            over = not _runs(int(found["process"])) if here else time.time() - entry.stat().st_mtime > ABANDONED
+            if over and entry.is_file(follow_symlinks=False):
+                Path(entry.path).unlink()
+
+
+def _runs(process: int) -> bool:
+    """Whether there is such a process, as far as can be told."""
+    if os.name != "posix":  # where a signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is another user's
+        return True
+    return True
+
+
+def _host() -> str:
+    """Return eight hexadecimal digits for the numbering of processes that this one's number belongs to."""
+    name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    # Containers may share a name and a folder, and number their processes each from 1.
+    with contextlib.suppress(OSError):
+        name += f" {Path('/proc/self/ns/pid').readlink()} {Path('/proc/sys/kernel/random/boot_id').read_text('ascii')}"
+    return f"{zlib.crc32(name.encode('utf-8', 'surrogateescape')):08x}"
+
+
+def _cannot_write(path: str | bytes | os.PathLike[str], reason: str | None) -> OutputError:
+    return OutputError(f"cannot write {printable(path)}: {reason}; choose another place")

@@ -30,7 +30,9 @@ class Epoch:
         """Return the epoch's figures in one line of at most 80 columns; `epochs` is how many there are to be."""
         figures = [f"epoch {self.number:{len(str(epochs))}}/{epochs}", f"loss {self.loss:.4f}"]
         if self.test is not None:
-            figures += [f"test loss {self.test.loss:.4f}", f"test accuracy {self.test.accuracy:.2%}"]
+            figures.append(f"test loss {self.test.loss:.4f}")
+            if not math.isnan(self.test.accuracy):  # of targets that are no classes
+                figures.append(f"test accuracy {self.test.accuracy:.2%}")
         return "  ".join([*figures, f"{_short(self.images_per_second)} images/s"])
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,12 +44,17 @@ class Epoch:
             "images_per_second": self.images_per_second,
         }
         if self.test is not None:
-            row |= {"test_loss": self.test.loss, "test_accuracy": self.test.accuracy}
+            row |= {"test_loss": self.test.loss, "test_accuracy": _or_none(self.test.accuracy)}
         if self.train is not None:
-            row |= {"train_accuracy": self.train.accuracy}
+            row |= {"train_accuracy": _or_none(self.train.accuracy)}
         if self.held_out is not None:
-            row |= {"held_out_loss": self.held_out.loss, "held_out_accuracy": self.held_out.accuracy}
+            row |= {"held_out_loss": self.held_out.loss, "held_out_accuracy": _or_none(self.held_out.accuracy)}
         return row
+
+
+def _or_none(accuracy: float) -> float | None:
+    """Return `accuracy` as JSON has it, which has no NaN."""
+    return None if math.isnan(accuracy) else accuracy
 
 
 def _short(rate: float) -> str:

@@ -7,6 +7,8 @@ its metadata, under "gpunn", a JSON object:
     sizes        the layer sizes, [784, 16, 10]
     activation   "sigmoid", in version 1
     functions    in version 2: the activation function of each layer but the inputs, ["relu", "softmax"]
+    data         optional: what the images are like that it was trained on, an `ImageKind` (older readers ignore it)
+    grey         optional: true where it was trained on grey levels, false where on other numbers
 
 One entry, because safetensors writes several in random order, and the same network should give the same file.
 """
@@ -15,21 +17,24 @@ import itertools
 import json
 import os
 import reprlib
-import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.activations import checked_functions
+from gpunn.datasets.kind import ImageKind
 from gpunn.errors import ConfigurationError, ModelFileError
-from gpunn.files import write_whole
+from gpunn.files import open_file, write_whole
+from gpunn.printing import printable
 
 if TYPE_CHECKING:
     from safetensors import safe_open
 
 VERSION = 2
+LARGEST, LARGEST_OF_ARRAY = 400_000, 100
+"""Characters of the description of a network, and how many more it may have for each of its arrays."""
+
 DTYPES = {"F32": np.float32, "F64": np.float64}
 
 
@@ -40,9 +45,13 @@ class Model(NamedTuple):
     biases: list[NDArray[Any]]
     functions: tuple[str, ...]
     """The activation function of each layer but the inputs."""
+    kind: ImageKind | None = None
+    """What the images are like that it was trained on, where that is known."""
+    grey: bool | None = None
+    """Whether it was trained on grey levels, where that is known."""
 
 
-def write_model(path: str | os.PathLike[str], model: Model) -> None:
+def write_model(path: str | bytes | os.PathLike[str], model: Model) -> None:
     """Write `model` to `path`, whole or not at all; raises `OutputError`."""
     from safetensors.numpy import save
 
@@ -56,21 +65,26 @@ def write_model(path: str | os.PathLike[str], model: Model) -> None:
         about: dict[str, Any] = {"version": 1, "sizes": sizes, "activation": "sigmoid"}
     else:
         about = {"version": 2, "sizes": sizes, "functions": model.functions}
+    if model.kind is not None:
+        about["data"] = model.kind.to_dict()
+    if model.grey is not None:
+        about["grey"] = model.grey
     write_whole(path, save(tensors, {"gpunn": json.dumps(about)}))
 
 
-def read_model(path: str | os.PathLike[str]) -> Model:
+def read_model(path: str | bytes | os.PathLike[str]) -> Model:
     """Read the model file at `path`; raises `ModelFileError` that names what is wrong with it."""
     from safetensors import SafetensorError, safe_open
 
-    name = os.fspath(path)
+    name = printable(path)
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise ModelFileError(f"{name} is not a file: expected a model file written by `gpunn train`")
-        with safe_open(path, framework="numpy") as file:
+        with open_file(path):  # which is a file, and may be read
+            pass
+        with safe_open(os.fsdecode(path), framework="numpy") as file:
             return _checked(name, file)
     except SafetensorError as error:
-        raise ModelFileError(f"{name} is not a whole safetensors file ({error}): train or copy it again") from error
+        reason = printable(str(error)[:200])
+        raise ModelFileError(f"{name} is not a whole safetensors file ({reason}): train or copy it again") from error
     except FileNotFoundError as error:
         raise ModelFileError(f"there is no model file {name}: `gpunn train` makes one") from error
     except OSError as error:
@@ -78,7 +92,15 @@ def read_model(path: str | os.PathLike[str]) -> Model:
 
 
 def _checked(name: str, file: "safe_open") -> Model:
-    sizes, functions = _about(name, file.metadata() or {})
+    about = _about(name, file.metadata() or {}, LARGEST + LARGEST_OF_ARRAY * len(file.keys()))
+    sizes = about["sizes"]
+    functions, (kind, grey) = _functions(name, about, len(sizes) - 1), _data(name, about, sizes[0])
+    n_tensors = 2 * (len(sizes) - 1)
+    if len(file.keys()) != n_tensors:
+        raise ModelFileError(
+            f"{name} holds {len(file.keys())} arrays, {reprlib.repr(sorted(file.keys()))}: its sizes "
+            f"{reprlib.repr(sizes)} expect {n_tensors}"
+        )
     expected: dict[str, tuple[int, ...]] = {}
     for layer, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         expected[f"weights.{layer}"] = (n_out, n_in)
@@ -94,7 +116,8 @@ def _checked(name: str, file: "safe_open") -> Model:
         found = file.get_slice(key)
         if tuple(found.get_shape()) != shape:
             raise ModelFileError(
-                f"{name}: {key} has the shape {tuple(found.get_shape())}, its sizes {sizes} expect {shape}"
+                f"{name}: {key} has the shape {reprlib.repr(tuple(found.get_shape()))}, its sizes "
+                f"{reprlib.repr(sizes)} expect {shape}"
             )
         if found.get_dtype() not in DTYPES or found.get_dtype() != first_dtype:
             raise ModelFileError(
@@ -108,12 +131,20 @@ def _checked(name: str, file: "safe_open") -> Model:
         weights=[tensors[f"weights.{layer}"] for layer in layers],
         biases=[tensors[f"biases.{layer}"] for layer in layers],
         functions=functions,
+        kind=kind,
+        grey=grey,
     )
 
 
-def _about(name: str, metadata: dict[str, str]) -> tuple[list[int], tuple[str, ...]]:
+def _about(name: str, metadata: dict[str, str], most: int) -> dict[str, Any]:
+    """Return the description of the network, of which version and sizes are checked; it has `most` characters."""
     if "gpunn" not in metadata:
         raise ModelFileError(f"{name} is a safetensors file, but not one of gpunn's: expected one by `gpunn train`")
+    if len(metadata["gpunn"]) > most:
+        raise ModelFileError(
+            f"{name} describes itself in {len(metadata['gpunn']):,} characters: expected at most {most:,} for the "
+            "number of its arrays"
+        )
     try:
         about = json.loads(metadata["gpunn"])
     except (ValueError, RecursionError):
@@ -128,7 +159,7 @@ def _about(name: str, metadata: dict[str, str]) -> tuple[list[int], tuple[str, .
     sizes = about.get("sizes")
     if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(size) is int and size > 0 for size in sizes):
         raise ModelFileError(f"{name} has the sizes {reprlib.repr(sizes)}: expected two or more positive numbers")
-    return sizes, _functions(name, about, len(sizes) - 1)
+    return about
 
 
 def _functions(name: str, about: dict[str, Any], n_layers: int) -> tuple[str, ...]:
@@ -145,3 +176,18 @@ def _functions(name: str, about: dict[str, Any], n_layers: int) -> tuple[str, ..
         return checked_functions(functions[:-1], functions[-1], n_layers)
     except (ConfigurationError, TypeError) as error:
         raise ModelFileError(f"{name} has the functions {reprlib.repr(functions)}: {error}") from error
+
+
+def _data(name: str, about: dict[str, Any], n_inputs: int) -> tuple[ImageKind | None, bool | None]:
+    """Return what is known of the data that the network was trained on, checked."""
+    grey, kind = about.get("grey"), about.get("data")
+    if grey is not None and not isinstance(grey, bool):
+        raise ModelFileError(f"{name} has {reprlib.repr(grey)} for grey: expected true or false")
+    if kind is None:
+        return None, grey
+    try:
+        found = ImageKind.from_dict(kind)
+        found.check_pixels(n_inputs)
+    except ConfigurationError as error:
+        raise ModelFileError(f"{name} describes its data wrongly: {error}") from error
+    return found, grey

@@ -1,16 +1,19 @@
 """The network: its layer sizes, its parameters, and what it answers. Host arrays only; training is elsewhere."""
 
 import itertools
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Self, final
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from gpunn.activations import checked_functions
 from gpunn.checks import check_whole
-from gpunn.equations import forward, scale
+from gpunn.datasets.arrays import as_array, as_floats, plainly_grey, scaled
+from gpunn.datasets.kind import ImageKind
+from gpunn.equations import decided, forward, scale
 from gpunn.errors import ConfigurationError, DataError
 from gpunn.initialization import draw
 from gpunn.model_file import Model, read_model, write_model
@@ -31,10 +34,16 @@ class MLP:
     - `biases[l]` (n_out,);
     - `functions[l]`: the name of the activation function of layer l + 1.
 
+    - `kind`: what the images are like that it was trained on, an `ImageKind`, or None where that isn't known;
+    - `grey`: whether it was trained on grey levels, or None where it wasn't trained by `gpunn.train`.
+
     Both arrays are of `dtype`, float32 or (to check gradients) float64.
 
     Raises `ConfigurationError` for sizes, names, seeds and dtypes that no network can have.
     """
+
+    kind: ImageKind | None = None
+    grey: bool | None = None
 
     def __init__(
         self,
@@ -84,52 +93,62 @@ class MLP:
         """How many weights and biases there are; 12,730 for 784-16-10."""
         return sum(array.size for array in (*self.weights, *self.biases))
 
-    def activations(self, images: NDArray[Any]) -> list[NDArray[Any]]:
+    def activations(self, images: ArrayLike) -> list[NDArray[Any]]:
         """Return the activations of every layer, a^0 (the scaled images) to a^L: layer l has the shape (n, n_l).
 
-        `images` (n, n_0) are grey levels, uint8 from 0 to 255, or floats (MNIST's grey levels divided by 255) that
-        are rounded to the network's dtype and otherwise taken as they are. Raises `DataError` for another shape or
-        dtype.
-        """
-        with np.errstate(over="ignore", invalid="ignore"):
-            return forward(np, self.weights, self.biases, self._inputs(images), self.functions)
+        `images` are many, (n, n_0) or (n, rows, columns), or one, (n_0,) or (rows, columns), whose activations have the
+        shape (n_l,); arrays or lists. uint8 are grey levels from 0 to 255. Floats (MNIST's grey levels divided by 255)
+        are rounded to the network's dtype and otherwise taken as they are, but that a network that was trained on grey
+        levels takes none outside of -0.5 to 1.5. To such a network integers are grey levels, to others they are what
+        they would be in a `Split`.
 
-    def feedforward(self, images: NDArray[Any]) -> NDArray[Any]:
-        """Return the output layer's activations a^L, (n, n_L); `images` as in `activations`."""
+        Raises `DataError` for images of another shape, NaN, infinity, and floats that are grey levels from 0 to 255.
+        """
+        X, single = self._inputs(images)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = forward(np, self.weights, self.biases, X, self.functions)
+        return [layer[0] for layer in found] if single else found
+
+    def feedforward(self, images: ArrayLike) -> NDArray[Any]:
+        """Return the output layer's activations a^L, (n, n_L), or (n_L,) of one image; `images` as in `activations`."""
         return self.activations(images)[-1]
 
-    def predict(self, images: NDArray[Any]) -> NDArray[np.intp]:
-        """Return the class of each image, (n,): the output neuron that is most active."""
-        classes: NDArray[np.intp] = self.feedforward(images).argmax(axis=1)
-        return classes
+    def predict(self, images: ArrayLike) -> Any:
+        """Return the class of each image, intp (n,), or of one image a number: the output neuron that is most active.
 
-    def predict_proba(self, images: NDArray[Any]) -> NDArray[Any]:
+        A network of one output says 1 where that is above 0.5, and else 0. `images` are as in `activations`.
+        """
+        output = self.feedforward(images)
+        return decided(np.atleast_2d(output))[0] if output.ndim == 1 else decided(output)
+
+    def predict_proba(self, images: ArrayLike) -> NDArray[Any]:
         """Return each image's output activations divided by their sum, (n, n_L): rows of shares that add up to 1.
 
         Those of softmax are probabilities. Sigmoid outputs are trained one by one, so the shares rank the classes; they
         are not calibrated. Where all outputs are zero, every class gets the same share; outputs below zero count as
-        zero.
+        zero. `images` are as in `activations`; the shares of one image are (n_L,).
         """
         output: NDArray[Any] = np.maximum(self.feedforward(images), 0)
-        total = output.sum(axis=1, keepdims=True)
-        shares = np.full_like(output, 1 / output.shape[1])
+        total = output.sum(axis=-1, keepdims=True)
+        shares = np.full_like(output, 1 / output.shape[-1])
         np.divide(output, total, out=shares, where=total > 0)
         return shares
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | bytes | os.PathLike[str]) -> None:
         """Write the network to `path` as safetensors (see `gpunn.model_file`), whole or not at all.
 
         Raises `OutputError` where it can't be written, and what `check` raises.
         """
         self.check()
-        write_model(path, Model(self.weights, self.biases, self.functions))
+        write_model(path, Model(self.weights, self.biases, self.functions, self.kind, self.grey))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | bytes | os.PathLike[str]) -> Self:
         """Return the network in the model file at `path`; raises `ModelFileError` where it is damaged."""
         model = read_model(path)
         net = cls.__new__(cls)
         net.weights, net.biases, net.functions = model.weights, model.biases, model.functions
+        net.kind, net.grey = model.kind, model.grey
         return net
 
     def check(self) -> None:
@@ -158,6 +177,10 @@ class MLP:
             if not (np.isfinite(W).all() and np.isfinite(b).all()):
                 raise ConfigurationError(f"weights[{layer}] or biases[{layer}] hold values that aren't finite")
             n_in = len(b)
+        if self.kind is not None:
+            if not isinstance(self.kind, ImageKind):
+                raise ConfigurationError(f"found a {type(self.kind).__name__} for kind, expected an ImageKind or None")
+            self.kind.check_pixels(self.sizes[0])
 
     def __repr__(self) -> str:
         return f"MLP({list(self.sizes)}, functions={list(self.functions)}, dtype={self.dtype})"
@@ -165,15 +188,44 @@ class MLP:
     def __str__(self) -> str:
         return "-".join(map(str, self.sizes))
 
-    def _inputs(self, images: NDArray[Any]) -> NDArray[Any]:
-        n_in = self.sizes[0]
-        if not isinstance(images, np.ndarray) or images.ndim != 2 or images.shape[1] != n_in:
-            found = f"shape {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
-            raise DataError(f"found images of {found}, the network expects an array of shape (n, {n_in})")
-        if images.dtype == np.uint8:
-            scaled: NDArray[Any] = scale(images, self.dtype)
-            return scaled
-        if images.dtype.kind != "f":
-            raise DataError(f"found images of dtype {images.dtype}, expected uint8 grey levels or floats from 0 to 1")
-        floats: NDArray[Any] = images.astype(self.dtype, copy=False)
-        return floats
+    def _inputs(self, images: ArrayLike) -> tuple[NDArray[Any], bool]:
+        """Return the activations a^0 of `images`, (n, n_0), and whether they are of a single one."""
+        array = as_array("images", images)
+        rows, single = self._in_rows(array)
+        levels = self._levels(rows)
+        if levels is not None:
+            return scale(levels, self.dtype), single
+        floats = as_floats("images", rows, self.dtype)
+        if rows.dtype.kind == "f" and not scaled(rows) and (self.grey or (self.grey is None and plainly_grey(rows))):
+            raise DataError(
+                f"found floats from {rows.min():g} to {rows.max():g}, expected grey levels as uint8, or as floats from "
+                "0 to 1: divide by 255, or convert them to uint8"
+            )
+        return floats, single
+
+    def _in_rows(self, array: NDArray[Any]) -> tuple[NDArray[Any], bool]:
+        n_in, shape = self.sizes[0], array.shape
+        if array.ndim == 2 and shape[1] == n_in:
+            return array, False
+        if array.ndim in (1, 2) and array.size == n_in:
+            return array.reshape(1, n_in), True
+        if array.ndim in (3, 4) and math.prod(shape[1:]) == n_in:
+            return array.reshape(len(array), n_in), False
+        raise DataError(
+            f"found images of shape {shape}, the network expects an array of shape (n, {n_in}), or ({n_in},) for one"
+        )
+
+    def _levels(self, rows: NDArray[Any]) -> NDArray[np.uint8] | None:
+        """Return numbers that are grey levels as uint8, and None for others."""
+        if rows.dtype == np.uint8:
+            return rows
+        if rows.dtype.kind not in "iu" or self.grey is False:
+            return None
+        if self.grey is None or not rows.size:
+            return rows.astype(np.uint8) if plainly_grey(rows) else None
+        if rows.min() < 0 or rows.max() > 255 or rows.max() == 1:
+            raise DataError(
+                f"found integers from {rows.min()} to {rows.max()}, the network was trained on grey levels: expected "
+                "those as integers from 0 to 255, or as floats from 0 to 1"
+            )
+        return rows.astype(np.uint8)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend, get_backend
 from gpunn.checks import check_number, check_whole
-from gpunn.datasets.split import Dataset, Split, check_fits
+from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Examples, Parameters, Recipe, choose_engine
@@ -94,6 +94,7 @@ def train(
     check_fits(split, net.sizes)
     if test is not None:
         check_fits(test, net.sizes)
+        check_alike(split, test)
     check_whole("epochs", epochs, 1)
     check_whole("seed", seed, 0)
     watched: tuple[EarlyStopping, Split] | None = None
@@ -163,8 +164,9 @@ def _train_on(
     tell: Callable[[History], bool],
 ) -> History:
     start = Parameters(net.weights, net.biases, net.functions)
+    on_host = Examples(split.inputs(net.dtype), split.targets(net.dtype, net.sizes[-1]))
     with backend.activate():
-        engine_type = choose_engine(engine, backend, start, recipe)
+        engine_type = choose_engine(engine, backend, start, recipe, on_host)
     logger.info(
         "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
     )
@@ -173,12 +175,13 @@ def _train_on(
     rng = np.random.default_rng(recipe.seed)
     watch = None if watched is None else watched[0].watch()
     n_batches = -(-len(split) // recipe.batch_size)
-    guessing = Guessing.on((split if test is None else test).labels, net.sizes[-1], recipe.loss)
+    targets = on_host.targets if test is None else test.targets(net.dtype, net.sizes[-1])
+    guessing = Guessing.on(targets, net.sizes[-1], recipe.loss)
     with backend.activate(), blas_threads(1) if engine_type.own_threads else nullcontext():
-        examples = Examples(backend.asarray(split.images), backend.asarray(split.labels))
-        evaluate_test = _evaluator(backend, test, recipe.loss)
-        evaluate_train = _evaluator(backend, None if test is None else _sample(split), recipe.loss)
-        evaluate_held_out = _evaluator(backend, None if watched is None else watched[1], recipe.loss)
+        examples = Examples(backend.asarray(on_host.inputs), backend.asarray(on_host.targets))
+        evaluate_test = _evaluator(backend, net, test, recipe.loss)
+        evaluate_train = _evaluator(backend, net, None if test is None else _sample(split), recipe.loss)
+        evaluate_held_out = _evaluator(backend, net, None if watched is None else watched[1], recipe.loss)
         runner = engine_type(backend, start, examples, recipe)
         for number in range(1, epochs + 1):
             order = rng.permutation(len(split))
@@ -199,6 +202,7 @@ def _train_on(
             epoch = Epoch(number, loss, seconds, len(split) / seconds, evaluation, held_out, evaluate_train(on_device))
             if watch is not None and held_out is not None:
                 weights, biases = watch.see(held_out.loss, weights, biases)
+            net.grey, net.kind = split.grey, split.kind or net.kind
             # Nothing is called between the two, so that Ctrl-C finds the network and the history of one epoch.
             net.weights, net.biases = weights, biases
             history.epochs.append(epoch)
@@ -227,12 +231,15 @@ def _sample(split: Split) -> Split:
     return split[:: -(-len(split) // TRAIN_SAMPLE)]
 
 
-def _evaluator(backend: Backend, split: Split | None, loss: str) -> Callable[[Parameters], Evaluation | None]:
+def _evaluator(backend: Backend, net: MLP, split: Split | None, loss: str) -> Callable[[Parameters], Evaluation | None]:
     """Return what evaluates parameters on `split`, which is put on the device once; on no split it finds None."""
     if split is None:
         return lambda _: None
-    images, labels = backend.asarray(split.images), backend.asarray(split.labels)
-    return lambda parameters: evaluate_on_device(backend, parameters, images, labels, loss)
+    images = backend.asarray(split.inputs(net.dtype))
+    labels = backend.asarray(split.targets(net.dtype, net.sizes[-1]))
+    found = split.classes
+    classes = None if found is None else backend.asarray(found)
+    return lambda parameters: evaluate_on_device(backend, parameters, images, labels, loss, classes=classes)
 
 
 def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:

@@ -186,7 +186,7 @@ def test_training_that_diverges_gets_one_line(run: Run, data_dir: Path, tmp_path
         ("train-images-idx3-ubyte", b"", ["is truncated: found 0 bytes"]),
         ("train-images-idx3-ubyte", b"\x89PNG\r\n", ["is no IDX file: found the magic number 0x89504e47"]),
         ("train-labels-idx1-ubyte", idx_bytes(np.zeros(61, np.uint8)), ["found 61 labels for 60 images"]),
-        ("train-labels-idx1-ubyte", idx_bytes(np.full(60, 10, np.uint8)), ["found the label 10, expected 0 to 9"]),
+        ("train-labels-idx1-ubyte", idx_bytes(np.zeros((60, 2), np.uint8)), ["expected whole numbers (n,)"]),
         ("train-labels-idx1-ubyte", idx_bytes(np.zeros(60, np.uint8)) + b"x", ["has trailing bytes: found 69 bytes"]),
         ("train-labels-idx1-ubyte", gzip.compress(idx_bytes(np.zeros(60, np.uint8)))[:-9], ["is truncated: its gzip"]),
     ],
@@ -461,3 +461,37 @@ def test_a_program_that_calls_the_command_line_keeps_its_handlers_after_an_inter
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "devices", "report"])
 def test_every_command_offers_json(run: Run, command: str) -> None:
     assert "--json" in run(command, "--help").out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "\x1b[2Jnet"),
+        ("predict", "\udcff", "x.png"),
+        ("train", "--data-dir", "a\x07b"),
+        ("train", "--output", "/absent/\x1b[2J"),
+        ("train", "--device", "\x1b[2J"),
+        ("\x1b[2J",),
+        ("report", "a\u202eb.json"),
+    ],
+)
+def test_no_message_holds_control_characters(run: Run, arguments: tuple[str, ...]) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert outcome.err.strip().isprintable()
+    assert "\\" in outcome.err
+
+
+def test_as_many_outputs_are_trained_as_labels_name(run: Run, data_dir: Path) -> None:
+    outcome = run("train", "--data-dir", data_dir, "--epochs", 1, "--batch-size", 10, "--json")
+    assert json.loads(outcome.out)["sizes"] == [16, 16, 10]
+    outcome = run("train", "--data-dir", data_dir, "--epochs", 1, "--batch-size", 10, "--json", "--classes", 12)
+    assert json.loads(outcome.out)["sizes"] == [16, 16, 12]
+
+
+def test_names_are_shown_without_control_characters(run: Run, data_dir: Path) -> None:
+    name = "\x1b[2J\udcff.safetensors"
+    told = run("train", "--data-dir", data_dir, "--epochs", 1, "--batch-size", 10, "--output", name).out
+    told += run("evaluate", name, "--data-dir", data_dir).out
+    assert told.count(r"\x1b[2J\udcff.safetensors") == 2
+    assert all(line.isprintable() for line in told.splitlines())

@@ -124,14 +124,81 @@ def test_networks_that_cannot_be_are_refused(arguments: dict[str, Any], message:
     ("images", "message"),
     [
         (np.zeros((3, 5)), "found images of shape (3, 5), the network expects an array of shape (n, 6)"),
-        (np.zeros(6), "found images of shape (6,)"),
-        ([[0.0] * 6], "found images of list"),
-        (np.zeros((3, 6), np.int64), "found images of dtype int64, expected uint8 grey levels or floats"),
+        (np.zeros(5), "found images of shape (5,), the network expects an array of shape (n, 6), or (6,) for one"),
+        (np.zeros((2, 2, 2)), "found images of shape (2, 2, 2)"),
+        ([[0.0] * 5], "found images of shape (1, 5)"),
+        ([[0.0] * 6, [0.0]], "found images as list, which is no array"),
+        ([["a"] * 6], "found images as <U1 of shape (1, 6), expected an array or lists of numbers"),
+        (None, "found images as NoneType"),
+        ([[0.0] * 5 + [math.nan]], "found NaN or infinity in images"),
+        ([[0.0] * 5 + [1e300]], "found images of numbers above 3.4e+38, more than float32 holds"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(images: Any, message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         MLP([6, 2]).predict(images)
+
+
+@pytest.mark.parametrize("one", [np.arange(6, dtype=np.uint8), np.arange(6.0).reshape(2, 3) / 6, [0.0, 0.5] * 3])
+def test_one_image_is_answered_as_in_an_array_of_one(one: Any) -> None:
+    net = MLP([6, 4, 3])
+    many = np.reshape(one, (1, 6))
+    assert np.ndim(net.predict(one)) == 0
+    assert net.predict(one) == net.predict(many)[0]
+    np.testing.assert_array_equal(net.feedforward(one), net.feedforward(many)[0])
+    np.testing.assert_array_equal(net.predict_proba(one), net.predict_proba(many)[0])
+    assert [layer.shape for layer in net.activations(one)] == [(6,), (4,), (3,)]
+
+
+def test_images_in_rows_and_columns_are_taken() -> None:
+    net = MLP([6, 3])
+    images = np.random.default_rng(0).integers(0, 256, (5, 6), dtype=np.uint8)
+    for shape in ((5, 2, 3), (5, 2, 3, 1), (5, 1, 3, 2)):
+        np.testing.assert_array_equal(net.predict(images.reshape(shape)), net.predict(images))
+
+
+def test_one_output_tells_two_classes_apart() -> None:
+    net = MLP([1, 1])
+    net.weights[0][:] = 1
+    np.testing.assert_array_equal(net.predict([[-1.0], [1.0], [0.0]]), [0, 1, 0])
+
+
+def grey_network() -> MLP:
+    net = MLP([16, 3])
+    net.grey = True
+    return net
+
+
+LEVELS = np.random.default_rng(0).integers(0, 256, (4, 16), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("net", [grey_network(), MLP([16, 3])], ids=["trained on grey levels", "never trained"])
+def test_floats_that_are_grey_levels_up_to_255_are_refused(net: MLP) -> None:
+    for ask in (net.predict, net.feedforward, net.predict_proba, net.activations):
+        with pytest.raises(
+            DataError, match=r"found floats from \d+ to 2\d\d, .* divide by 255, or convert them to uint8"
+        ):
+            ask(LEVELS.astype(np.float64))
+
+
+def test_a_network_trained_on_grey_levels_takes_integers_for_those() -> None:
+    net = grey_network()
+    np.testing.assert_array_equal(net.feedforward(LEVELS.tolist()), net.feedforward(LEVELS))
+    np.testing.assert_array_equal(net.feedforward(LEVELS[0].astype(np.int16)), net.feedforward(LEVELS[0]))
+    with pytest.raises(DataError, match="found integers from 0 to 1, the network was trained on grey levels"):
+        net.predict(np.eye(3, 16, dtype=int))
+    with pytest.raises(DataError, match=r"found integers from -\d+ to"):
+        net.predict(-LEVELS.astype(int))
+
+
+def test_a_network_trained_on_other_numbers_takes_them_as_they_are() -> None:
+    net = MLP([16, 3])
+    net.grey = False
+    np.testing.assert_array_equal(net.feedforward(LEVELS.astype(int)), net.feedforward(LEVELS.astype(np.float32)))
+
+
+def test_floats_slightly_outside_of_0_to_1_are_taken() -> None:
+    assert grey_network().predict([[-0.4] * 8 + [1.4] * 8]).shape == (1,)
 
 
 def test_parameters_set_by_hand_are_checked() -> None:

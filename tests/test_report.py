@@ -3,7 +3,9 @@
 import base64
 import copy
 import json
+import os
 import re
+import tracemalloc
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -241,12 +243,32 @@ def with_row(**others: Any) -> Document:
         (json.dumps(with_row(batch_size=10**400)), "rows[0].batch_size should be a whole number from 1 to 1e+18"),
         (
             json.dumps(document(race("auto", 1.0) | {"epochs": []})),
-            "rows[0].epochs should be 1 or more numbers",
+            "rows[0].epochs should be 1 to 10000 numbers",
         ),
         (json.dumps(with_row(device="../cpu")), "rows[0].device should be cpu or cuda:N, found '../cpu'"),
         (json.dumps(LAPTOP | {"revision": "\ud800"}), "revision should be text, found"),
         (json.dumps(LAPTOP | {"machine": {"name": "\0"}}), "machine.name should be text, found"),
         (json.dumps(with_row(network=f"784-{'9' * 5000}")), "rows[0].network should be layer sizes"),
+        (json.dumps(LAPTOP | {"machine": {"\ud800": "x"}}), r"the name '\ud800' in machine. should be text"),
+        (
+            json.dumps(LAPTOP | {"devices": {"\x1b[2J": {"name": "x"}}}),
+            r"the name '\x1b[2J' in devices. should be text",
+        ),
+        (
+            json.dumps(LAPTOP | {"devices": {"cpu": {"\ud800": "x"}}}),
+            r"the name '\ud800' in devices.cpu. should be text",
+        ),
+        (json.dumps(LAPTOP | {"skipped": [{"device": "\ud800", "reason": "x"}]}), "skipped[0].device should be text"),
+        (json.dumps(LAPTOP | {"skipped": [{"name": [], "reason": "x"}]}), "skipped[0].name should be text"),
+        (
+            json.dumps(LAPTOP | {"skipped": [{"batch_size": "\x1b", "reason": "x"}]}),
+            "skipped[0].batch_size should be a",
+        ),
+        (json.dumps(LAPTOP | {"gpunn benchmarks": "\ud800"}), "its layout is version"),
+        ('{"\x1b": \x1b}', "is no JSON (Invalid control character"),
+        ("[" + "{}," * 150_000, "is too large, or has too many rows"),
+        (" " * (5 << 20), "is too large, or has too many rows"),
+        (json.dumps(with_row(quartiles=[1.0] * 20_000)), "rows[0].quartiles should be 0 to 10000 numbers"),
         (
             json.dumps(LAPTOP | {"options": {"images": 0}}),
             "options.images should be a whole number from 1 to 1e+18, found 0",
@@ -261,8 +283,34 @@ def test_what_is_no_result_gets_one_line_and_no_page(
     assert report(path, "-o", tmp_path / "page.html") == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
+    assert line.isprintable()
     assert line.endswith("expected a file that pytest --benchmark wrote") or "expected what pytest" in line
     assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
+
+
+def test_a_file_whose_name_is_no_text_gets_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "\udcff\x1b.json"
+    path.write_text(json.dumps(LAPTOP))
+    assert report(path, "-o", tmp_path / "\udcff.html") == 0
+    assert r"\udcff\x1b.json: 2026-01-01" in (tmp_path / "\udcff.html").read_text("utf-8")
+    assert capsys.readouterr().out.strip().isprintable()
+
+
+def test_a_file_of_millions_of_rows_is_refused_before_they_are_parsed(tmp_path: Path) -> None:
+    for n in (3_000_000, 300_000):
+        (tmp_path / "rows.json").write_text(json.dumps(LAPTOP)[:-1] + ', "rows": [' + "{}," * n)
+        tracemalloc.start()
+        with pytest.raises(ResultsFileError, match="is too large, or has too many rows"):
+            read_run(tmp_path / "rows.json")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4 * 3 * n
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ResultsFileError, match="it is a pipe, not a file"):
+        read_run(tmp_path / "pipe")
 
 
 def test_a_missing_file_gets_one_line(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from gpunn.errors import DataError
 from gpunn.evaluation import Evaluation
 from gpunn.losses import loss_for
 from gpunn.network import MLP
+from gpunn.printing import printable
 
 WIDEST_TABLE = 20
 """Confusion matrices of more classes than this don't fit a terminal's lines."""
@@ -46,7 +47,7 @@ def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, 
         about |= {"n_images": len(test), "device": backend.name}
         click.echo(json.dumps(about | result.to_dict()))
         return
-    click.echo(f"{model}: {net} on {len(test):,} test images, computed on {backend.name}")
+    click.echo(f"{printable(model)}: {net} on {len(test):,} test images, computed on {backend.name}")
     click.echo(f"{loss.replace('_', ' ')} {result.loss:.5f}   test accuracy {result.accuracy:.2%}")
     for line in _confusion_table(result):
         click.echo(line)
@@ -82,7 +83,7 @@ def predict(model: Path, images: tuple[Path, ...], as_json: bool) -> None:
     for image, output, row in zip(images, outputs, shares, strict=True):
         best, *others = np.argsort(-output, kind="stable")[:2]
         runner_up = "".join(f"; next {label}, {row[label]:.0%}" for label in others)
-        click.echo(f"{image}: {best} ({row[best]:.0%}{runner_up})")
+        click.echo(f"{printable(image)}: {best} ({row[best]:.0%}{runner_up})")
 
 
 @click.command()

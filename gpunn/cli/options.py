@@ -34,7 +34,9 @@ data_dir = click.option(
     "--data-dir",
     type=click.Path(),
     callback=as_path,
-    help="A folder with another data set in MNIST's four-file form, gzipped or not.  [default: the embedded MNIST]",
+    help="A folder with another data set in MNIST's four-file form, gzipped or not: Fashion-MNIST, KMNIST, QMNIST, or "
+    "EMNIST, whose images lie transposed in its files and are turned upright. Where several sets share a folder, add "
+    "the beginning of their files' names: emnist/emnist-letters.  [default: the embedded MNIST]",
 )
 loss = click.option(
     "--loss",

@@ -8,6 +8,7 @@ import click
 from gpunn.cli import options
 from gpunn.errors import OutputError
 from gpunn.files import check_writable, write_whole
+from gpunn.printing import printable
 
 
 @click.command()
@@ -37,11 +38,13 @@ def report(results: tuple[Path, ...], output: Path, pictures: Path | None, as_js
         try:
             pictures.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot write {pictures}: {error.strerror}; choose another place") from error
+            raise OutputError(
+                f"cannot write {printable(pictures)}: {error.strerror or error}; choose another place"
+            ) from error
         for picture in drawn:
             write_whole(pictures / f"{picture.name}.svg", picture.wide)
     write_whole(output, html.encode())
     if as_json:
         click.echo(json.dumps({"page": str(output), "pictures": [picture.name for picture in drawn]}))
     else:
-        click.echo(f"{output}: {len(drawn)} pictures")
+        click.echo(f"{printable(output)}: {len(drawn)} pictures")

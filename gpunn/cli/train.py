@@ -1,6 +1,7 @@
 """`gpunn train`."""
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -22,6 +23,7 @@ from gpunn.errors import DeviceError, DivergenceError, OutputError
 from gpunn.files import check_writable
 from gpunn.history import History
 from gpunn.network import MLP
+from gpunn.printing import printable
 
 
 @click.command()
@@ -96,8 +98,8 @@ def train(
     stopping = None if early_stopping is None else EarlyStopping(early_stopping)
     if output is not None:
         check_writable(output)
-    dataset = load_mnist(data_dir, n_classes=classes or 10)
-    sizes = [dataset.train.images.shape[1], *hidden, classes or 10]
+    dataset = load_mnist(data_dir, n_classes=classes)
+    sizes = [dataset.train.images.shape[1], *hidden, classes or dataset.n_classes]
     net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
     if output is None:
         output = default_name(net, seed)
@@ -147,12 +149,14 @@ def train(
         raise failure
     code = 0 if ended_by is None else exit_code(interruptible.signal or INTERRUPTED - exit_code(0))
     if history is None:
-        click.echo(f"gpunn: interrupted before the first epoch was finished: {output} is not written", err=True)
+        click.echo(
+            f"gpunn: interrupted before the first epoch was finished: {printable(output)} is not written", err=True
+        )
     elif as_json:
         click.echo(json.dumps(_document(net, init, history, output, interrupted=bool(code))))
     else:
         click.echo(_summary(net, history, interrupted=bool(code)))
-        click.echo(f"written to {output}")
+        click.echo(f"written to {printable(output)}")
     return code
 
 
@@ -191,5 +195,5 @@ def _document(net: MLP, init: str, history: History, output: Path, *, interrupte
         "n_parameters": net.n_parameters,
         "interrupted": interrupted,
         **history.to_dict(),
-        "test_accuracy": history.accuracy,
+        "test_accuracy": None if math.isnan(history.accuracy) else history.accuracy,
     }

@@ -10,68 +10,174 @@ A header of big-endian numbers, then the values, row by row, big-endian:
 Source: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits".
 """
 
-import gzip
+import io
 import math
 import os
 import zlib
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.errors import DataError
+from gpunn.files import open_file
+from gpunn.printing import printable
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_DIMENSIONS = 32
 
+CHUNK = 1 << 16
+"""Bytes read or unpacked at a time."""
 
-def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
+MOST_PACKED = 1032
+"""Bytes that one byte of gzip's can stand for."""
+
+MOST_EMPTY = 100
+"""Parts of a gzip file that may hold nothing: some programs end it with one."""
+
+FOREIGN = {
+    b"version https://git-lfs": "a pointer of Git LFS in place of the data: run `git lfs pull`",
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"BZh": "packed by bzip2: unpack it, or pack it by gzip",
+    b"\xfd7zXZ": "packed by xz: unpack it, or pack it by gzip",
+    b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it, or pack it by gzip",
+    b"7z\xbc\xaf": "a 7z archive: unpack it",
+    b"Rar!": "a RAR archive: unpack it",
+    GZIP_MAGIC: "gzip within gzip: unpack it once",
+    b"\x93NUMPY": "a NumPy file: give its arrays to gpunn.Split",
+    b"MATLAB": "a MATLAB file: give its arrays to gpunn.Split",
+    b"\x89HDF": "an HDF5 file: give its arrays to gpunn.Split",
+}
+"""What else is found under such a name, by its first bytes, and what to do."""
+
+
+def read_idx(path: str | bytes | os.PathLike[str]) -> NDArray[Any]:
     """Return the array in the IDX file at `path`, gzipped or not, in the machine's byte order.
 
-    Raises `DataError` for a file that is missing, truncated, too long, or no IDX file. uint8 data is not copied
-    and hence read-only.
+    Not much more memory is taken than the array's own, whatever a damaged file says. Raises `DataError` for a file that
+    is missing, truncated, too long, or no IDX file. uint8 data is not copied and hence read-only.
     """
-    name = os.fspath(path)
-    content = _content(name)
-    if len(content) < 4:
-        raise DataError(f"{name} is truncated: found {len(content)} bytes, expected a header of 4 or more")
-    if content[:2] != b"\0\0" or content[2] not in DTYPES or not 1 <= content[3] <= MAX_DIMENSIONS:
+    name = printable(path)
+    try:
+        with open_file(path) as file:
+            return _array(name, file, os.fsdecode(path).lower().endswith(".gz"))
+    except OSError as error:
+        raise DataError(f"cannot read {name}: {error.strerror or error}") from error
+
+
+def _array(name: str, file: BinaryIO, named_gz: bool) -> NDArray[Any]:
+    start = file.read(CHUNK)
+    file.seek(0)
+    n_packed = os.fstat(file.fileno()).st_size
+    if not start.startswith(GZIP_MAGIC):
+        if named_gz:
+            _check_foreign(name, start)
+            raise DataError(f"{name} is not gzip though it is named so: rename it without .gz, or fetch it again")
+        return _parsed(name, file, n_packed)
+    with io.BufferedReader(_Unpacked(file)) as unpacked:
+        try:
+            return _parsed(name, unpacked, None, n_packed * MOST_PACKED)
+        except EOFError as error:
+            raise DataError(f"{name} is truncated: its gzip stream has no end; fetch it again") from error
+        except zlib.error as error:
+            raise DataError(f"{name} is damaged gzip ({error}): fetch it again") from error
+
+
+def _parsed(name: str, file: BinaryIO, n_bytes: int | None, at_most: int | None = None) -> NDArray[Any]:
+    """Return the array in `file`, which has `n_bytes`, or where those aren't known `at_most` so many."""
+    header = file.read(4)
+    if not header:
+        raise DataError(f"{name} is truncated: found 0 bytes; fetch it again")
+    if len(header) == 4 and (header[:2] != b"\0\0" or header[2] not in DTYPES or not 1 <= header[3] <= MAX_DIMENSIONS):
+        _check_foreign(name, header + file.read(CHUNK))
         raise DataError(
-            f"{name} is no IDX file: found the magic number 0x{content[:4].hex()}, "
+            f"{name} is no IDX file: found the magic number 0x{header.hex()}, "
             "expected 0x00000803 for images or 0x00000801 for labels"
         )
-    dtype, n_dimensions = np.dtype(DTYPES[content[2]]), content[3]
-    n_header = 4 + 4 * n_dimensions
-    if len(content) < n_header:
-        raise DataError(f"{name} is truncated: found {len(content)} bytes, expected a header of {n_header}")
-    shape = tuple(np.frombuffer(content, ">u4", n_dimensions, offset=4).tolist())
+    n_header = 4 + 4 * header[3] if len(header) == 4 else 4
+    header += file.read(n_header - len(header))
+    if len(header) < n_header:
+        raise DataError(f"{name} is truncated: found {len(header)} bytes, expected a header of {n_header} or more")
+    dtype, shape = np.dtype(DTYPES[header[2]]), tuple(np.frombuffer(header, ">u4", offset=4).tolist())
     expected = n_header + math.prod(shape) * dtype.itemsize
-    if len(content) != expected:
-        what = "is truncated" if len(content) < expected else "has trailing bytes"
-        raise DataError(
-            f"{name} {what}: found {len(content)} bytes, expected {expected} for the shape {shape} in its header"
-        )
+    wanted = f"expected {expected} for the shape {shape} in its header"
+    if n_bytes is None:
+        if at_most is not None and expected > at_most:
+            raise DataError(f"{name} is truncated: found less than {at_most} bytes, {wanted}")
+        values = _read(file, expected - n_header)
+        if len(values) < expected - n_header:
+            raise DataError(f"{name} is truncated: found {n_header + len(values)} bytes, {wanted}")
+        if file.read(1):
+            raise DataError(f"{name} has trailing bytes: found more than {expected} bytes, {wanted}")
+    elif n_bytes != expected:
+        what = "is truncated" if n_bytes < expected else "has trailing bytes"
+        raise DataError(f"{name} {what}: found {n_bytes} bytes, {wanted}")
+    else:
+        values = _read(file, expected - n_header)
     try:
-        array = np.frombuffer(content, dtype, offset=n_header).reshape(shape)
-    except ValueError as error:  # no values at all, in dimensions that NumPy can't count
+        array = np.frombuffer(values, dtype).reshape(shape)
+    except (
+        ValueError
+    ) as error:  # no values at all, in dimensions that NumPy can't count, or a file that was cut just now
         raise DataError(f"{name} is no IDX file: found the shape {shape} in its header ({error})") from error
+    array.flags.writeable = False
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _content(name: str) -> bytes:
-    try:
-        content = Path(name).read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {name}: {error.strerror or error}") from error
-    if not content.startswith(GZIP_MAGIC):
-        if name.endswith(".gz"):
-            raise DataError(f"{name} is not gzip though it is named so: rename it without .gz, or fetch it again")
-        return content
-    try:
-        return gzip.decompress(content)
-    except EOFError as error:
-        raise DataError(f"{name} is truncated: its gzip stream has no end; fetch it again") from error
-    except (OSError, zlib.error) as error:
-        raise DataError(f"{name} is damaged gzip ({error}): fetch it again") from error
+def _read(file: BinaryIO, n_bytes: int) -> bytearray:
+    """Return the next `n_bytes`, or those that there are: memory is taken as they come, not as they are announced."""
+    found = bytearray()
+    while len(found) < n_bytes and (more := file.read(min(CHUNK, n_bytes - len(found)))):
+        found += more
+    return found
+
+
+def _check_foreign(name: str, start: bytes) -> None:
+    """Raise `DataError` where a file that begins with `start` is something that is known, and no IDX file."""
+    for known, what in FOREIGN.items():
+        if start.startswith(known):
+            raise DataError(f"{name} is {what}")
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
+        raise DataError(f"{name} is a web page in place of the data: fetch the file itself, not the page about it")
+
+
+class _Unpacked(io.RawIOBase):
+    """What a gzip file holds; raises `EOFError` where it has no end and `zlib.error` where it is damaged."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._chunks = _unpacked(file)
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            self._left = next(self._chunks, b"")
+        n = min(len(buffer), len(self._left))
+        buffer[:n], self._left = self._left[:n], self._left[n:]
+        return n
+
+
+def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """Yield what the parts of a gzip file hold, never much at once."""
+    packed, n_empty = file.read(CHUNK), 0
+    while packed:
+        part, holds = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS), False
+        while not part.eof:
+            if not packed:
+                raise EOFError
+            if found := part.decompress(packed, CHUNK):
+                holds = True
+                yield found
+            packed = part.unconsumed_tail or (b"" if part.eof else file.read(CHUNK))
+        n_empty += not holds
+        if n_empty > MOST_EMPTY:
+            raise zlib.error(f"more than {MOST_EMPTY} parts that hold nothing")
+        # Between and after the parts zeros may stand, as on tapes.
+        packed = part.unused_data.lstrip(b"\0")
+        while not packed and (more := file.read(CHUNK)):
+            packed = more.lstrip(b"\0")

@@ -1,54 +1,131 @@
 """What a data set is here: images and labels, to train on and to test on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from gpunn.errors import DataError
+from gpunn.datasets.arrays import as_floats, as_images, as_targets, classes_of, in_rows, scaled
+from gpunn.datasets.framing import measured_framing
+from gpunn.datasets.kind import ImageKind
+from gpunn.errors import ConfigurationError, DataError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class Split:
-    """Images and their labels: `images` (n, n_pixels) uint8 grey levels, row by row; `labels` (n,) uint8.
+    """Images, or other inputs, and their labels, or other targets: arrays or lists of numbers.
+
+    `images` is (n, n_pixels), (n, rows, columns), or has a channel of 1 besides; it is kept as (n, n_pixels), row by
+    row. What it holds says what a network is given:
+
+    - arrays of uint8 are grey levels, which are divided by 255;
+    - floats, booleans and integers are inputs as they are, float32 or float64;
+    - but integers are grey levels too where they can hardly be anything else: 16 or more to an image, all from 0 to
+      255, and some of 128 or more. To have it otherwise, convert them to uint8 or to floats.
+
+    `labels` are classes (n,), whole numbers from 0 to 255, which are kept as uint8; or rows of what the outputs should
+    be, (n, n_outputs), kept as floats: [[0], [1]] are two rows for one output, [0, 1] two classes. A network of one
+    output takes classes too, 0 and 1. They are copied, and what is kept can't be written to. Images are not copied
+    unless they have to be converted.
+
+    `kind` describes the images, where that is known; of grey levels (n, rows, columns) it is measured.
 
     `len(split)` is n; `split[:1000]`, or any other index of rows, is a smaller `Split`. Raises `DataError` where
-    the arrays don't fit together.
+    the arrays don't fit together, and for numbers that aren't finite.
     """
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    images: NDArray[Any]
+    labels: NDArray[Any]
+    kind: ImageKind | None
 
-    def __post_init__(self) -> None:
-        for name, array, ndim in (("images", self.images, 2), ("labels", self.labels, 1)):
-            if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != ndim:
-                found = (
-                    f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-                )
-                shape = "(n, n_pixels)" if ndim == 2 else "(n,)"
-                raise DataError(f"found {name} as {found}, expected a NumPy array of uint8 and shape {shape}")
-        if len(self.images) != len(self.labels):
-            raise DataError(
-                f"found {len(self.labels)} labels for {len(self.images)} images, expected one label an image"
-            )
-        if self.images.size == 0:
-            raise DataError(f"found images of shape {self.images.shape}, expected one image and one pixel at least")
+    def __init__(self, images: ArrayLike, labels: ArrayLike, kind: ImageKind | None = None) -> None:
+        array = as_images(images)
+        found, targets = in_rows(array), as_targets(labels)
+        if len(found) != len(targets):
+            raise DataError(f"found {len(targets)} labels for {len(found)} images, expected one label an image")
+        if kind is not None:
+            _check_kind(kind, found.shape[1])
+        elif array.ndim > 2 and array.dtype == np.uint8:
+            shape = array.shape[2:] if array.ndim == 4 and array.shape[1] == 1 else array.shape[1:3]
+            kind = ImageKind(shape=(int(shape[0]), int(shape[1])), framing=measured_framing(found, shape))
+        for name, value in (("images", found), ("labels", targets), ("kind", kind)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def grey(self) -> bool:
+        """Whether the images are grey levels."""
+        return bool(self.images.dtype == np.uint8)
+
+    @property
+    def labeled(self) -> bool:
+        """Whether the labels are classes."""
+        return self.labels.ndim == 1
+
+    @property
+    def classes(self) -> NDArray[np.uint8] | None:
+        """The class of each example, (n,); None where the targets are no classes.
+
+        Rows of targets stand for classes where each row is shares that add up to 1, or -1 but for a single 1, and where
+        a single column is 0 or 1 throughout, or -1 or 1.
+        """
+        return classes_of(self.labels)
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes the labels count to, or have names; or how many targets there are in a row."""
+        if not self.labeled:
+            return int(self.labels.shape[1])
+        return max(1 + int(self.labels.max()), len(self.kind.classes) if self.kind is not None else 0)
+
+    def inputs(self, dtype: DTypeLike) -> NDArray[Any]:
+        """Return the images as an engine takes them: uint8, or floats of `dtype`."""
+        return self.images if self.grey else as_floats("images", self.images, dtype)
+
+    def targets(self, dtype: DTypeLike, n_outputs: int) -> NDArray[Any]:
+        """Return the labels as an engine takes them: classes, uint8 (n,), or rows of `dtype`, (n, `n_outputs`)."""
+        if not self.labeled:
+            return as_floats("targets", self.labels, dtype)
+        return self.labels.astype(dtype)[:, np.newaxis] if n_outputs == 1 else self.labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: slice | NDArray[Any]) -> "Split":
-        return Split(self.images[rows], self.labels[rows])
+    def __iter__(self) -> Iterator["Split"]:
+        return (self[row] for row in range(len(self)))
+
+    def __getitem__(self, rows: int | slice | list[int] | NDArray[Any]) -> "Split":
+        if isinstance(rows, int | np.integer):
+            rows = [int(rows)]
+        return Split(self.images[rows], self.labels[rows], self.kind)
+
+    def __repr__(self) -> str:
+        inputs = f"{self.images.shape[1]} {'grey levels' if self.grey else self.images.dtype}"
+        targets = f"labels up to {self.labels.max()}" if self.labeled else f"rows of {self.labels.shape[1]} targets"
+        name = f"{self.kind.name}: " if self.kind is not None and self.kind.name else ""
+        return f"Split({name}{len(self):,} x {inputs}, {targets})"
 
     def check_labels(self, n_classes: int) -> None:
         """Raise `DataError` where a label is not one of 0 to `n_classes` - 1."""
-        highest = int(self.labels.max())
-        if highest >= n_classes:
-            raise DataError(
-                f"found the label {highest}, expected 0 to {n_classes - 1} for {n_classes} classes: "
-                "mend the labels, or use a network with more outputs"
-            )
+        if not self.labeled:
+            return
+        lowest, highest = int(self.labels.min()), int(self.labels.max())
+        if highest < n_classes:
+            return
+        advice = f"use a network with {highest + 1} outputs (--classes {highest + 1}), or mend the labels"
+        if lowest == 1 and highest == n_classes:
+            advice = f"these labels start at 1: subtract 1, or use {highest + 1} outputs (--classes {highest + 1})"
+        raise DataError(f"found the label {highest}, expected 0 to {n_classes - 1} for {n_classes} classes: {advice}")
+
+
+def _check_kind(kind: object, n_pixels: int) -> None:
+    if not isinstance(kind, ImageKind):
+        raise DataError(f"found a {type(kind).__name__} for kind, expected an ImageKind or None")
+    try:
+        kind.check_pixels(n_pixels)
+    except ConfigurationError as error:
+        raise DataError(str(error)) from error
 
 
 def check_fits(split: Split, sizes: tuple[int, ...]) -> None:
@@ -60,7 +137,25 @@ def check_fits(split: Split, sizes: tuple[int, ...]) -> None:
             f"found images of {split.images.shape[1]} pixels, the network expects {sizes[0]}: "
             "use the data it was made for, or a network with as many inputs as pixels"
         )
-    split.check_labels(sizes[-1])
+    if split.labeled:
+        split.check_labels(max(2, sizes[-1]))  # one output tells two classes apart
+        return
+    if (width := split.labels.shape[1]) != sizes[-1]:
+        advice = "labels that are classes are (n,), so ravel() them; or " if width == 1 else ""
+        raise DataError(
+            f"found rows of {width} target{'s' * (width != 1)}, the network has {sizes[-1]} outputs: "
+            f"{advice}use a network with as many outputs as targets"
+        )
+
+
+def check_alike(trained: Split, test: Split) -> None:
+    """Raise `DataError` where one is of grey levels, and the other of floats that can't be grey levels over 255."""
+    for one, other in ((trained, test), (test, trained)):
+        if one.grey and not other.grey and not scaled(other.images):
+            raise DataError(
+                f"found grey levels to {'train' if one is trained else 'test'} on, and floats from "
+                f"{other.images.min():g} to {other.images.max():g} for the other: expected one kind of inputs"
+            )
 
 
 class Dataset(NamedTuple):
@@ -68,3 +163,8 @@ class Dataset(NamedTuple):
 
     train: Split
     test: Split
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are: as many as have names, or as labels count to; or how many targets in a row."""
+        return max(split.n_classes for split in self)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 
 from gpunn.errors import ConfigurationError
+from gpunn.printing import printable
 from gpunn.report import findings
 from gpunn.report.findings import Machine
 from gpunn.report.pictures import Picture
@@ -29,7 +30,7 @@ def page(runs: Sequence[Run]) -> tuple[str, list[Picture]]:
     machines = findings.machines(runs)
     found = [section for section in sections(machines) if section.pictures or section.tables]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["data_uri"] = _data_uri
+    environment.filters |= {"data_uri": _data_uri, "printable": printable}
     template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
     html = template.render(machines=machines, sections=found, summary=list(_summary(machines)), runs=runs)
     return html, [drawn for section in found for drawn in section.pictures]

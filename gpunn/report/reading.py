@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gpunn.errors import ResultsFileError
+from gpunn.files import open_file
+from gpunn.printing import printable
 from gpunn.report.results import Ceiling, Entrant, Epochs, Kernel, Race, Run, Task, Times
 
 VERSION = 1
@@ -15,6 +18,9 @@ VERSION = 1
 
 LARGEST = 1e18
 """No number in such a file is larger."""
+
+LARGEST_FILE, MOST_PARTS, MOST_NUMBERS = 4 << 20, 100_000, 10_000
+"""Bytes of such a file, its objects and lists, and numbers in a row of them: none has more."""
 
 KEY = "gpunn benchmarks"
 """What tells such a file from others; its value is the version."""
@@ -36,7 +42,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         started=top.text("started"),
         revision=top.text("revision"),
         machine=top.texts("machine"),
-        devices={name: top.record("devices").texts(name) for name in top.record("devices").values},
+        devices={name: top.record("devices").texts(name) for name in top.record("devices").names()},
         epochs=tuple(_epochs(row, images) for row in of["epoch"]),
         kernels=tuple(map(_kernel, of["kernel"])),
         races=tuple(map(_race, of["time to accuracy"])),
@@ -49,13 +55,21 @@ _KINDS = ("epoch", "kernel", "time to accuracy", "ceiling")
 
 
 def _parsed(path: str | os.PathLike[str]) -> dict[str, Any]:
-    name = os.fspath(path)
+    name = printable(path)
     try:
-        found = json.loads(Path(path).read_bytes())
+        with open_file(path) as file:
+            content = file.read() if os.fstat(file.fileno()).st_size <= LARGEST_FILE else None
+        # Python's objects take many times the room of their text.
+        if content is None or content.count(b"{") + content.count(b"[") > MOST_PARTS:
+            raise ResultsFileError(f"{name} is too large, or has too many rows: expected what pytest --benchmark wrote")
+        found = json.loads(content)
     except OSError as error:
-        raise ResultsFileError(f"cannot read {name}: {error.strerror}") from error
+        raise ResultsFileError(f"cannot read {name}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # bytes that aren't text included
-        raise ResultsFileError(f"{name} is no JSON ({error}): expected what pytest --benchmark wrote") from error
+        if isinstance(error, ResultsFileError):
+            raise
+        reason = printable(str(error)[:200])
+        raise ResultsFileError(f"{name} is no JSON ({reason}): expected what pytest --benchmark wrote") from error
     return found if isinstance(found, dict) else {}
 
 
@@ -89,9 +103,9 @@ def _ceiling(row: "_Record") -> Ceiling:
 
 
 def _skipped(row: "_Record") -> str:
-    about = [str(row.values[name]) for name in ("device", "name", "network") if name in row.values]
+    about = [row.text(name) for name in ("device", "name", "network") if name in row.values]
     if "batch_size" in row.values:
-        about.append(f"batch size {row.values['batch_size']}")
+        about.append(f"batch size {row.whole('batch_size')}")
     return f"{', '.join(about)}: {row.text('reason')}"
 
 
@@ -102,7 +116,8 @@ class _Record:
         self._path, self._place, self.values = path, place, values
 
     def foreign(self, why: str) -> ResultsFileError:
-        return ResultsFileError(f"{os.fspath(self._path)}: {why}; expected a file that pytest --benchmark wrote")
+        where = printable(self._path)
+        return ResultsFileError(f"{where}: {printable(why)}; expected a file that pytest --benchmark wrote")
 
     def text(self, name: str) -> str:
         found = self._value(name, str, "text")
@@ -112,7 +127,14 @@ class _Record:
 
     def texts(self, name: str) -> dict[str, str]:
         record = self.record(name)
-        return {key: record.text(key) for key in record.values}
+        return {key: record.text(key) for key in record.names()}
+
+    def names(self) -> list[str]:
+        """Return the names of the values, which are text too."""
+        for name in self.values:
+            if not name.isprintable():
+                raise self.foreign(f"the name {name!r:.40} in {self._place or 'the file'} should be text")
+        return list(self.values)
 
     def device(self) -> str:
         found = self.text("device")
@@ -137,8 +159,8 @@ class _Record:
 
     def numbers(self, name: str, least: int = 0) -> list[float]:
         found = self._value(name, list, "numbers")
-        if len(found) < least:
-            raise self._wrong(name, f"{least} or more numbers")
+        if not least <= len(found) <= MOST_NUMBERS:
+            raise self._wrong(name, f"{least} to {MOST_NUMBERS} numbers")
         items = {f"[{place}]": item for place, item in enumerate(found)}
         record = _Record(self._path, f"{self._place}{name}", items)
         return [record.number(place) for place in items]
@@ -179,5 +201,5 @@ class _Record:
         return found
 
     def _wrong(self, name: str, what: str) -> ResultsFileError:
-        found = f"found {self.values[name]!r:.40}" if name in self.values else "it is missing"
+        found = f"found {reprlib.repr(self.values[name]):.40}" if name in self.values else "it is missing"
         return self.foreign(f"{self._place}{name} should be {what}, {found}")

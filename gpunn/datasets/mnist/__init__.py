@@ -1,70 +1,112 @@
-"""MNIST, embedded beside this file, and other data sets in its four-file form (Fashion-MNIST, KMNIST, EMNIST).
+"""MNIST, embedded beside this file, and other data sets in its four-file form (Fashion-MNIST, KMNIST, EMNIST, QMNIST).
 
 MNIST's 60,000 training and 10,000 test images of handwritten digits, 28 x 28 grey levels, are by Y. LeCun,
 C. Cortes and C. J. C. Burges, derived from NIST's Special Databases 1 and 3, under CC BY-SA 3.0.
 """
 
+import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gpunn.datasets.folder import find_files
 from gpunn.datasets.idx import read_idx
+from gpunn.datasets.known import Known, kind_of
 from gpunn.datasets.split import Dataset, Split
 from gpunn.errors import DataError
+from gpunn.printing import printable
 
-PREFIXES = {"train": "train", "test": "t10k"}
+logger = logging.getLogger(__name__)
+
+QMNIST_COLUMNS = 8
+"""Numbers in each row of QMNIST's labels, of which the first is the class."""
 
 
-def load_mnist(data_dir: str | os.PathLike[str] | None = None, *, n_classes: int = 10) -> Dataset:
+def load_mnist(data_dir: str | bytes | os.PathLike[str] | None = None, *, n_classes: int | None = None) -> Dataset:
     """Return the embedded MNIST, or the data set in `data_dir`, as `Dataset(train, test)`.
 
     `data_dir` holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-    `t10k-labels-idx1-ubyte`, each gzipped (with `.gz`) or not. Images may have any size and are laid out row by
-    row, `images` (n, n_pixels) uint8; `labels` (n,) uint8 lie in 0 to `n_classes` - 1. The arrays are read-only.
+    `t10k-labels-idx1-ubyte`, each gzipped (with `.gz`) or not, in lower or upper case. Fashion-MNIST and KMNIST have
+    the same names; those of EMNIST (`emnist-letters-train-images-idx3-ubyte`) and QMNIST
+    (`qmnist-train-labels-idx2-int`) are found too. Where several sets lie in one folder, `data_dir` ends with the
+    beginning of the wanted files' names, as "emnist/emnist-letters", or with "mnist" for those that have MNIST's names.
+
+    Images may have any size and are laid out row by row, `images` (n, n_pixels) uint8. EMNIST's files hold their images
+    transposed; found by EMNIST's names, they are turned upright here. `labels` (n,) are uint8 from 0, and as many
+    classes as they name, `Dataset.n_classes`, unless `n_classes` says how many there may be. EMNIST's letters, which
+    count from 1, are made to count from 0. What is known of the images is their `kind`. The arrays are read-only.
 
     Raises `DataError` for files that are missing, damaged, or don't fit together.
     """
-    folder = Path(__file__).parent if data_dir is None else Path(data_dir)
+    if data_dir is not None and "\0" in os.fsdecode(data_dir):
+        raise DataError(f"cannot read {printable(data_dir)}: a null byte is in its name")
+    folder, found = find_files(Path(__file__).parent if data_dir is None else Path(os.fsdecode(data_dir)))
+    known = Known(found.prefix)
+    parts = []
+    for part in ("train", "test"):
+        images_file, labels_file = found.files[f"{part} images"], found.files[f"{part} labels"]
+        images, labels = _read_images(images_file, transposed=known.transposed), _read_labels(labels_file)
+        if len(images) != len(labels):
+            raise DataError(
+                f"{printable(labels_file)}: found {len(labels)} labels for {len(images)} images, expected one label an "
+                "image"
+            )
+        parts.append((images, labels, labels_file))
+    (train, train_labels, _), (test, test_labels, _) = parts
+    if train.shape[1:] != test.shape[1:]:
+        sizes = " and test images of ".join(f"{images.shape[1]} x {images.shape[2]}" for images in (train, test))
+        raise DataError(f"{printable(folder)} has training images of {sizes} pixels: expected one size")
+    first = _first_label(known, folder, np.concatenate([train_labels, test_labels]))
     try:
-        names = set(os.listdir(folder))  # noqa: PTH208 - names are wanted, not paths
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(
-            f"there is no folder {folder}: expected one with the four files of an MNIST-like data set"
-        ) from error
-    except OSError as error:
-        raise DataError(f"cannot read {folder}: {error.strerror or error}") from error
-    train, test = (_read_split(folder, names, prefix, n_classes) for prefix in PREFIXES.values())
-    if train.images.shape[1] != test.images.shape[1]:
-        raise DataError(
-            f"{folder} has training images of {train.images.shape[1]} pixels and test images of "
-            f"{test.images.shape[1]}: expected one size"
+        labels_from_0 = tuple(Split(images, labels - first).labels for images, labels, _ in parts)
+    except DataError as error:
+        raise DataError(f"{printable(folder)}: {error}") from error
+    shape = (int(train.shape[1]), int(train.shape[2]))
+    rows = train.reshape(len(train), -1)
+    kind = kind_of(known, folder, shape, rows, labels_from_0)
+    splits = []
+    for (images, _, labels_file), labels in zip(parts, labels_from_0, strict=True):
+        split = Split(images.reshape(len(images), -1), labels, kind)
+        if n_classes is not None:
+            try:
+                split.check_labels(n_classes)
+            except DataError as error:
+                raise DataError(f"{printable(labels_file)}: {error}") from error
+        splits.append(split)
+    return Dataset(*splits)
+
+
+def _first_label(known: Known, folder: Path, labels: NDArray[Any]) -> int:
+    lowest, highest = int(labels.min()), int(labels.max())
+    first = known.first_label(lowest, highest)
+    if lowest == 1 and first == 0:
+        logger.warning(
+            "the labels in %s start at 1: they take %d classes, and none is of class 0", printable(folder), highest + 1
         )
-    return Dataset(train, test)
+    return first
 
 
-def _read_split(folder: Path, names: set[str], prefix: str, n_classes: int) -> Split:
-    images_file = _find(folder, names, f"{prefix}-images", "idx3-ubyte")
-    images = read_idx(images_file)
+def _read_images(path: Path, *, transposed: bool) -> NDArray[np.uint8]:
+    """Return images (n, rows, columns), upright."""
+    images = read_idx(path)
     if images.dtype != np.uint8 or images.ndim != 3 or images.size == 0:
         raise DataError(
-            f"{images_file} holds {images.dtype} of shape {images.shape}: expected uint8 images (n, rows, columns)"
+            f"{printable(path)} holds {images.dtype} of shape {images.shape}: expected uint8 images (n, rows, columns)"
         )
-    labels_file = _find(folder, names, f"{prefix}-labels", "idx1-ubyte")
-    labels = read_idx(labels_file)
-    if labels.dtype != np.uint8 or labels.ndim != 1:
-        raise DataError(f"{labels_file} holds {labels.dtype} of shape {labels.shape}: expected uint8 labels (n,)")
-    try:
-        split = Split(images.reshape(len(images), -1), labels)
-        split.check_labels(n_classes)
-    except DataError as error:
-        raise DataError(f"{labels_file}: {error}") from error
-    return split
+    if transposed:
+        images = np.ascontiguousarray(images.transpose(0, 2, 1))
+        images.flags.writeable = False
+    return images
 
 
-def _find(folder: Path, names: set[str], stem: str, kind: str) -> Path:
-    # Some distributions write train-images.idx3-ubyte, with a dot.
-    for name in (f"{stem}-{kind}", f"{stem}-{kind}.gz", f"{stem}.{kind}", f"{stem}.{kind}.gz"):
-        if name in names:
-            return folder / name
-    raise DataError(f"there is no {stem}-{kind} in {folder}, gzipped or not: expected the four files of MNIST's form")
+def _read_labels(path: Path) -> NDArray[np.int64]:
+    """Return labels (n,), of whatever type they are in the file."""
+    labels = read_idx(path)
+    if labels.ndim == 2 and labels.shape[1] == QMNIST_COLUMNS and labels.dtype.kind == "i":
+        labels = labels[:, 0]
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise DataError(f"{printable(path)} holds {labels.dtype} of shape {labels.shape}: expected whole numbers (n,)")
+    return labels.astype(np.int64)
