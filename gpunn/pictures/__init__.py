@@ -1,0 +1,115 @@
+"""Pictures, prepared the way the images were that a network was trained on."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gpunn.datasets.kind import ImageKind
+from gpunn.errors import DataError
+from gpunn.pictures.files import read_sheet, shown_name
+from gpunn.pictures.finding import Digit, find_digit
+from gpunn.pictures.framing import BOXES, FIELD, frame, shrink_whole
+from gpunn.pictures.paper import find_ink
+from gpunn.pictures.sheets import sheet_of_levels
+
+__all__ = ["FIELD", "MNIST_KIND", "Prepared", "prepare", "prepare_digit", "read_digit", "read_picture"]
+
+LARGE = 400
+"""Pixels along the longer side at which a digit is looked for."""
+MNIST_KIND = ImageKind("MNIST", (FIELD, FIELD), "digit")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture as a network takes it: `image` (rows * columns,) uint8, light on dark; `doubts` in short sentences."""
+
+    image: NDArray[np.uint8]
+    shape: tuple[int, int]
+    doubts: tuple[str, ...] = ()
+
+
+def read_digit(path: str | bytes | os.PathLike[Any], kind: ImageKind | None = None) -> NDArray[np.uint8]:
+    """Return the digit in the picture at `path` as MNIST, or the data set of `kind`, would have it, (n_pixels,) uint8.
+
+    The picture is a PNG, a JPEG or whatever else Pillow reads, or a NumPy file (.npy) of grey levels (rows, columns);
+    of any size, dark on light or light on dark; "-" is standard input. Raises `DataError` where it can't be read or
+    shows nothing.
+    """
+    return read_picture(path, kind).image
+
+
+def read_picture(path: str | bytes | os.PathLike[Any], kind: ImageKind | None = None) -> Prepared:
+    """Return what `read_digit` does, with what makes it doubtful."""
+    sheet = read_sheet(path)
+    try:
+        return prepare(sheet, kind)
+    except DataError as error:
+        raise DataError(f"{shown_name(path)}: {error}") from error
+
+
+def prepare_digit(levels: NDArray[Any], kind: ImageKind | None = None) -> NDArray[np.uint8]:
+    """Return grey `levels` (rows, columns), of any real dtype and range, as an MNIST image, (784,) uint8.
+
+    With `kind` as an image of that data set. Raises `DataError` where they show nothing or aren't finite.
+    """
+    return prepare(sheet_of_levels(levels), kind).image
+
+
+def prepare(sheet: Image.Image, kind: ImageKind | None = None) -> Prepared:
+    """Return a `sheet`, a Pillow image of the mode L, RGB or F, as an image of `kind`, MNIST's where it is None."""
+    kind = kind or MNIST_KIND
+    if kind.framing not in BOXES:
+        if kind.shape is None:
+            raise DataError("found images of unknown shape, expected rows and columns, or the framing of digits")
+        return Prepared(shrink_whole(sheet, kind.shape), kind.shape)
+    if kind.shape not in (None, (FIELD, FIELD)):
+        raise DataError(f"found images of {kind.shape[0]} x {kind.shape[1]} pixels, digits have {FIELD} x {FIELD}")
+    digit = _found(sheet)
+    return Prepared(frame(digit.ink, kind.framing), (FIELD, FIELD), digit.doubts)
+
+
+def _found(sheet: Image.Image) -> Digit:
+    """Return the digit on `sheet`, at most `LARGE` pixels high and wide.
+
+    A large sheet is looked through in a smaller form, whose averages have less noise, and then cut down around what
+    was found, so that a small digit on a large sheet keeps its details.
+    """
+    low, high = _extremes(sheet)
+    if low == high:
+        raise DataError("found no digit, every pixel has the same level: expected a dark digit on light, or the reverse")
+    first: Digit | None = None
+    while True:
+        factor = -(-max(sheet.size) // LARGE)
+        digit = find_digit(find_ink(_levels(sheet.reduce(factor) if factor > 1 else sheet, high)))
+        first = first or digit
+        top, bottom, left, right = digit.box
+        room = 4 + max(bottom - top, right - left) // 3
+        around = (
+            max(0, left - room) * factor,
+            max(0, top - room) * factor,
+            min(sheet.width, (right + room) * factor),
+            min(sheet.height, (bottom + room) * factor),
+        )
+        smaller = max(around[2] - around[0], around[3] - around[1])
+        if factor == 1 or smaller > 0.7 * max(sheet.size):
+            return Digit(digit.ink, digit.box, first.doubts)
+        sheet = sheet.crop(around)
+
+
+def _levels(sheet: Image.Image, high: float) -> NDArray[np.float32]:
+    """Return the levels of `sheet` (rows, columns, channels), at most 1."""
+    levels = np.asarray(sheet, dtype=np.float32) / np.float32(high)
+    return levels[:, :, None] if levels.ndim == 2 else levels
+
+
+def _extremes(sheet: Image.Image) -> tuple[float, float]:
+    """Return the lowest and the highest level; equal where every pixel is the same."""
+    extremes = sheet.getextrema()
+    bands = extremes if isinstance(extremes[0], tuple) else (extremes,)
+    if all(low == high for low, high in bands):
+        return bands[0][0], bands[0][0]
+    return min(band[0] for band in bands), max(band[1] for band in bands)
