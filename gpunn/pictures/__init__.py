@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,17 @@ from PIL import Image
 from gpunn.datasets.kind import ImageKind
 from gpunn.errors import DataError
 from gpunn.pictures.files import read_sheet, shown_name
-from gpunn.pictures.finding import Digit, find_digit
+from gpunn.pictures.finding import EXPECTED, Digit, find_digit
 from gpunn.pictures.framing import BOXES, FIELD, frame, shrink_whole
 from gpunn.pictures.paper import find_ink
 from gpunn.pictures.sheets import sheet_of_levels
 
 __all__ = ["FIELD", "MNIST_KIND", "Prepared", "prepare", "prepare_digit", "read_digit", "read_picture"]
 
-LARGE = 400
-"""Pixels along the longer side at which a digit is looked for."""
+LARGE = 400 * 400
+"""Pixels at which a digit is looked for."""
+NEARLY_WHITE = 245
+"""The brightest level from which on a sheet isn't brightened."""
 MNIST_KIND = ImageKind("MNIST", (FIELD, FIELD), "digit")
 
 
@@ -73,18 +76,23 @@ def prepare(sheet: Image.Image, kind: ImageKind | None = None) -> Prepared:
 
 
 def _found(sheet: Image.Image) -> Digit:
-    """Return the digit on `sheet`, at most `LARGE` pixels high and wide.
+    """Return the digit on `sheet`, of about `LARGE` pixels or fewer.
 
     A large sheet is looked through in a smaller form, whose averages have less noise, and then cut down around what
     was found, so that a small digit on a large sheet keeps its details.
     """
     low, high = _extremes(sheet)
+    if high >= NEARLY_WHITE:
+        high = 255
     if low == high:
-        raise DataError("found no digit, every pixel has the same level: expected a dark digit on light, or the reverse")
+        raise DataError(
+            "found no digit, every pixel has the same level: expected a dark digit on light, or the reverse"
+        )
     first: Digit | None = None
     while True:
-        factor = -(-max(sheet.size) // LARGE)
-        digit = find_digit(find_ink(_levels(sheet.reduce(factor) if factor > 1 else sheet, high)))
+        factor = ceil((sheet.width * sheet.height / LARGE) ** 0.5)
+        smaller = sheet.reduce(factor) if factor > 1 else sheet
+        digit = find_digit(find_ink(_levels(smaller, high)), factor)
         first = first or digit
         top, bottom, left, right = digit.box
         room = 4 + max(bottom - top, right - left) // 3
@@ -94,8 +102,8 @@ def _found(sheet: Image.Image) -> Digit:
             min(sheet.width, (right + room) * factor),
             min(sheet.height, (bottom + room) * factor),
         )
-        smaller = max(around[2] - around[0], around[3] - around[1])
-        if factor == 1 or smaller > 0.7 * max(sheet.size):
+        area = (around[2] - around[0]) * (around[3] - around[1])
+        if factor == 1 or area > 0.5 * sheet.width * sheet.height:
             return Digit(digit.ink, digit.box, first.doubts)
         sheet = sheet.crop(around)
 

@@ -42,7 +42,10 @@ class Components:
     def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the sum of `values` (rows, columns) over each."""
         inside = self.labels >= 0
-        return np.bincount(self.labels[inside], weights=values[inside], minlength=len(self))
+        sums: NDArray[np.float64] = np.bincount(
+            self.labels[inside], weights=values[inside].astype(np.float64), minlength=len(self)
+        )
+        return sums
 
     def peaks(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the largest of `values` (rows, columns) in each."""
@@ -61,8 +64,8 @@ class Components:
 def components(mask: NDArray[np.bool_]) -> Components:
     """Return the components of `mask` (rows, columns).
 
-    The mask is taken as runs, pixels in a row that touch; runs of neighbouring rows that touch take the smaller of their
-    numbers, and the number of their number, until nothing changes.
+    The mask is taken as runs, pixels side by side in a row. Runs of neighbouring rows that touch take the smaller of
+    their numbers, and each run its number's number, until nothing changes.
     """
     rows, columns = mask.shape
     stride = columns + 2  # runs of different rows never touch in one row's order

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gpunn.errors import DataError
+from gpunn.pictures.framing import FIELD
 from gpunn.pictures.sheets import MOST_PIXELS, sheet_of_levels, sheet_of_picture, too_large
 
 STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
@@ -86,7 +87,9 @@ def _whole(stream: BinaryIO | None, shown: str) -> BinaryIO:
     if stream is None:
         raise DataError(f"cannot read {shown}: it is closed")
     if stream.isatty():
-        raise DataError(f"cannot read {shown}: it is a terminal; pass a picture, as in: gpunn predict MODEL - <digit.png")
+        raise DataError(
+            f"cannot read {shown}: it is a terminal; pass a picture, as in: gpunn predict MODEL - <digit.png"
+        )
     content = stream.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise DataError(f"cannot read {shown}: it holds more than {MOST_BYTES // 2**20} MiB")
@@ -115,10 +118,9 @@ def _read_npy(file: BinaryIO, shown: str) -> NDArray[Any]:
     n = prod(shape)
     if n > (_size(file) - file.tell()) // max(1, dtype.itemsize):
         raise DataError(f"{shown} is no NumPy file of numbers: it ends before the array that its header describes")
-    square = int(n**0.5)
-    if len(shape) == 1 and square >= 8 and square**2 == n == 784:
-        shape = (square, square)
-    if len(shape) not in (2, 3) or n == 0 or (len(shape) == 3 and shape[2] not in (3, 4)):
+    if tuple(shape) == (FIELD**2,):
+        shape = (FIELD, FIELD)
+    if len(shape) != 2 or n == 0:
         what = str(shape) if len(shape) < 8 else f"of {len(shape)} dimensions"
         raise DataError(f"{shown} has the shape {what}: expected (rows, columns), or (784,)")
     if shape[0] * shape[1] > MOST_PIXELS:

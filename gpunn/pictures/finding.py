@@ -9,12 +9,19 @@ from gpunn.errors import DataError
 from gpunn.pictures.components import Components, components, dilated
 from gpunn.pictures.paper import Ink
 
+EXPECTED = "expected a dark digit on light, or the reverse"
 FAINT = 0.05
 """Ink below this share of the strongest is background."""
 LEVELS = (0.5, 0.25, 0.1, FAINT)
 """Shares of the strongest ink at which a digit is looked for, from the first to the last that shows one."""
+STRONG = 0.35
+"""The share of the digit's strongest ink that is the digit's wherever it is joined to it."""
+FAINTER = (FAINT, 0.1, 0.18, 0.25)
+"""Smaller shares, from which on ink is the digit's where that doesn't make it another shape."""
 FEWEST = 5
 """Pixels along its longer side below which a spot is dust, on a sheet where that is little."""
+LEGIBLE = 8
+"""Pixels along its longer side below which a digit is hardly one."""
 LEAST_CONTRAST = 0.025
 """Contrast with the paper below which nothing is ink, for 1 as that of black and white."""
 LOW_CONTRAST = 0.12
@@ -37,8 +44,8 @@ class Digit:
     doubts: tuple[str, ...]
 
 
-def find_digit(ink: Ink) -> Digit:
-    """Return the digit that the `ink` of a sheet shows; raises `DataError` where it shows none."""
+def find_digit(ink: Ink, factor: int = 1) -> Digit:
+    """Return the digit that the `ink` of a sheet shows, which was shrunk by `factor`; raises `DataError` for none."""
     strength = ink.strength
     floor = max(LEAST_CONTRAST, 6 * ink.noise)
     strongest = float(strength.max())
@@ -47,19 +54,21 @@ def find_digit(ink: Ink) -> Digit:
         if level < floor / 2:
             break
         parts = components(strength > level)
-        main = _main(parts, strength, floor)
+        main = _main(parts, strength, floor, FEWEST if ink.noise else FEWEST / factor)
         if main is not None:
-            return _cut_out(ink, parts.mask(np.array([main])))
-    raise DataError("found no digit: expected a dark digit on light, or the reverse, larger than dust and off the border")
+            return _cut_out(ink, parts.mask(np.array([main])), factor)
+    raise DataError(
+        "found no digit: expected a dark digit on light, or the reverse, larger than dust and off the border"
+    )
 
 
-def _main(parts: Components, strength: NDArray[np.float32], floor: float) -> int | None:
+def _main(parts: Components, strength: NDArray[np.float32], floor: float, fewest: float) -> int | None:
     """Return which of `parts` is the digit, or None."""
     if not len(parts):
         return None
     rows, columns = strength.shape
     mass = parts.sums(strength)
-    few = parts.extent < min(FEWEST, max(1, round(0.04 * max(rows, columns))))
+    few = parts.extent < min(fewest, max(1, round(0.04 * min(rows, columns))))
     score = np.where(few | (parts.peaks(strength) < floor) | _lines(parts, strength.shape), 0, mass)
     contact = _contact(parts)
     # Edges of the sheet and things beside it meet the border along some length; digits that were cut tightly don't.
@@ -84,8 +93,8 @@ def _lines(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     rows, columns = shape
     if max(shape) < 2 * FEWEST:
         return np.zeros(len(parts), bool)
-    across = (parts.width > 0.9 * columns) & (parts.height < max(2, 0.06 * rows))
-    down = (parts.height > 0.9 * rows) & (parts.width < max(2, 0.06 * columns))
+    across = (parts.width > 0.97 * columns) & (parts.height < max(2, 0.06 * rows))
+    down = (parts.height > 0.97 * rows) & (parts.width < max(2, 0.06 * columns))
     return across | down
 
 
@@ -105,21 +114,27 @@ def _boxes(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return found
 
 
-def _cut_out(ink: Ink, core: NDArray[np.bool_]) -> Digit:
+def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
     """Return the digit whose strongest part is `core`, with what belongs to it."""
     strength = ink.strength
-    size = _extent(core)
     # A few bright pixels of grain are no measure for the rest.
     peak = float(strength[core].max()) if ink.noise == 0 else float(np.quantile(strength[core], 0.97))
-    level = max(FAINT * peak, 4 * ink.noise)
-    parts = components(strength > level)
-    if _contact_of(parts, core) > _contact_of_mask(core) or _extent(_touched(parts, core)) > 1.3 * size:
-        # Fainter ink leads out to the border, or far: it is something else that the digit crosses.
-        parts = components(strength > max(0.35 * peak, level))
-    digit = _touched(parts, core)
+    floor = 4 * ink.noise
+    strong = components(strength > max(STRONG * peak, floor))
+    certain = _touched(strong, core) | core
+    for share in FAINTER:
+        parts = components(strength > max(share * peak, floor))
+        digit = _touched(parts, certain)
+        # Fainter ink that leads out to the border, or far, is something else, which the digit crosses.
+        if _touching(digit) <= _touching(core) and 0 < _extent(digit) <= 1.15 * _extent(certain):
+            break
+    else:
+        parts, digit = strong, certain
     boxes = _boxes(parts, strength.shape) | _lines(parts, strength.shape)
     digit = _with_its_parts(parts, digit, ~boxes & (_contact(parts) == 0), strength)
-    doubts = _doubts(parts, digit, boxes, ink, peak)
+    faint = peak < max(LOW_CONTRAST, 10 * ink.noise)
+    tiny = _extent(digit) * factor < LEGIBLE
+    doubts = (*_doubts(parts, digit, boxes, strength), *([FAINT_INK] if faint else []), *([TINY] if tiny else []))
 
     radius = max(1, round(max(strength.shape) / 200)) if ink.noise else 2
     near = dilated(digit, radius)
@@ -138,11 +153,7 @@ def _touched(parts: Components, core: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return parts.mask(numbers)
 
 
-def _contact_of(parts: Components, core: NDArray[np.bool_]) -> int:
-    return _contact_of_mask(_touched(parts, core))
-
-
-def _contact_of_mask(mask: NDArray[np.bool_]) -> int:
+def _touching(mask: NDArray[np.bool_]) -> int:
     return int(mask[0].sum() + mask[-1].sum() + mask[1:-1, 0].sum() + mask[1:-1, -1].sum())
 
 
@@ -161,32 +172,31 @@ def _with_its_parts(
     apart_down = np.maximum(parts.top - (rows[-1] + 1), rows[0] - parts.bottom).clip(0)
     apart_across = np.maximum(parts.left - (columns[-1] + 1), columns[0] - parts.right).clip(0)
     inside = np.maximum(apart_down, apart_across) <= gap
-    # The whole stays the size of a digit: a neighbour of like size is another one.
+    # The whole stays the size of a digit, and what stands beside it at its height is another one.
     height = np.maximum(parts.bottom, rows[-1] + 1) - np.minimum(parts.top, rows[0])
     width = np.maximum(parts.right, columns[-1] + 1) - np.minimum(parts.left, columns[0])
-    fits = (np.maximum(height, width) <= 1.25 * size) | (parts.extent < 0.6 * size)
+    beside = (apart_across > 0) & (parts.height > 0.7 * (rows[-1] + 1 - rows[0]))
+    fits = (np.maximum(height, width) <= 1.6 * size) & ~beside
     mass = parts.sums(strength)
     large = (parts.extent >= 0.12 * size) | (mass > 0.04 * mass[np.unique(parts.labels[digit])].sum())
     return digit | parts.mask(free & inside & fits & large)
 
 
 def _doubts(
-    parts: Components, digit: NDArray[np.bool_], boxes: NDArray[np.bool_], ink: Ink, peak: float
+    parts: Components, digit: NDArray[np.bool_], boxes: NDArray[np.bool_], strength: NDArray[np.float32]
 ) -> tuple[str, ...]:
-    size = _extent(digit)
+    """Return what is doubtful about the `digit` among the `parts` of a sheet."""
+    numbers = np.unique(parts.labels[digit & (parts.labels >= 0)])
     others = np.ones(len(parts), bool)
-    others[np.unique(parts.labels[digit])] = False
-    like = others & ~boxes & (_contact(parts) == 0) & (parts.extent > 0.5 * size)
-    like &= parts.peaks(ink.strength) > 0.4 * peak
-    rows, columns = digit.any(axis=1), digit.any(axis=0)
-    filled = digit.sum() / max(1, rows.sum() * columns.sum())
-    slender = min(rows.sum(), columns.sum()) < 0.4 * max(rows.sum(), columns.sum())
+    others[numbers] = False
+    like = others & ~boxes & (_contact(parts) == 0) & (parts.extent > 0.5 * _extent(digit))
+    like &= parts.peaks(strength) > 0.4 * strength[digit].max()
+    height, width = digit.any(axis=1).sum(), digit.any(axis=0).sum()
+    slender = min(height, width) < 0.4 * max(height, width)
     found = {
-        SEVERAL: bool(like.any()),
-        TOUCHING: bool(_contact_of_mask(digit)),
-        FILLED: bool(filled > 0.8 and not slender),
-        FAINT_INK: peak < max(LOW_CONTRAST, 10 * ink.noise),
-        FRAME: bool(boxes[np.unique(parts.labels[digit])].any()),
-        TINY: size < 8,
+        SEVERAL: like.any(),
+        TOUCHING: _touching(digit) > 0,
+        FILLED: digit.sum() > 0.8 * height * width and not slender,
+        FRAME: boxes[numbers].any(),
     }
     return tuple(doubt for doubt, true in found.items() if true)

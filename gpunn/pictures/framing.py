@@ -17,16 +17,15 @@ from gpunn.errors import DataError
 
 FIELD = 28
 BOXES = {"digit": 20, "emnist": 24}
-PEN = 1.7
+PEN = 1.8
 """Pixels that a stroke is wide at least, where MNIST's are two or three."""
 
 
 def frame(ink: NDArray[np.float32], framing: str) -> NDArray[np.uint8]:
     """Return the `ink` (rows, columns), 0 to 1, of a digit alone in a field of its own, (784,) uint8."""
     box = BOXES[framing]
-    scale = box / max(ink.shape)
-    height, width = (max(1, round(side * scale)) for side in ink.shape)
-    digit = _shrunk(ink, height, width, scale)
+    digit = _scaled(ink, box)
+    height, width = digit.shape
     field = np.zeros((FIELD, FIELD))
     if framing == "digit":
         top, left = _offset(digit.sum(axis=1)), _offset(digit.sum(axis=0))
@@ -36,12 +35,16 @@ def frame(ink: NDArray[np.float32], framing: str) -> NDArray[np.uint8]:
     return field.round().astype(np.uint8).ravel()
 
 
-def _shrunk(ink: NDArray[np.float32], height: int, width: int, scale: float) -> NDArray[Any]:
-    """Return the ink scaled, 0 to 255, so that strokes are as bright and nearly as wide as MNIST's."""
+def _scaled(ink: NDArray[np.float32], box: int) -> NDArray[Any]:
+    """Return the ink, `box` pixels along its longer side, 0 to 255, with strokes as bright as MNIST's and not thin."""
+    scale = box / max(ink.shape)
     if scale < 1:
         pen = _stroke_width(ink)
         if pen * scale < PEN:
-            ink = _thickened(ink, PEN / scale - pen)
+            # The box grows with the strokes.
+            ink = _thickened(ink, (PEN / scale - pen) / (1 - PEN / box))
+    scale = box / max(ink.shape)
+    height, width = (max(1, round(side * scale)) for side in ink.shape)
     picture = Image.fromarray((ink * 255).astype(np.float32))
     digit = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)).clip(0, 255)
     if scale < 1:
@@ -60,15 +63,16 @@ def _stroke_width(ink: NDArray[np.float32]) -> float:
 
 
 def _thickened(ink: NDArray[np.float32], by: float) -> NDArray[np.float32]:
-    """Return `ink` with strokes wider by about `by` pixels: the largest within a disc, in the box as it was."""
-    rows, columns = ink.shape
-    steps = max(1, round(by / 2))
-    for step in range(steps):
-        padded = np.pad(ink, 1)
-        across = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
+    """Return `ink` with strokes wider by about `by` pixels, in a box that is larger by as much: the largest round each.
+
+    Steps by sides and by corners too make an octagon.
+    """
+    for step in range(max(1, round(by / 2))):
+        padded = np.pad(ink, 2)
+        near = [padded[1:-1, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
         corners = [padded[:-2, :-2], padded[:-2, 2:], padded[2:, :-2], padded[2:, 2:]]
-        ink = np.maximum.reduce([ink, *across, *(corners if step % 2 else [])])
-    return ink[:rows, :columns]
+        ink = np.maximum.reduce([*near, *(corners if step % 2 else [])])
+    return ink
 
 
 def _offset(mass: NDArray[Any]) -> int:

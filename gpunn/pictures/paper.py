@@ -1,7 +1,7 @@
 """What of a sheet is ink: how far each pixel is from the paper round it.
 
-The paper is estimated where the pixel is, so that shadows and uneven light are paper too; and colours are looked at along
-the direction in which ink differs from paper most, as red on green may be as bright as the green.
+The paper is estimated where the pixel is, so that shadows and uneven light are paper too. Colours are looked at along the
+direction in which ink differs from paper most, as red on green may be as bright as the green.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from gpunn.pictures.components import windowed
 
 GRID = 64
 """Pixels along the longer side at which most of the surroundings is looked at."""
-WINDOW = 0.28
+WINDOW = 0.4
 """The share of the longer side that no stroke is as wide as."""
 DARKEST = 0.15
 """The share of the brightest paper's light that the darkest shadow is taken to get at least."""
@@ -63,7 +63,7 @@ def find_ink(levels: NDArray[np.float32]) -> Ink:
 
 def _along_ink(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the levels along the direction of colours in which ink and paper differ most, and the brightness."""
-    light = levels.mean(axis=2)
+    light: NDArray[np.float32] = levels.mean(axis=2, dtype=np.float32)
     if levels.shape[2] == 1 or (levels == levels[:, :, :1]).all():
         return light, light
     usual = np.dstack([_usual(levels[:, :, k]) for k in range(levels.shape[2])])
