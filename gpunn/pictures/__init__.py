@@ -17,7 +17,7 @@ from gpunn.pictures.framing import BOXES, FIELD, frame, shrink_whole
 from gpunn.pictures.paper import find_ink
 from gpunn.pictures.sheets import sheet_of_levels
 
-__all__ = ["FIELD", "MNIST_KIND", "Prepared", "prepare", "prepare_digit", "read_digit", "read_picture"]
+__all__ = ["FIELD", "MNIST_KIND", "Prepared", "prepare", "prepare_digit", "read_digit", "read_picture", "shown_name"]
 
 LARGE = 400 * 400
 """Pixels at which a digit is looked for."""
@@ -33,6 +33,11 @@ class Prepared:
     image: NDArray[np.uint8]
     shape: tuple[int, int]
     doubts: tuple[str, ...] = ()
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The image in its rows and columns."""
+        return self.image.reshape(self.shape)
 
 
 def read_digit(path: str | bytes | os.PathLike[Any], kind: ImageKind | None = None) -> NDArray[np.uint8]:
@@ -85,9 +90,7 @@ def _found(sheet: Image.Image) -> Digit:
     if high >= NEARLY_WHITE:
         high = 255
     if low == high:
-        raise DataError(
-            "found no digit, every pixel has the same level: expected a dark digit on light, or the reverse"
-        )
+        raise DataError(f"found no digit, every pixel has the same level: {EXPECTED}")
     first: Digit | None = None
     while True:
         factor = ceil((sheet.width * sheet.height / LARGE) ** 0.5)

@@ -42,9 +42,8 @@ class Components:
     def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the sum of `values` (rows, columns) over each."""
         inside = self.labels >= 0
-        sums: NDArray[np.float64] = np.bincount(
-            self.labels[inside], weights=values[inside].astype(np.float64), minlength=len(self)
-        )
+        sums = np.zeros(len(self))
+        np.add.at(sums, self.labels[inside], values[inside])
         return sums
 
     def peaks(self, values: NDArray[Any]) -> NDArray[np.float64]:

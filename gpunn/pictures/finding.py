@@ -17,7 +17,7 @@ LEVELS = (0.5, 0.25, 0.1, FAINT)
 STRONG = 0.35
 """The share of the digit's strongest ink that is the digit's wherever it is joined to it."""
 FAINTER = (FAINT, 0.1, 0.18, 0.25)
-"""Smaller shares, from which on ink is the digit's where that doesn't make it another shape."""
+"""Smaller shares, from which on ink is the digit's unless it leads out to the border."""
 FEWEST = 5
 """Pixels along its longer side below which a spot is dust, on a sheet where that is little."""
 LEGIBLE = 8
@@ -125,13 +125,14 @@ def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
     for share in FAINTER:
         parts = components(strength > max(share * peak, floor))
         digit = _touched(parts, certain)
-        # Fainter ink that leads out to the border, or far, is something else, which the digit crosses.
-        if _touching(digit) <= _touching(core) and 0 < _extent(digit) <= 1.15 * _extent(certain):
+        # Fainter ink that leads out to the border is something else, which the digit crosses.
+        if digit.any() and _touching(digit) <= _touching(core):
             break
     else:
         parts, digit = strong, certain
     boxes = _boxes(parts, strength.shape) | _lines(parts, strength.shape)
-    digit = _with_its_parts(parts, digit, ~boxes & (_contact(parts) == 0), strength)
+    free = ~boxes & (_contact(parts) == 0) & (parts.peaks(strength) > STRONG * peak)
+    digit = _with_its_parts(parts, digit, free, strength)
     faint = peak < max(LOW_CONTRAST, 10 * ink.noise)
     tiny = _extent(digit) * factor < LEGIBLE
     doubts = (*_doubts(parts, digit, boxes, strength), *([FAINT_INK] if faint else []), *([TINY] if tiny else []))
@@ -195,7 +196,7 @@ def _doubts(
     slender = min(height, width) < 0.4 * max(height, width)
     found = {
         SEVERAL: like.any(),
-        TOUCHING: _touching(digit) > 0,
+        TOUCHING: _touching(digit) > 2,
         FILLED: digit.sum() > 0.8 * height * width and not slender,
         FRAME: boxes[numbers].any(),
     }

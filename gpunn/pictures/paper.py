@@ -1,7 +1,7 @@
 """What of a sheet is ink: how far each pixel is from the paper round it.
 
-The paper is estimated where the pixel is, so that shadows and uneven light are paper too. Colours are looked at along the
-direction in which ink differs from paper most, as red on green may be as bright as the green.
+The paper is estimated where the pixel is, so that shadows and uneven light are paper too. Colours are looked at along
+the direction in which ink differs from paper most, as red on green may be as bright as the green.
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def find_ink(levels: NDArray[np.float32]) -> Ink:
     if lighter <= darker:  # less light on the paper, less difference to the ink
         bright = windowed(np.maximum, _blurred(light, 1.5) if grain > 0.004 else light, size)
         bright = windowed(np.minimum, bright, size)
-        strength = strength / np.maximum(bright / max(float(bright.max()), 1e-6), DARKEST)
+        strength /= np.maximum(bright / np.float32(max(float(bright.max()), 1e-6)), np.float32(DARKEST))
     strength -= np.median(strength)
     noise = 1.4826 * float(np.median(np.abs(strength)))
     return Ink(strength.clip(0).astype(np.float32), noise)
@@ -72,7 +72,7 @@ def _along_ink(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
     squares = (away**2).sum(axis=1, keepdims=True)
     axis = np.linalg.eigh((away * squares).T @ away)[1][:, -1]
     axis *= np.sign(axis.sum()) or 1
-    along: NDArray[np.float32] = (levels @ (axis / np.abs(axis).sum())).astype(np.float32)
+    along: NDArray[np.float32] = levels @ (axis / np.abs(axis).sum()).astype(np.float32)
     return along, light
 
 

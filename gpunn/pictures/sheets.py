@@ -15,7 +15,7 @@ ROWS_AT_ONCE = 2**20
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def sheet_of_levels(levels: NDArray[Any]) -> Image.Image:
+def sheet_of_levels(levels: object) -> Image.Image:
     """Return `levels` (rows, columns) or (rows, columns, 3 or 4) of a real dtype as a sheet.
 
     What isn't uint8 is scaled so that the largest is 255. Raises `DataError` for what is no array of finite levels.
@@ -56,7 +56,7 @@ def opaque(picture: Image.Image) -> Image.Image:
         return picture
     colours, opacity = picture.convert("RGB"), picture.getchannel("A")
     low, high = opacity.getextrema()
-    if not isinstance(high, int) or high == 0:
+    if high == 0:
         raise DataError("found no digit, every pixel is transparent: expected a dark digit on light, or the reverse")
     if low == 255:
         return colours
