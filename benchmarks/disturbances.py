@@ -200,7 +200,7 @@ DISTURBANCES = {
     "grain": Disturbance(grainy),
     "JPEG": Disturbance(lambda ink, _: grey(ink), "jpg"),
     "screenshot with a shadow": Disturbance(screenshot),
-    "red on green": Disturbance(lambda ink, _: coloured(ink, (200, 40, 40), (40, 150, 60))),
+    "red on green": Disturbance(lambda ink, _: coloured(ink, (200, 40, 40), (30, 125, 45))),
     "blue ink on yellow paper": Disturbance(lambda ink, _: coloured(ink, (60, 60, 190), (250, 240, 130)), "jpg"),
     "light on dark": Disturbance(lambda ink, _: grey(1 - ink)),
     "low contrast": Disturbance(lambda ink, _: grey(0.12 * ink + 0.1)),

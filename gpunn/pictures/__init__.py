@@ -1,7 +1,8 @@
 """Pictures, prepared the way the images were that a network was trained on."""
 
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from gpunn.datasets.kind import ImageKind
 from gpunn.errors import DataError
 from gpunn.pictures.files import read_sheet, shown_name
-from gpunn.pictures.finding import EXPECTED, Digit, find_digit
+from gpunn.pictures.finding import EXPECTED, FILLED, Digit, find_digit
 from gpunn.pictures.framing import BOXES, FIELD, frame, shrink_whole
 from gpunn.pictures.paper import find_ink
 from gpunn.pictures.sheets import sheet_of_levels
@@ -84,31 +85,52 @@ def _found(sheet: Image.Image) -> Digit:
     """Return the digit on `sheet`, of about `LARGE` pixels or fewer.
 
     A large sheet is looked through in a smaller form, whose averages have less noise, and then cut down around what
-    was found, so that a small digit on a large sheet keeps its details.
+    was found, so that a small digit on a large sheet keeps its details. What is a patch, such as a sheet lying on a
+    table, is looked at for a digit on it.
     """
     low, high = _extremes(sheet)
-    if high >= NEARLY_WHITE:
-        high = 255
     if low == high:
         raise DataError(f"found no digit, every pixel has the same level: {EXPECTED}")
-    first: Digit | None = None
-    while True:
-        factor = ceil((sheet.width * sheet.height / LARGE) ** 0.5)
-        smaller = sheet.reduce(factor) if factor > 1 else sheet
-        digit = find_digit(find_ink(_levels(smaller, high)), factor)
-        first = first or digit
-        top, bottom, left, right = digit.box
-        room = 4 + max(bottom - top, right - left) // 3
-        around = (
+    if high >= NEARLY_WHITE:
+        high = 255
+    digit, factor = _seen(sheet, high)
+    doubts = digit.doubts
+    if FILLED in doubts:
+        patch = _around(sheet, digit, factor, -max(digit.ink.shape) // 16)
+        with suppress(DataError):
+            on_it = _found(patch) if min(patch.size) >= FIELD else digit
+            digit = digit if FILLED in on_it.doubts else on_it
+        return digit
+    while factor > 1:
+        closer = _around(sheet, digit, factor, 4 + max(digit.ink.shape) // 3)
+        if closer.width * closer.height > 0.5 * sheet.width * sheet.height:
+            break
+        sheet = closer
+        try:
+            digit, factor = _seen(sheet, high)
+        except DataError:  # what is seen from afar is enough
+            break
+    return replace(digit, doubts=doubts)
+
+
+def _seen(sheet: Image.Image, high: float) -> tuple[Digit, int]:
+    """Return the digit on `sheet` shrunk to `LARGE` pixels, and by which factor it was."""
+    factor = ceil((sheet.width * sheet.height / LARGE) ** 0.5)
+    smaller = sheet.reduce(factor) if factor > 1 else sheet
+    return find_digit(find_ink(_levels(smaller, high)), factor), factor
+
+
+def _around(sheet: Image.Image, digit: Digit, factor: int, room: int) -> Image.Image:
+    """Return the part of `sheet` that the `digit` fills, and `room` of its pixels round it."""
+    top, bottom, left, right = digit.box
+    return sheet.crop(
+        (
             max(0, left - room) * factor,
             max(0, top - room) * factor,
             min(sheet.width, (right + room) * factor),
             min(sheet.height, (bottom + room) * factor),
         )
-        area = (around[2] - around[0]) * (around[3] - around[1])
-        if factor == 1 or area > 0.5 * sheet.width * sheet.height:
-            return Digit(digit.ink, digit.box, first.doubts)
-        sheet = sheet.crop(around)
+    )
 
 
 def _levels(sheet: Image.Image, high: float) -> NDArray[np.float32]:

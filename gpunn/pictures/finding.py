@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gpunn.errors import DataError
 from gpunn.pictures.components import Components, components, dilated
-from gpunn.pictures.paper import Ink
+from gpunn.pictures.paper import SMALL, Ink
 
 EXPECTED = "expected a dark digit on light, or the reverse"
 FAINT = 0.05
@@ -18,9 +18,13 @@ STRONG = 0.35
 """The share of the digit's strongest ink that is the digit's wherever it is joined to it."""
 FAINTER = (FAINT, 0.1, 0.18, 0.25)
 """Smaller shares, from which on ink is the digit's unless it leads out to the border."""
+SOFT = 0.035
+"""The steepest that a stain grows in a hundredth of the sheet, on average, as a share of its middle."""
 FEWEST = 5
 """Pixels along its longer side below which a spot is dust, on a sheet where that is little."""
-LEGIBLE = 8
+SPECK = 0.03
+"""The share of the sheet below which a mark may be dust."""
+LEGIBLE = 10
 """Pixels along its longer side below which a digit is hardly one."""
 LEAST_CONTRAST = 0.025
 """Contrast with the paper below which nothing is ink, for 1 as that of black and white."""
@@ -32,7 +36,7 @@ TOUCHING = "what was read touches the picture's border, some of it may be missin
 FILLED = "what was read is a filled patch, or fills its box"
 FAINT_INK = "the ink can hardly be told from the paper"
 FRAME = "what was read may be a frame"
-TINY = "what was read is only a few pixels large"
+TINY = "what was read is small, it may be a speck"
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,10 @@ def _main(parts: Components, strength: NDArray[np.float32], floor: float, fewest
     mass = parts.sums(strength)
     few = parts.extent < min(fewest, max(1, round(0.04 * min(rows, columns))))
     score = np.where(few | (parts.peaks(strength) < floor) | _lines(parts, strength.shape), 0, mass)
+    score[_soft(parts, strength)] = 0
     contact = _contact(parts)
-    # Edges of the sheet and things beside it meet the border along some length; digits that were cut tightly don't.
-    score[contact > 0.3 * min(rows, columns)] = 0
+    # Edges of the sheet and things beside it meet most of a side; digits that were cut tightly don't.
+    score[_longest_contact(parts) > 0.6 * max(rows, columns)] = 0
     score[contact > 0] *= 0.1
     boxes = _boxes(parts, strength.shape)
     score[boxes & (contact > 0)] = 0
@@ -88,12 +93,32 @@ def _contact(parts: Components) -> NDArray[np.intp]:
     return np.bincount(edge[edge >= 0], minlength=len(parts))
 
 
+def _longest_contact(parts: Components) -> NDArray[np.intp]:
+    """Return along how many pixels each part meets that side of the picture that it meets most."""
+    labels = parts.labels
+    sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+    return np.max([np.bincount(side[side >= 0], minlength=len(parts)) for side in sides], axis=0)
+
+
+def _soft(parts: Components, strength: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which parts have no edge anywhere, as soft shadows and stains."""
+    lag = max(1, max(strength.shape) // 100)
+    steps = np.zeros_like(strength)
+    steps[lag:] = np.abs(strength[lag:] - strength[:-lag])
+    steps[:, lag:] = np.maximum(steps[:, lag:], np.abs(strength[:, lag:] - strength[:, :-lag]))
+    # Across a stroke all steps together climb to its middle and down again.
+    gentle = SOFT * lag * 100 / max(strength.shape)
+    return parts.sums(steps) / parts.area < gentle * parts.peaks(strength)
+
+
 def _lines(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return which parts are straight lines along a side that run from border to border, or nearly."""
     rows, columns = shape
     if max(shape) < 2 * FEWEST:
         return np.zeros(len(parts), bool)
     across = (parts.width > 0.97 * columns) & (parts.height < max(2, 0.06 * rows))
+    if min(shape) >= SMALL:  # no digit is one line from left to right
+        across |= (parts.width > 0.5 * columns) & (parts.height < 0.1 * parts.width)
     down = (parts.height > 0.97 * rows) & (parts.width < max(2, 0.06 * columns))
     return across | down
 
@@ -134,7 +159,7 @@ def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
     free = ~boxes & (_contact(parts) == 0) & (parts.peaks(strength) > STRONG * peak)
     digit = _with_its_parts(parts, digit, free, strength)
     faint = peak < max(LOW_CONTRAST, 10 * ink.noise)
-    tiny = _extent(digit) * factor < LEGIBLE
+    tiny = _extent(digit) * factor < LEGIBLE or _extent(digit) < SPECK * max(strength.shape)
     doubts = (*_doubts(parts, digit, boxes, strength), *([FAINT_INK] if faint else []), *([TINY] if tiny else []))
 
     radius = max(1, round(max(strength.shape) / 200)) if ink.noise else 2

@@ -22,6 +22,8 @@ RULED = 0.8
 """The share of its length over which a ruled line, or the side of a frame, can be seen."""
 THICKEST_RULE = 0.03
 """How thick such a line may be, as a share of the sheet."""
+GRAINY = 0.004
+"""Differences between neighbours on paper from which on they are smoothed."""
 SMALL = 40
 """A sheet of fewer pixels along a side has no lines but the digit's own."""
 
@@ -41,24 +43,27 @@ def find_ink(levels: NDArray[np.float32]) -> Ink:
     """Return the ink on a sheet with the `levels` (rows, columns, channels) from 0 to 1."""
     grey, light = _along_ink(levels)
     grain = _grain(grey)
-    if grain > 0.004:
+    if grain > GRAINY:
         grey = _blurred(grey, 0.7 if grain < 0.02 else 1.2)
     usual = _usual(grey)
-    lighter, darker = (grey - usual).clip(0).sum(), (usual - grey).clip(0).sum()
+    slight = float(np.ptp(grey)) / 64  # `usual` is known in 256 steps
+    lighter, darker = (grey - usual - slight).clip(0).sum(), (usual - grey - slight).clip(0).sum()
     if lighter > darker:
         grey = -grey
     grey = _without_rules(grey)
     size = max(3, round(max(grey.shape) * WINDOW) | 1)
-    smooth = _blurred(grey, 1.5) if grain > 0.004 else grey
+    smooth = _blurred(grey, 1.5) if grain > GRAINY else grey
     paper = windowed(np.minimum, windowed(np.maximum, smooth, size), size)
     strength = paper - grey
     if lighter <= darker:  # less light on the paper, less difference to the ink
-        bright = windowed(np.maximum, _blurred(light, 1.5) if grain > 0.004 else light, size)
+        bright = windowed(np.maximum, _blurred(light, 1.5) if grain > GRAINY else light, size)
         bright = windowed(np.minimum, bright, size)
         strength /= np.maximum(bright / np.float32(max(float(bright.max()), 1e-6)), np.float32(DARKEST))
-    strength -= np.median(strength)
-    noise = 1.4826 * float(np.median(np.abs(strength)))
-    return Ink(strength.clip(0).astype(np.float32), noise)
+    # The paper as estimated is that of the brightest grain. Without grain, a tightly cut digit may be most of it all.
+    blank = strength if grain > GRAINY else strength[strength <= 0.3 * strength.max()]
+    middle = float(np.median(blank))
+    noise = 1.4826 * float(np.median(np.abs(blank - middle)))
+    return Ink((strength - np.float32(middle)).clip(0), noise)
 
 
 def _along_ink(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
