@@ -7,6 +7,7 @@ by `read_digit`. One network, 784-16-10 after 4 epochs, answers; beside it stand
 import importlib.util
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from PIL import Image, ImageDraw, ImageFilter
 import gpunn
 from gpunn.pictures import read_digit
 
-SIDE = 400
 BAR = 0.95
 """The share of what the network gets on MNIST itself that is asked for under every disturbance."""
 
@@ -35,11 +35,10 @@ class Disturbance:
     ending: str = "png"
 
 
-def sheet(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the ink (rows, columns), 0 to 1, of an MNIST image drawn 10 times as large in the middle of a sheet."""
-    room = (SIDE - 280) // 2
-    large = np.asarray(Image.fromarray(image.reshape(28, 28)).resize((280, 280)))
-    return np.pad(large, room) / 255
+def sheet(image: NDArray[np.uint8], factor: int = 10) -> NDArray[np.float64]:
+    """Return the ink (rows, columns), 0 to 1, of an MNIST image `factor` times as large in the middle of a sheet."""
+    large = Image.fromarray(image.reshape(28, 28)).resize((28 * factor, 28 * factor))
+    return np.pad(np.asarray(large), 6 * factor) / 255
 
 
 def grey(ink: NDArray[np.float64], light: Any = 1.0) -> Image.Image:
@@ -109,8 +108,8 @@ def dark_edge(ink: NDArray[np.float64], _: np.random.Generator) -> Image.Image:
 
 def on_a_table(ink: NDArray[np.float64], _: np.random.Generator) -> Image.Image:
     """Draw the sheet lying on a dark table."""
-    picture = Image.new("L", (520, 500), 60)
-    picture.paste(grey(ink), (70, 40))
+    picture = Image.new("L", (len(ink) * 13 // 10, len(ink) * 5 // 4), 60)
+    picture.paste(grey(ink), (len(ink) // 6, len(ink) // 10))
     return picture
 
 
@@ -152,7 +151,7 @@ def dusty(ink: NDArray[np.float64], rng: np.random.Generator) -> Image.Image:
     """Scatter specks of a radius up to 3 pixels."""
     picture = grey(ink)
     pen = ImageDraw.Draw(picture)
-    for x, y, radius in rng.integers((0, 0, 1), (SIDE, SIDE, 4), (25, 3)):
+    for x, y, radius in rng.integers((0, 0, 1), (*ink.shape, 4), (25, 3)):
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=int(rng.integers(0, 120)))
     return picture
 
@@ -165,7 +164,7 @@ def grainy(ink: NDArray[np.float64], rng: np.random.Generator) -> Image.Image:
 
 def tiny(ink: NDArray[np.float64], _: np.random.Generator) -> Image.Image:
     """Draw the digit 56 pixels high near a corner of a sheet of 1000 x 1200."""
-    small = np.asarray(Image.fromarray((ink * 255).astype(np.uint8)).reduce(5)) / 255
+    small = np.asarray(Image.fromarray((ink * 255).astype(np.uint8)).reduce(len(ink) // 80)) / 255
     return grey(np.pad(small, ((900, 20), (30, 1090))))
 
 
@@ -204,26 +203,24 @@ DISTURBANCES = {
     "blue ink on yellow paper": Disturbance(lambda ink, _: coloured(ink, (60, 60, 190), (250, 240, 130)), "jpg"),
     "light on dark": Disturbance(lambda ink, _: grey(1 - ink)),
     "low contrast": Disturbance(lambda ink, _: grey(0.12 * ink + 0.1)),
-    "off the middle": Disturbance(lambda ink, _: grey(np.roll(ink, (-55, 50), (0, 1)))),
+    "off the middle": Disturbance(lambda ink, _: grey(np.roll(ink, (-len(ink) // 8, len(ink) // 9), (0, 1)))),
     "small digit on a large sheet": Disturbance(tiny),
 }
 
 
 def read_share(
-    name: str, images: NDArray[np.uint8], labels: NDArray[np.uint8], net: gpunn.MLP, reader: Reader = read_digit
+    name: str, split: gpunn.Split, net: gpunn.MLP, *, reader: Reader = read_digit, factor: int = 10
 ) -> float:
-    """Return the share of `images` that is read right under the disturbance `name`; what isn't read at all is wrong."""
+    """Return the share of images that is read right under the disturbance `name`; what isn't read at all is wrong."""
     disturbance, rng = DISTURBANCES[name], np.random.default_rng(0)
     right = 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"digit.{disturbance.ending}"
-        for image, label in zip(images, labels, strict=True):
-            disturbance.draw(sheet(image), rng).save(path)
-            try:
+        for image, label in zip(split.images, split.labels, strict=True):
+            disturbance.draw(sheet(image, factor), rng).save(path, compress_level=1)
+            with suppress(gpunn.DataError):
                 right += int(net.predict(reader(path)[None])[0]) == label
-            except gpunn.DataError:
-                continue
-    return right / len(labels)
+    return right / len(split)
 
 
 def trained(data: gpunn.Dataset) -> gpunn.MLP:
@@ -240,8 +237,8 @@ def main(digits: int, before: Path | None) -> None:
     """Print the share of digits that is read right under each disturbance."""
     data = gpunn.load_mnist()
     net = trained(data)
-    images, labels = data.test.images[:digits], data.test.labels[:digits]
-    own = float(np.mean(net.predict(images) == labels))
+    some = data.test[:digits]
+    own = float(np.mean(net.predict(some.images) == some.labels))
     readers: list[Reader] = [read_digit]
     if before is not None:
         readers.insert(0, _reader_in(before))
@@ -252,7 +249,7 @@ def main(digits: int, before: Path | None) -> None:
     click.echo(f"At least {BAR:.0%} of that, {BAR * own:.1%}, is asked for under every disturbance.\n")
     click.echo(f"{'disturbance':34}" + "".join(f"{title:>9}" for title in titles) + f"{'of own':>9}")
     for name in DISTURBANCES:
-        shares = [read_share(name, images, labels, net, reader) for reader in readers]
+        shares = [read_share(name, some, net, reader=reader) for reader in readers]
         verdict = "" if shares[-1] >= BAR * own else "   below"
         click.echo(f"{name:34}" + "".join(f"{share:9.1%}" for share in shares) + f"{shares[-1] / own:9.1%}{verdict}")
 

@@ -95,10 +95,9 @@ def _found(sheet: Image.Image) -> Digit:
         high = 255
     digit, factor = _seen(sheet, high)
     doubts = digit.doubts
-    if FILLED in doubts:
-        patch = _around(sheet, digit, factor, -max(digit.ink.shape) // 16)
+    if FILLED in doubts and min(digit.ink.shape) * factor >= 2 * FIELD:
         with suppress(DataError):
-            on_it = _found(patch) if min(patch.size) >= FIELD else digit
+            on_it = _found(_around(sheet, digit, factor, -max(digit.ink.shape) // 16))
             digit = digit if FILLED in on_it.doubts else on_it
         return digit
     while factor > 1:

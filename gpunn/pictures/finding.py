@@ -10,6 +10,7 @@ from gpunn.pictures.components import Components, components, dilated
 from gpunn.pictures.paper import SMALL, Ink
 
 EXPECTED = "expected a dark digit on light, or the reverse"
+NONE = f"found no digit: {EXPECTED}, larger than dust and off the border"
 FAINT = 0.05
 """Ink below this share of the strongest is background."""
 LEVELS = (0.5, 0.25, 0.1, FAINT)
@@ -18,7 +19,7 @@ STRONG = 0.35
 """The share of the digit's strongest ink that is the digit's wherever it is joined to it."""
 FAINTER = (FAINT, 0.1, 0.18, 0.25)
 """Smaller shares, from which on ink is the digit's unless it leads out to the border."""
-SOFT = 0.035
+SOFT = 0.05
 """The steepest that a stain grows in a hundredth of the sheet, on average, as a share of its middle."""
 FEWEST = 5
 """Pixels along its longer side below which a spot is dust, on a sheet where that is little."""
@@ -97,7 +98,8 @@ def _longest_contact(parts: Components) -> NDArray[np.intp]:
     """Return along how many pixels each part meets that side of the picture that it meets most."""
     labels = parts.labels
     sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
-    return np.max([np.bincount(side[side >= 0], minlength=len(parts)) for side in sides], axis=0)
+    lengths: NDArray[np.intp] = np.max([np.bincount(side[side >= 0], minlength=len(parts)) for side in sides], axis=0)
+    return lengths
 
 
 def _soft(parts: Components, strength: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -108,7 +110,8 @@ def _soft(parts: Components, strength: NDArray[np.float32]) -> NDArray[np.bool_]
     steps[:, lag:] = np.maximum(steps[:, lag:], np.abs(strength[:, lag:] - strength[:, :-lag]))
     # Across a stroke all steps together climb to its middle and down again.
     gentle = SOFT * lag * 100 / max(strength.shape)
-    return parts.sums(steps) / parts.area < gentle * parts.peaks(strength)
+    soft: NDArray[np.bool_] = parts.sums(steps) / parts.area < gentle * parts.peaks(strength)
+    return soft
 
 
 def _lines(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -160,6 +163,8 @@ def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
     digit = _with_its_parts(parts, digit, free, strength)
     faint = peak < max(LOW_CONTRAST, 10 * ink.noise)
     tiny = _extent(digit) * factor < LEGIBLE or _extent(digit) < SPECK * max(strength.shape)
+    if faint and tiny:
+        raise DataError(NONE)
     doubts = (*_doubts(parts, digit, boxes, strength), *([FAINT_INK] if faint else []), *([TINY] if tiny else []))
 
     radius = max(1, round(max(strength.shape) / 200)) if ink.noise else 2

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from gpunn.pictures.components import windowed
 
-GRID = 64
+GRID = 32
 """Pixels along the longer side at which most of the surroundings is looked at."""
 WINDOW = 0.4
 """The share of the longer side that no stroke is as wide as."""
@@ -59,8 +59,10 @@ def find_ink(levels: NDArray[np.float32]) -> Ink:
         bright = windowed(np.maximum, _blurred(light, 1.5) if grain > GRAINY else light, size)
         bright = windowed(np.minimum, bright, size)
         strength /= np.maximum(bright / np.float32(max(float(bright.max()), 1e-6)), np.float32(DARKEST))
-    # The paper as estimated is that of the brightest grain. Without grain, a tightly cut digit may be most of it all.
-    blank = strength if grain > GRAINY else strength[strength <= 0.3 * strength.max()]
+    # The paper as estimated is that of the brightest grain, so that without ink, too, most is above nothing. Where much
+    # is nothing, there may be more ink than paper, as of a digit that was cut tightly.
+    much = float(np.quantile(strength, 0.25)) < 0.1 * float(strength.max())
+    blank = strength[strength <= 0.3 * strength.max()] if much else strength
     middle = float(np.median(blank))
     noise = 1.4826 * float(np.median(np.abs(blank - middle)))
     return Ink((strength - np.float32(middle)).clip(0), noise)
