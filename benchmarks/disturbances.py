@@ -87,11 +87,12 @@ def skeleton_of(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
             return mask[1:-1, 1:-1].astype(bool)
 
 
-def framed(width: int, inset: int = 0) -> Draw:
-    """Draw a frame of `width` pixels, `inset` from the border."""
+def framed(width: int, share: float = 0) -> Draw:
+    """Draw a frame of `width` pixels, as far from the border as that `share` of the sheet."""
 
     def draw(ink: NDArray[np.float64], _: np.random.Generator) -> Image.Image:
         picture = grey(ink)
+        inset = round(share * picture.width)
         end = picture.width - 1 - inset
         ImageDraw.Draw(picture).rectangle((inset, inset, end, end), outline=0, width=width)
         return picture
@@ -187,7 +188,7 @@ DISTURBANCES = {
     "thin strokes, 2 pixels on 1000": Disturbance(thin),
     "frame of 1 pixel": Disturbance(framed(1)),
     "frame of 8 pixels": Disturbance(framed(8)),
-    "box 30 pixels inside": Disturbance(framed(2, 30)),
+    "box 30 pixels inside": Disturbance(framed(2, 3 / 40)),
     "dark left edge": Disturbance(dark_edge),
     "sheet on a dark table": Disturbance(on_a_table, "jpg"),
     "uneven light": Disturbance(uneven),

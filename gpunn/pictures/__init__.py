@@ -13,7 +13,7 @@ from PIL import Image
 from gpunn.datasets.kind import ImageKind
 from gpunn.errors import DataError
 from gpunn.pictures.files import read_sheet, shown_name
-from gpunn.pictures.finding import EXPECTED, FILLED, Digit, find_digit
+from gpunn.pictures.finding import EXPECTED, FILLED, FRAME, NONE, TOUCHING, Digit, find_digit
 from gpunn.pictures.framing import BOXES, FIELD, frame, shrink_whole
 from gpunn.pictures.paper import find_ink
 from gpunn.pictures.sheets import sheet_of_levels
@@ -115,8 +115,25 @@ def _found(sheet: Image.Image) -> Digit:
 def _seen(sheet: Image.Image, high: float) -> tuple[Digit, int]:
     """Return the digit on `sheet` shrunk to `LARGE` pixels, and by which factor it was."""
     factor = ceil((sheet.width * sheet.height / LARGE) ** 0.5)
-    smaller = sheet.reduce(factor) if factor > 1 else sheet
-    return find_digit(find_ink(_levels(smaller, high)), factor), factor
+    levels = _levels(sheet.reduce(factor) if factor > 1 else sheet, high)
+    ink = find_ink(levels)
+    digit: Digit | None = None
+    missing: DataError | None = None
+    try:
+        digit = find_digit(ink, factor)
+        if FILLED not in digit.doubts:
+            return digit, factor
+    except DataError as error:
+        missing = error
+    # A table round the sheet, or the hole of a 0, may pass for ink.
+    if not ink.one_way:
+        with suppress(DataError):
+            other = find_digit(find_ink(levels, reverse=True), factor)
+            if not {FILLED, TOUCHING, FRAME}.intersection(other.doubts):
+                return other, factor
+    if digit is None:
+        raise missing or DataError(NONE)
+    return digit, factor
 
 
 def _around(sheet: Image.Image, digit: Digit, factor: int, room: int) -> Image.Image:

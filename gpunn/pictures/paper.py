@@ -32,15 +32,20 @@ SMALL = 40
 class Ink:
     """`strength` (rows, columns) float32: how far each pixel is from the paper, towards the ink; at most about 1.
 
-    `noise` is its standard deviation where there is paper only.
+    `noise` is its standard deviation where there is paper only. `one_way`: hardly anything differs from paper the other
+    way.
     """
 
     strength: NDArray[np.float32]
     noise: float
+    one_way: bool
 
 
-def find_ink(levels: NDArray[np.float32]) -> Ink:
-    """Return the ink on a sheet with the `levels` (rows, columns, channels) from 0 to 1."""
+def find_ink(levels: NDArray[np.float32], *, reverse: bool = False) -> Ink:
+    """Return the ink on a sheet with the `levels` (rows, columns, channels) from 0 to 1.
+
+    Dark ink on light or light on dark, whichever is more beside what is usual round it; with `reverse` the other.
+    """
     grey, light = _along_ink(levels)
     grain = _grain(grey)
     if grain > GRAINY:
@@ -48,14 +53,15 @@ def find_ink(levels: NDArray[np.float32]) -> Ink:
     usual = _usual(grey)
     slight = float(np.ptp(grey)) / 64  # `usual` is known in 256 steps
     lighter, darker = (grey - usual - slight).clip(0).sum(), (usual - grey - slight).clip(0).sum()
-    if lighter > darker:
+    on_dark = bool(lighter > darker) != reverse
+    if on_dark:
         grey = -grey
     grey = _without_rules(grey)
     size = max(3, round(max(grey.shape) * WINDOW) | 1)
     smooth = _blurred(grey, 1.5) if grain > GRAINY else grey
     paper = windowed(np.minimum, windowed(np.maximum, smooth, size), size)
     strength = paper - grey
-    if lighter <= darker:  # less light on the paper, less difference to the ink
+    if not on_dark:  # less light on the paper, less difference to the ink
         bright = windowed(np.maximum, _blurred(light, 1.5) if grain > GRAINY else light, size)
         bright = windowed(np.minimum, bright, size)
         strength /= np.maximum(bright / np.float32(max(float(bright.max()), 1e-6)), np.float32(DARKEST))
@@ -65,7 +71,7 @@ def find_ink(levels: NDArray[np.float32]) -> Ink:
     blank = strength[strength <= 0.3 * strength.max()] if much else strength
     middle = float(np.median(blank))
     noise = 1.4826 * float(np.median(np.abs(blank - middle)))
-    return Ink((strength - np.float32(middle)).clip(0), noise)
+    return Ink((strength - np.float32(middle)).clip(0), noise, bool(min(lighter, darker) < 0.05 * max(lighter, darker)))
 
 
 def _along_ink(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
