@@ -153,7 +153,7 @@ def test_whatever_a_decoder_raises_is_one_line(tmp_path: Path, monkeypatch: pyte
         raise struct.error("unpack requires\na buffer of 4 bytes")
 
     Image.new("L", (5, 5)).save(tmp_path / "digit.png")
-    monkeypatch.setattr("gpunn.pictures.ImageOps.exif_transpose", exif_transpose)
+    monkeypatch.setattr("gpunn.pictures.files.ImageOps.exif_transpose", exif_transpose)
     with pytest.raises(DataError, match=r"cannot read .*png: unpack requires a buffer of 4 bytes"):
         read_digit(tmp_path / "digit.png")
 

@@ -10,6 +10,7 @@ import click
 
 import gpunn
 from gpunn.cli import inspection
+from gpunn.cli.predict import predict as predict_command
 from gpunn.cli.report import report as report_command
 from gpunn.cli.signals import INTERRUPTED, handlers_restored
 from gpunn.cli.train import train as train_command
@@ -26,7 +27,7 @@ def gpunn_command(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (train_command, inspection.evaluate, inspection.predict, inspection.devices, report_command):
+for _command in (train_command, inspection.evaluate, predict_command, inspection.devices, report_command):
     gpunn_command.add_command(_command)
 
 

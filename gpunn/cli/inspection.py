@@ -1,4 +1,4 @@
-"""`gpunn evaluate`, `gpunn predict` and `gpunn devices`: they look, and change nothing."""
+"""`gpunn evaluate` and `gpunn devices`: they look, and change nothing."""
 
 import json
 from collections.abc import Iterator
@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 import gpunn.backends
 from gpunn import evaluation
 from gpunn.backends import get_backend
 from gpunn.cli import options
 from gpunn.datasets import load_mnist
-from gpunn.errors import DataError
 from gpunn.evaluation import Evaluation
 from gpunn.losses import loss_for
 from gpunn.network import MLP
@@ -22,11 +20,9 @@ from gpunn.printing import printable
 WIDEST_TABLE = 20
 """Confusion matrices of more classes than this don't fit a terminal's lines."""
 
-model = click.argument("model", type=click.Path(), callback=options.as_path)
-
 
 @click.command()
-@model
+@options.model
 @options.device
 @options.data_dir
 @options.loss
@@ -51,39 +47,6 @@ def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, 
     click.echo(f"{loss.replace('_', ' ')} {result.loss:.5f}   test accuracy {result.accuracy:.2%}")
     for line in _confusion_table(result):
         click.echo(line)
-
-
-@click.command()
-@model
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
-@options.as_json
-def predict(model: Path, images: tuple[Path, ...], as_json: bool) -> None:
-    """Say which digit each IMAGE shows, by the network in the file MODEL.
-
-    An image is a PNG, a JPEG or a NumPy file (.npy) with one digit, of any size, dark on light or light on dark.
-    """
-    from gpunn.pictures import FIELD, read_digit
-
-    net = MLP.load(model)
-    if net.sizes[0] != FIELD * FIELD:
-        raise DataError(
-            f"{model} takes {net.sizes[0]} pixels, pictures are prepared as {FIELD} x {FIELD} = {FIELD * FIELD}: "
-            "expected a network for MNIST"
-        )
-    digits = np.stack([read_digit(image) for image in images])
-    # The class is that of the largest output, of which shares say nothing where all are below zero.
-    outputs, shares = net.feedforward(digits), net.predict_proba(digits)
-    if as_json:
-        rows = [
-            {"image": str(image), "class": int(output.argmax()), "probabilities": row.tolist()}
-            for image, output, row in zip(images, outputs, shares, strict=True)
-        ]
-        click.echo(json.dumps(rows))
-        return
-    for image, output, row in zip(images, outputs, shares, strict=True):
-        best, *others = np.argsort(-output, kind="stable")[:2]
-        runner_up = "".join(f"; next {label}, {row[label]:.0%}" for label in others)
-        click.echo(f"{printable(image)}: {best} ({row[best]:.0%}{runner_up})")
 
 
 @click.command()

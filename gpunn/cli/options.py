@@ -27,6 +27,7 @@ def as_path(ctx: click.Context, param: click.Parameter, value: str | None) -> Pa
     return None if value is None else Path(value)
 
 
+model = click.argument("model", type=click.Path(), callback=as_path)
 device = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="Where to compute."
 )

@@ -1,0 +1,142 @@
+"""`gpunn predict`: what a network says that pictures show."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.cli import options
+from gpunn.datasets.kind import ImageKind
+from gpunn.errors import DataError
+from gpunn.network import MLP
+
+if TYPE_CHECKING:
+    from gpunn.pictures import Prepared
+
+SIDE = 28
+FRAMINGS = ("digit", "emnist", "whole")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The network's `outputs` and `shares` (n_classes,) for the picture `name`, as it was `prepared`."""
+
+    name: str
+    prepared: "Prepared"
+    outputs: NDArray[Any]
+    shares: NDArray[Any]
+
+    @property
+    def best(self) -> int:
+        """The class of the largest output, of which shares say nothing where all are below zero."""
+        return int(self.outputs.argmax())
+
+
+@click.command()
+@options.model
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(allow_dash=True, path_type=Path))
+@click.option(
+    "--framing",
+    type=click.Choice(FRAMINGS),
+    help="How pictures are prepared.  [default: as the images were that the network was trained on]",
+)
+@click.option("--show", is_flag=True, help="Print each picture as the network gets it, in blocks.")
+@options.as_json
+def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bool, as_json: bool) -> None:
+    """Say what each IMAGE shows, by the network in the file MODEL.
+
+    An image is a PNG, a JPEG or a NumPy file (.npy), of any size, dark on light or light on dark, and upright; - is
+    standard input.
+
+    It is prepared as the images were that the network was trained on. "digit" is MNIST's way: the digit is found on the
+    sheet, cut out, and centred by its ink. "emnist" is EMNIST's: a little larger, and centred by its box. "whole" is
+    for pictures of anything else, such as Fashion-MNIST's: all of the picture is shrunk. Networks that don't know what
+    they were trained on are given digits.
+
+    EMNIST's own files hold letters and digits transposed. A network that was trained on them as they are, outside
+    gpunn or as arrays, takes upright pictures for others.
+    """
+    from gpunn.pictures import read_picture, shown_name
+
+    net = MLP.load(model)
+    kind = _kind(net, model, framing)
+    found: list[Answer | tuple[str, str]] = []
+    for path in images:
+        name = "-" if str(path) == "-" else shown_name(path)
+        try:
+            prepared = read_picture(path, kind)
+        except DataError as error:
+            message = " ".join(str(error).split())
+            found.append((name, message))
+            click.echo(f"gpunn: {message}", err=True)
+            continue
+        inputs = prepared.image[None]
+        answer = Answer(name, prepared, net.feedforward(inputs)[0], net.predict_proba(inputs)[0])
+        found.append(answer)
+        if not as_json:
+            for line in _lines(answer, kind, show):
+                click.echo(line)
+    if as_json:
+        click.echo(json.dumps([_entry(one, kind, show) for one in found]))
+    if not all(isinstance(one, Answer) for one in found):
+        click.get_current_context().exit(2)
+
+
+def _kind(net: MLP, model: Path, framing: str | None) -> ImageKind:
+    """Return what pictures are to be prepared like; raises `DataError` where the network takes nothing of the kind."""
+    n_inputs = net.sizes[0]
+    kind: ImageKind | None = getattr(net, "kind", None)
+    shape = kind.shape if kind is not None else None
+    if shape is None or shape[0] * shape[1] != n_inputs:
+        shape = (SIDE, SIDE)
+    if framing is None:
+        framing = kind.framing if kind is not None else "digit"
+    if shape[0] * shape[1] != n_inputs or (framing != "whole" and shape != (SIDE, SIDE)):
+        advice = "" if framing == "whole" or shape == (SIDE, SIDE) else ", or the framing whole"
+        raise DataError(
+            f"{model} takes {n_inputs} pixels, pictures are prepared as {SIDE} x {SIDE} = {SIDE**2}: "
+            f"expected a network for MNIST{advice}"
+        )
+    known = kind or ImageKind()
+    return ImageKind(known.name, shape, framing, known.classes)
+
+
+def _name_of(label: int, kind: ImageKind) -> str:
+    return kind.classes[label] if label < len(kind.classes) else str(label)
+
+
+def _lines(answer: Answer, kind: ImageKind, show: bool) -> Iterator[str]:
+    """Say the class, the next one, and what is doubtful, in a line; and show the image below it."""
+    best, *others = np.argsort(-answer.outputs, kind="stable")[:2]
+    runner_up = "".join(f"; next {_name_of(label, kind)}, {answer.shares[label]:.0%}" for label in others)
+    doubts = "".join(f"; doubtful: {doubt}" for doubt in answer.prepared.doubts[:1])
+    doubts += "".join(f"; {doubt}" for doubt in answer.prepared.doubts[1:])
+    yield f"{answer.name}: {_name_of(best, kind)} ({answer.shares[best]:.0%}{runner_up}){doubts}"
+    if show:
+        yield from _blocks(answer.prepared.pixels)
+
+
+def _blocks(image: NDArray[np.uint8]) -> Iterator[str]:
+    """Draw `image` (rows, columns), two characters a pixel."""
+    shades = np.array(list(" ░▒▓█"))
+    for row in shades[(image.astype(int) * 5) // 256]:
+        yield "|" + "".join(np.repeat(row, 2)) + "|"
+
+
+def _entry(one: Answer | tuple[str, str], kind: ImageKind, show: bool) -> dict[str, Any]:
+    """Return what JSON says of a picture."""
+    if isinstance(one, tuple):
+        return {"image": one[0], "error": one[1]}
+    entry: dict[str, Any] = {
+        "image": one.name,
+        "class": one.best,
+        "name": _name_of(one.best, kind),
+        "probabilities": one.shares.tolist(),
+        "doubts": list(one.prepared.doubts),
+    }
+    return entry | ({"pixels": one.prepared.pixels.tolist()} if show else {})

@@ -1,0 +1,164 @@
+"""Pictures, prepared the way the images were that a network was trained on."""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gpunn.datasets.kind import ImageKind
+from gpunn.errors import DataError
+from gpunn.pictures.files import read_sheet, shown_name
+from gpunn.pictures.finding import EXPECTED, FILLED, FRAME, NONE, TOUCHING, Digit, find_digit
+from gpunn.pictures.framing import BOXES, FIELD, frame, shrink_whole
+from gpunn.pictures.paper import find_ink
+from gpunn.pictures.sheets import sheet_of_levels
+
+__all__ = ["FIELD", "MNIST_KIND", "Prepared", "prepare", "prepare_digit", "read_digit", "read_picture", "shown_name"]
+
+LARGE = 400 * 400
+"""Pixels at which a digit is looked for."""
+NEARLY_WHITE = 245
+"""The brightest level from which on a sheet isn't brightened."""
+MNIST_KIND = ImageKind("MNIST", (FIELD, FIELD), "digit")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture as a network takes it: `image` (rows * columns,) uint8, light on dark; `doubts` in short sentences."""
+
+    image: NDArray[np.uint8]
+    shape: tuple[int, int]
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The image in its rows and columns."""
+        return self.image.reshape(self.shape)
+
+
+def read_digit(path: str | bytes | os.PathLike[Any], kind: ImageKind | None = None) -> NDArray[np.uint8]:
+    """Return the digit in the picture at `path` as MNIST, or the data set of `kind`, would have it, (n_pixels,) uint8.
+
+    The picture is a PNG, a JPEG or whatever else Pillow reads, or a NumPy file (.npy) of grey levels (rows, columns);
+    of any size, dark on light or light on dark; "-" is standard input. Raises `DataError` where it can't be read or
+    shows nothing.
+    """
+    return read_picture(path, kind).image
+
+
+def read_picture(path: str | bytes | os.PathLike[Any], kind: ImageKind | None = None) -> Prepared:
+    """Return what `read_digit` does, with what makes it doubtful."""
+    sheet = read_sheet(path)
+    try:
+        return prepare(sheet, kind)
+    except DataError as error:
+        raise DataError(f"{shown_name(path)}: {error}") from error
+
+
+def prepare_digit(levels: NDArray[Any], kind: ImageKind | None = None) -> NDArray[np.uint8]:
+    """Return grey `levels` (rows, columns), of any real dtype and range, as an MNIST image, (784,) uint8.
+
+    With `kind` as an image of that data set. Raises `DataError` where they show nothing or aren't finite.
+    """
+    return prepare(sheet_of_levels(levels), kind).image
+
+
+def prepare(sheet: Image.Image, kind: ImageKind | None = None) -> Prepared:
+    """Return a `sheet`, a Pillow image of the mode L, RGB or F, as an image of `kind`, MNIST's where it is None."""
+    kind = kind or MNIST_KIND
+    if kind.framing not in BOXES:
+        if kind.shape is None:
+            raise DataError("found images of unknown shape, expected rows and columns, or the framing of digits")
+        return Prepared(shrink_whole(sheet, kind.shape), kind.shape)
+    if kind.shape not in (None, (FIELD, FIELD)):
+        raise DataError(f"found images of {kind.shape[0]} x {kind.shape[1]} pixels, digits have {FIELD} x {FIELD}")
+    digit = _found(sheet)
+    return Prepared(frame(digit.ink, kind.framing), (FIELD, FIELD), digit.doubts)
+
+
+def _found(sheet: Image.Image) -> Digit:
+    """Return the digit on `sheet`, of about `LARGE` pixels or fewer.
+
+    A large sheet is looked through in a smaller form, whose averages have less noise, and then cut down around what
+    was found, so that a small digit on a large sheet keeps its details. What is a patch, such as a sheet lying on a
+    table, is looked at for a digit on it.
+    """
+    low, high = _extremes(sheet)
+    if low == high:
+        raise DataError(f"found no digit, every pixel has the same level: {EXPECTED}")
+    if high >= NEARLY_WHITE:
+        high = 255
+    digit, factor = _seen(sheet, high)
+    doubts = digit.doubts
+    if FILLED in doubts and min(digit.ink.shape) * factor >= 2 * FIELD:
+        with suppress(DataError):
+            on_it = _found(_around(sheet, digit, factor, -max(digit.ink.shape) // 16))
+            digit = digit if FILLED in on_it.doubts else on_it
+        return digit
+    while factor > 1:
+        closer = _around(sheet, digit, factor, 4 + max(digit.ink.shape) // 3)
+        if closer.width * closer.height > 0.5 * sheet.width * sheet.height:
+            break
+        sheet = closer
+        try:
+            digit, factor = _seen(sheet, high)
+        except DataError:  # what is seen from afar is enough
+            break
+    return replace(digit, doubts=doubts)
+
+
+def _seen(sheet: Image.Image, high: float) -> tuple[Digit, int]:
+    """Return the digit on `sheet` shrunk to `LARGE` pixels, and by which factor it was."""
+    factor = ceil((sheet.width * sheet.height / LARGE) ** 0.5)
+    levels = _levels(sheet.reduce(factor) if factor > 1 else sheet, high)
+    ink = find_ink(levels)
+    digit: Digit | None = None
+    missing: DataError | None = None
+    try:
+        digit = find_digit(ink, factor)
+        if FILLED not in digit.doubts:
+            return digit, factor
+    except DataError as error:
+        missing = error
+    # A table round the sheet, or the hole of a 0, may pass for ink.
+    if not ink.one_way:
+        with suppress(DataError):
+            other = find_digit(find_ink(levels, reverse=True), factor)
+            if not {FILLED, TOUCHING, FRAME}.intersection(other.doubts):
+                return other, factor
+    if digit is None:
+        raise missing or DataError(NONE)
+    return digit, factor
+
+
+def _around(sheet: Image.Image, digit: Digit, factor: int, room: int) -> Image.Image:
+    """Return the part of `sheet` that the `digit` fills, and `room` of its pixels round it."""
+    top, bottom, left, right = digit.box
+    return sheet.crop(
+        (
+            max(0, left - room) * factor,
+            max(0, top - room) * factor,
+            min(sheet.width, (right + room) * factor),
+            min(sheet.height, (bottom + room) * factor),
+        )
+    )
+
+
+def _levels(sheet: Image.Image, high: float) -> NDArray[np.float32]:
+    """Return the levels of `sheet` (rows, columns, channels), at most 1."""
+    levels = np.asarray(sheet, dtype=np.float32) / np.float32(high)
+    return levels[:, :, None] if levels.ndim == 2 else levels
+
+
+def _extremes(sheet: Image.Image) -> tuple[float, float]:
+    """Return the lowest and the highest level; equal where every pixel is the same."""
+    extremes = sheet.getextrema()
+    bands = extremes if isinstance(extremes[0], tuple) else (extremes,)
+    if all(low == high for low, high in bands):
+        return bands[0][0], bands[0][0]
+    return min(band[0] for band in bands), max(band[1] for band in bands)

@@ -1,0 +1,133 @@
+"""The connected components of a mask: pixels that touch each other, also by their corners."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Components:
+    """The components of a mask: `labels` (rows, columns) is -1 outside, else the component's number.
+
+    `area`, `top`, `bottom`, `left` and `right` (n,) are their pixels and boxes; `bottom` and `right` lie just outside.
+    """
+
+    labels: NDArray[np.intp]
+    area: NDArray[np.intp]
+    top: NDArray[np.intp]
+    bottom: NDArray[np.intp]
+    left: NDArray[np.intp]
+    right: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.area)
+
+    @property
+    def height(self) -> NDArray[np.intp]:
+        """The rows of each."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> NDArray[np.intp]:
+        """The columns of each."""
+        return self.right - self.left
+
+    @property
+    def extent(self) -> NDArray[np.intp]:
+        """The longer side of each one's box."""
+        return np.maximum(self.height, self.width)
+
+    def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the sum of `values` (rows, columns) over each."""
+        inside = self.labels >= 0
+        sums = np.zeros(len(self))
+        np.add.at(sums, self.labels[inside], values[inside])
+        return sums
+
+    def peaks(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the largest of `values` (rows, columns) in each."""
+        inside = self.labels >= 0
+        peaks = np.zeros(len(self))
+        np.maximum.at(peaks, self.labels[inside], values[inside])
+        return peaks
+
+    def mask(self, chosen: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return where those of `chosen`, numbers or a mask (n,), are."""
+        wanted = np.zeros(len(self) + 1, bool)  # the last is for the label -1
+        wanted[:-1][chosen] = True
+        return wanted[self.labels]
+
+
+def components(mask: NDArray[np.bool_]) -> Components:
+    """Return the components of `mask` (rows, columns).
+
+    The mask is taken as runs, pixels side by side in a row. Runs of neighbouring rows that touch take the smaller of
+    their numbers, and each run its number's number, until nothing changes.
+    """
+    rows, columns = mask.shape
+    stride = columns + 2  # runs of different rows never touch in one row's order
+    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    row, start = np.nonzero(edges == 1)
+    stop = np.nonzero(edges == -1)[1]
+    number = _join(row * stride + start, row * stride + stop, stride)
+    names, number = np.unique(number, return_inverse=True)
+    n = len(names)
+
+    labels = np.full(rows * columns, -1, np.intp)
+    labels[mask.ravel()] = np.repeat(number, stop - start)
+    top, left = np.full(n, rows), np.full(n, columns)
+    bottom, right = np.zeros(n, np.intp), np.zeros(n, np.intp)
+    np.minimum.at(top, number, row)
+    np.maximum.at(bottom, number, row + 1)
+    np.minimum.at(left, number, start)
+    np.maximum.at(right, number, stop)
+    area = np.bincount(labels[labels >= 0], minlength=n)
+    return Components(labels.reshape(rows, columns), area, top, bottom, left, right)
+
+
+def _join(start: NDArray[np.intp], stop: NDArray[np.intp], stride: int) -> NDArray[np.intp]:
+    """Return for each run the smallest number of a run that it is joined with."""
+    first = np.searchsorted(stop, start + stride, "left")
+    counts = np.searchsorted(start, stop + stride, "right") - first
+    upper = np.repeat(np.arange(len(start)), counts)
+    lower = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts - first, counts)
+    number = np.arange(len(start))
+    while True:
+        smaller = np.minimum(number[upper], number[lower])
+        changed = number.copy()
+        # Their names too, so that whole components move at once.
+        for run in (upper, lower):
+            np.minimum.at(changed, number[run], smaller)
+            np.minimum.at(changed, run, smaller)
+        changed = changed[changed]
+        if np.array_equal(changed, number):
+            return number
+        number = changed
+
+
+def dilated(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """Return where a pixel of `mask` is at most `radius` rows and columns away."""
+    grown = windowed(np.maximum, mask.astype(np.uint8), 2 * radius + 1)
+    return grown.astype(bool)
+
+
+def windowed(extreme: np.ufunc, values: NDArray[Any], size: int, axes: tuple[int, ...] = (0, 1)) -> NDArray[Any]:
+    """Return the `extreme`, np.maximum or np.minimum, of `values` in a window of `size` pixels (odd) along `axes`.
+
+    Outside there is nothing. Windows are doubled until they are wide enough, so that wide ones cost little more.
+    """
+    ends = np.iinfo(values.dtype) if values.dtype.kind in "ui" else np.finfo(values.dtype)
+    nothing = ends.min if extreme is np.maximum else ends.max
+    for axis in axes:
+        room = [(0, 0), (0, 0)]
+        room[axis] = (size // 2, size // 2)
+        line = np.moveaxis(np.pad(values, room, constant_values=nothing), axis, 0)
+        reach = 1
+        while reach < size:
+            step = min(reach, size - reach)
+            line = extreme(line[:-step], line[step:])
+            reach += step
+        values = np.moveaxis(line, 0, axis)
+    return np.ascontiguousarray(values)

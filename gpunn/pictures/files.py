@@ -1,0 +1,174 @@
+"""Files with pictures, read with as little trust and memory as they deserve."""
+
+import io
+import os
+import stat
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from gpunn.errors import DataError
+from gpunn.pictures.framing import FIELD
+from gpunn.pictures.sheets import MOST_PIXELS, sheet_of_levels, sheet_of_picture, too_large
+
+STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+"""What may be read although it is no file."""
+MOST_BYTES = 2**28
+"""Bytes above which a stream is refused."""
+NUMPY = b"\x93NUMPY"
+DEFLATE = 1100
+"""More than the times by which a PNG's compression makes anything smaller."""
+EXPECTED = "expected a PNG, a JPEG or a .npy file"
+
+_decoding = threading.Lock()
+"""Held while a picture is decoded, with the process's warnings off: threads would restore each other's."""
+
+
+def read_sheet(path: str | bytes | os.PathLike[Any]) -> Image.Image:
+    """Return the picture at `path`, or on standard input for "-", as a sheet of the mode L, RGB or F.
+
+    Raises `DataError`, whose message names the file, where it can't be read.
+    """
+    name = os.fsdecode(path)
+    shown = shown_name(path)
+    try:
+        with _opened(name, shown) as file:
+            start = file.read(len(NUMPY))
+            file.seek(0)
+            if start == NUMPY or name.lower().endswith(".npy"):
+                return sheet_of_levels(_read_npy(file, shown))
+            return _read_picture(file, shown)
+    except DataError as error:
+        message = str(error)
+        raise DataError(message if shown in message else f"{shown}: {message}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {shown}: {error.strerror or error}") from error
+
+
+def shown_name(path: str | bytes | os.PathLike[Any]) -> str:
+    """Return a name that can be printed: what can't is escaped."""
+    name = os.fsdecode(path)
+    if name == "-":
+        return "standard input"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+@contextmanager
+def _opened(name: str, shown: str) -> Iterator[BinaryIO]:
+    """Open a file, or a stream that somebody meant, for reading anywhere in it; anything else isn't waited for."""
+    if "\0" in name:
+        raise DataError(f"cannot read {shown}: a name can't hold a null byte")
+    if name == "-":
+        yield _whole(sys.stdin.buffer if sys.stdin is not None else None, shown)
+        return
+    stream = name.startswith(STREAMS)
+    file = os.fdopen(os.open(name, os.O_RDONLY | (0 if stream else getattr(os, "O_NONBLOCK", 0))), "rb")
+    with file:
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISREG(mode):
+            yield file
+        elif stream and not stat.S_ISDIR(mode):
+            yield _whole(file, shown)
+        else:
+            what = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
+            raise DataError(f"cannot read {shown}: it is {what}; {EXPECTED}")
+
+
+def _whole(stream: BinaryIO | None, shown: str) -> BinaryIO:
+    """Return all that `stream` holds."""
+    if stream is None:
+        raise DataError(f"cannot read {shown}: it is closed")
+    if stream.isatty():
+        raise DataError(
+            f"cannot read {shown}: it is a terminal; pass a picture, as in: gpunn predict MODEL - <digit.png"
+        )
+    content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise DataError(f"cannot read {shown}: it holds more than {MOST_BYTES // 2**20} MiB")
+    return io.BytesIO(content)
+
+
+def _size(file: BinaryIO) -> int:
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return size
+
+
+def _read_npy(file: BinaryIO, shown: str) -> NDArray[Any]:
+    """Return the array in a .npy file, once its header is known to be honest about what follows."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, by_columns, dtype = read_header[version](file)
+    except Exception as error:  # damaged headers fail in more ways than NumPy lists
+        raise DataError(f"{shown} is no NumPy file of numbers: expected one written by numpy.save") from error
+    if dtype.hasobject:
+        raise DataError(f"{shown} is no NumPy file of numbers: expected one written by numpy.save")
+    if dtype.kind not in "buif":
+        raise DataError(f"{shown} holds {dtype}: expected an array of grey levels")
+    n = prod(shape)
+    if n > (_size(file) - file.tell()) // max(1, dtype.itemsize):
+        raise DataError(f"{shown} is no NumPy file of numbers: it ends before the array that its header describes")
+    if tuple(shape) == (FIELD**2,):
+        shape = (FIELD, FIELD)
+    if len(shape) != 2 or n == 0:
+        what = str(shape) if len(shape) < 8 else f"of {len(shape)} dimensions"
+        raise DataError(f"{shown} has the shape {what}: expected (rows, columns), or (784,)")
+    if shape[0] * shape[1] > MOST_PIXELS:
+        raise DataError(f"{shown}: {too_large(shape[1], shape[0])}")
+    levels = np.frombuffer(file.read(n * dtype.itemsize), dtype=dtype)
+    if levels.dtype.kind == "f" and not np.isfinite(levels).all():
+        raise DataError(f"{shown} holds levels that aren't finite: expected grey levels")
+    return levels.reshape(shape, order="F" if by_columns else "C")
+
+
+def _read_picture(file: BinaryIO, shown: str) -> Image.Image:
+    try:
+        with _decoding, warnings.catch_warnings(action="ignore"), Image.open(file) as picture:
+            width, height = picture.size
+            if width * height > MOST_PIXELS:
+                raise DataError(f"{shown}: {too_large(width, height)}")
+            if picture.format == "PNG" and width * height // 8 > DEFLATE * _size(file):
+                raise DataError(f"cannot read {shown}: it ends before its {width} x {height} pixels; {EXPECTED}")
+            with _quiet_libtiff(picture):
+                upright = ImageOps.exif_transpose(picture)
+            return sheet_of_picture(upright)
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"{shown} is no picture that can be read: {EXPECTED}") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{shown} has more than {MOST_PIXELS // 10**6} million pixels: reduce the picture") from error
+    except Exception as error:  # damaged pictures fail in more ways than Pillow lists
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"cannot read {shown}: {reason}; {EXPECTED}") from error
+
+
+@contextmanager
+def _quiet_libtiff(picture: Image.Image) -> Iterator[None]:
+    """Keep libtiff, which decodes compressed TIFF, from writing lines of its own to standard error."""
+    if picture.format != "TIFF" or picture.info.get("compression") == "raw":
+        yield
+        return
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

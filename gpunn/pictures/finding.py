@@ -1,0 +1,233 @@
+"""Where on a sheet the digit is, and what else is there that makes the answer doubtful."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.errors import DataError
+from gpunn.pictures.components import Components, components, dilated
+from gpunn.pictures.paper import SMALL, Ink
+
+EXPECTED = "expected a dark digit on light, or the reverse"
+NONE = f"found no digit: {EXPECTED}, larger than dust and off the border"
+FAINT = 0.05
+"""Ink below this share of the strongest is background."""
+LEVELS = (0.5, 0.25, 0.1, FAINT)
+"""Shares of the strongest ink at which a digit is looked for, from the first to the last that shows one."""
+STRONG = 0.35
+"""The share of the digit's strongest ink that is the digit's wherever it is joined to it."""
+FAINTER = (FAINT, 0.1, 0.18, 0.25)
+"""Smaller shares, from which on ink is the digit's unless it leads out to the border."""
+SOFT = 0.05
+"""The steepest that a stain grows in a hundredth of the sheet, on average, as a share of its middle."""
+FEWEST = 5
+"""Pixels along its longer side below which a spot is dust, on a sheet where that is little."""
+SPECK = 0.03
+"""The share of the sheet below which a mark may be dust."""
+LEGIBLE = 10
+"""Pixels along its longer side below which a digit is hardly one."""
+LEAST_CONTRAST = 0.025
+"""Contrast with the paper below which nothing is ink, for 1 as that of black and white."""
+LOW_CONTRAST = 0.12
+"""Contrast below which an answer is doubtful."""
+
+SEVERAL = "several marks of like size are there, the largest was read"
+TOUCHING = "what was read touches the picture's border, some of it may be missing"
+FILLED = "what was read is a filled patch, or fills its box"
+FAINT_INK = "the ink can hardly be told from the paper"
+FRAME = "what was read may be a frame"
+TINY = "what was read is small, it may be a speck"
+
+
+@dataclass(frozen=True)
+class Digit:
+    """The digit's `ink` (rows, columns), 0 to 1, alone and cut out; the `box` (top, bottom, left, right); `doubts`."""
+
+    ink: NDArray[np.float32]
+    box: tuple[int, int, int, int]
+    doubts: tuple[str, ...]
+
+
+def find_digit(ink: Ink, factor: int = 1) -> Digit:
+    """Return the digit that the `ink` of a sheet shows, which was shrunk by `factor`; raises `DataError` for none."""
+    strength = ink.strength
+    floor = max(LEAST_CONTRAST, 6 * ink.noise)
+    strongest = float(strength.max())
+    for share in LEVELS:
+        level = share * strongest
+        if level < floor / 2:
+            break
+        parts = components(strength > level)
+        main = _main(parts, strength, floor, FEWEST if ink.noise else FEWEST / factor)
+        if main is not None:
+            return _cut_out(ink, parts.mask(np.array([main])), factor)
+    raise DataError(
+        "found no digit: expected a dark digit on light, or the reverse, larger than dust and off the border"
+    )
+
+
+def _main(parts: Components, strength: NDArray[np.float32], floor: float, fewest: float) -> int | None:
+    """Return which of `parts` is the digit, or None."""
+    if not len(parts):
+        return None
+    rows, columns = strength.shape
+    mass = parts.sums(strength)
+    few = parts.extent < min(fewest, max(1, round(0.04 * min(rows, columns))))
+    score = np.where(few | (parts.peaks(strength) < floor) | _lines(parts, strength.shape), 0, mass)
+    score[_soft(parts, strength)] = 0
+    contact = _contact(parts)
+    # Edges of the sheet and things beside it meet most of a side; digits that were cut tightly don't.
+    score[_longest_contact(parts) > 0.6 * max(rows, columns)] = 0
+    score[contact > 0] *= 0.1
+    boxes = _boxes(parts, strength.shape)
+    score[boxes & (contact > 0)] = 0
+    score[boxes] *= 0.01
+    main = int(score.argmax())
+    return main if score[main] > 0 else None
+
+
+def _contact(parts: Components) -> NDArray[np.intp]:
+    """Return how many pixels of each part lie on the border."""
+    labels = parts.labels
+    edge = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
+    return np.bincount(edge[edge >= 0], minlength=len(parts))
+
+
+def _longest_contact(parts: Components) -> NDArray[np.intp]:
+    """Return along how many pixels each part meets that side of the picture that it meets most."""
+    labels = parts.labels
+    sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+    lengths: NDArray[np.intp] = np.max([np.bincount(side[side >= 0], minlength=len(parts)) for side in sides], axis=0)
+    return lengths
+
+
+def _soft(parts: Components, strength: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which parts have no edge anywhere, as soft shadows and stains."""
+    lag = max(1, max(strength.shape) // 100)
+    steps = np.zeros_like(strength)
+    steps[lag:] = np.abs(strength[lag:] - strength[:-lag])
+    steps[:, lag:] = np.maximum(steps[:, lag:], np.abs(strength[:, lag:] - strength[:, :-lag]))
+    # Across a stroke all steps together climb to its middle and down again.
+    gentle = SOFT * lag * 100 / max(strength.shape)
+    soft: NDArray[np.bool_] = parts.sums(steps) / parts.area < gentle * parts.peaks(strength)
+    return soft
+
+
+def _lines(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which parts are straight lines along a side that run from border to border, or nearly."""
+    rows, columns = shape
+    if max(shape) < 2 * FEWEST:
+        return np.zeros(len(parts), bool)
+    across = (parts.width > 0.97 * columns) & (parts.height < max(2, 0.06 * rows))
+    if min(shape) >= SMALL:  # no digit is one line from left to right
+        across |= (parts.width > 0.5 * columns) & (parts.height < 0.1 * parts.width)
+    down = (parts.height > 0.97 * rows) & (parts.width < max(2, 0.06 * columns))
+    return across | down
+
+
+def _boxes(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which parts are frames: hollow, with four straight sides of their box."""
+    found = np.zeros(len(parts), bool)
+    large = (parts.height > 0.2 * shape[0]) & (parts.width > 0.2 * shape[1]) & (parts.extent >= 20)
+    for number in np.flatnonzero(large & (parts.area < 0.5 * parts.height * parts.width)):
+        part = (
+            parts.labels[parts.top[number] : parts.bottom[number], parts.left[number] : parts.right[number]] == number
+        )
+        band = [max(1, round(0.08 * side)) for side in part.shape]
+        sides = [part[: band[0]].any(axis=0), part[-band[0] :].any(axis=0)]
+        sides += [part[:, : band[1]].any(axis=1), part[:, -band[1] :].any(axis=1)]
+        inner = part[band[0] : -band[0], band[1] : -band[1]]
+        found[number] = min(side.mean() for side in sides) > 0.9 and inner.mean() < 0.1
+    return found
+
+
+def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
+    """Return the digit whose strongest part is `core`, with what belongs to it."""
+    strength = ink.strength
+    # A few bright pixels of grain are no measure for the rest.
+    peak = float(strength[core].max()) if ink.noise == 0 else float(np.quantile(strength[core], 0.97))
+    floor = 4 * ink.noise
+    strong = components(strength > max(STRONG * peak, floor))
+    certain = _touched(strong, core) | core
+    for share in FAINTER:
+        parts = components(strength > max(share * peak, floor))
+        digit = _touched(parts, certain)
+        # Fainter ink that leads out to the border is something else, which the digit crosses.
+        if digit.any() and _touching(digit) <= _touching(core):
+            break
+    else:
+        parts, digit = strong, certain
+    boxes = _boxes(parts, strength.shape) | _lines(parts, strength.shape)
+    free = ~boxes & (_contact(parts) == 0) & (parts.peaks(strength) > STRONG * peak)
+    digit = _with_its_parts(parts, digit, free, strength)
+    faint = peak < max(LOW_CONTRAST, 10 * ink.noise)
+    tiny = _extent(digit) * factor < LEGIBLE or _extent(digit) < SPECK * max(strength.shape)
+    if faint and tiny:
+        raise DataError(NONE)
+    doubts = (*_doubts(parts, digit, boxes, strength), *([FAINT_INK] if faint else []), *([TINY] if tiny else []))
+
+    radius = max(1, round(max(strength.shape) / 200)) if ink.noise else 2
+    near = dilated(digit, radius)
+    foreign = (parts.labels >= 0) & ~digit
+    alone = np.where(near & ~foreign, strength, 0)
+    if ink.noise:
+        alone = (alone - 2 * ink.noise).clip(0) * (peak / max(peak - 2 * ink.noise, 1e-6))
+    alone = (alone / peak).clip(0, 1)
+    rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
+    box = (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+    return Digit(alone[box[0] : box[1], box[2] : box[3]].astype(np.float32), box, doubts)
+
+
+def _touched(parts: Components, core: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    numbers = np.unique(parts.labels[core & (parts.labels >= 0)])
+    return parts.mask(numbers)
+
+
+def _touching(mask: NDArray[np.bool_]) -> int:
+    return int(mask[0].sum() + mask[-1].sum() + mask[1:-1, 0].sum() + mask[1:-1, -1].sum())
+
+
+def _extent(mask: NDArray[np.bool_]) -> int:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(max(rows[-1] - rows[0], columns[-1] - columns[0])) + 1 if len(rows) else 0
+
+
+def _with_its_parts(
+    parts: Components, digit: NDArray[np.bool_], free: NDArray[np.bool_], strength: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Return `digit` with the strokes that belong to it: close by, and no dust."""
+    rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
+    size = _extent(digit)
+    gap = 0.15 * size
+    apart_down = np.maximum(parts.top - (rows[-1] + 1), rows[0] - parts.bottom).clip(0)
+    apart_across = np.maximum(parts.left - (columns[-1] + 1), columns[0] - parts.right).clip(0)
+    inside = np.maximum(apart_down, apart_across) <= gap
+    # The whole stays the size of a digit, and what stands beside it at its height is another one.
+    height = np.maximum(parts.bottom, rows[-1] + 1) - np.minimum(parts.top, rows[0])
+    width = np.maximum(parts.right, columns[-1] + 1) - np.minimum(parts.left, columns[0])
+    beside = (apart_across > 0) & (parts.height > 0.7 * (rows[-1] + 1 - rows[0]))
+    fits = (np.maximum(height, width) <= 1.6 * size) & ~beside
+    mass = parts.sums(strength)
+    large = (parts.extent >= 0.12 * size) | (mass > 0.04 * mass[np.unique(parts.labels[digit])].sum())
+    return digit | parts.mask(free & inside & fits & large)
+
+
+def _doubts(
+    parts: Components, digit: NDArray[np.bool_], boxes: NDArray[np.bool_], strength: NDArray[np.float32]
+) -> tuple[str, ...]:
+    """Return what is doubtful about the `digit` among the `parts` of a sheet."""
+    numbers = np.unique(parts.labels[digit & (parts.labels >= 0)])
+    others = np.ones(len(parts), bool)
+    others[numbers] = False
+    like = others & ~boxes & (_contact(parts) == 0) & (parts.extent > 0.5 * _extent(digit))
+    like &= parts.peaks(strength) > 0.4 * strength[digit].max()
+    height, width = digit.any(axis=1).sum(), digit.any(axis=0).sum()
+    slender = min(height, width) < 0.4 * max(height, width)
+    found = {
+        SEVERAL: like.any(),
+        TOUCHING: _touching(digit) > 2,
+        FILLED: digit.sum() > 0.8 * height * width and not slender,
+        FRAME: boxes[numbers].any(),
+    }
+    return tuple(doubt for doubt, true in found.items() if true)

@@ -1,0 +1,155 @@
+"""What of a sheet is ink: how far each pixel is from the paper round it.
+
+The paper is estimated where the pixel is, so that shadows and uneven light are paper too. Colours are looked at along
+the direction in which ink differs from paper most, as red on green may be as bright as the green.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from gpunn.pictures.components import windowed
+
+GRID = 32
+"""Pixels along the longer side at which most of the surroundings is looked at."""
+WINDOW = 0.4
+"""The share of the longer side that no stroke is as wide as."""
+DARKEST = 0.15
+"""The share of the brightest paper's light that the darkest shadow is taken to get at least."""
+RULED = 0.8
+"""The share of its length over which a ruled line, or the side of a frame, can be seen."""
+THICKEST_RULE = 0.03
+"""How thick such a line may be, as a share of the sheet."""
+GRAINY = 0.004
+"""Differences between neighbours on paper from which on they are smoothed."""
+SMALL = 40
+"""A sheet of fewer pixels along a side has no lines but the digit's own."""
+
+
+@dataclass(frozen=True)
+class Ink:
+    """`strength` (rows, columns) float32: how far each pixel is from the paper, towards the ink; at most about 1.
+
+    `noise` is its standard deviation where there is paper only. `one_way`: hardly anything differs from paper the other
+    way.
+    """
+
+    strength: NDArray[np.float32]
+    noise: float
+    one_way: bool
+
+
+def find_ink(levels: NDArray[np.float32], *, reverse: bool = False) -> Ink:
+    """Return the ink on a sheet with the `levels` (rows, columns, channels) from 0 to 1.
+
+    Dark ink on light or light on dark, whichever is more beside what is usual round it; with `reverse` the other.
+    """
+    grey, light = _along_ink(levels)
+    grain = _grain(grey)
+    if grain > GRAINY:
+        grey = _blurred(grey, 0.7 if grain < 0.02 else 1.2)
+    usual = _usual(grey)
+    slight = float(np.ptp(grey)) / 64  # `usual` is known in 256 steps
+    lighter, darker = (grey - usual - slight).clip(0).sum(), (usual - grey - slight).clip(0).sum()
+    on_dark = bool(lighter > darker) != reverse
+    if on_dark:
+        grey = -grey
+    grey = _without_rules(grey)
+    size = max(3, round(max(grey.shape) * WINDOW) | 1)
+    smooth = _blurred(grey, 1.5) if grain > GRAINY else grey
+    paper = windowed(np.minimum, windowed(np.maximum, smooth, size), size)
+    strength = paper - grey
+    if not on_dark:  # less light on the paper, less difference to the ink
+        bright = windowed(np.maximum, _blurred(light, 1.5) if grain > GRAINY else light, size)
+        bright = windowed(np.minimum, bright, size)
+        strength /= np.maximum(bright / np.float32(max(float(bright.max()), 1e-6)), np.float32(DARKEST))
+    # The paper as estimated is that of the brightest grain, so that without ink, too, most is above nothing. Where much
+    # is nothing, there may be more ink than paper, as of a digit that was cut tightly.
+    much = float(np.quantile(strength, 0.25)) < 0.1 * float(strength.max())
+    blank = strength[strength <= 0.3 * strength.max()] if much else strength
+    middle = float(np.median(blank))
+    noise = 1.4826 * float(np.median(np.abs(blank - middle)))
+    return Ink((strength - np.float32(middle)).clip(0), noise, bool(min(lighter, darker) < 0.05 * max(lighter, darker)))
+
+
+def _along_ink(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the levels along the direction of colours in which ink and paper differ most, and the brightness."""
+    light: NDArray[np.float32] = levels.mean(axis=2, dtype=np.float32)
+    if levels.shape[2] == 1 or (levels == levels[:, :, :1]).all():
+        return light, light
+    usual = np.dstack([_usual(levels[:, :, k]) for k in range(levels.shape[2])])
+    away = (levels - usual).reshape(-1, levels.shape[2]).astype(np.float64)
+    # Weighted by its square, ink counts for more than all the paper's grain.
+    squares = (away**2).sum(axis=1, keepdims=True)
+    axis = np.linalg.eigh((away * squares).T @ away)[1][:, -1]
+    axis *= np.sign(axis.sum()) or 1
+    along: NDArray[np.float32] = levels @ (axis / np.abs(axis).sum()).astype(np.float32)
+    return along, light
+
+
+def _usual(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the median of `values` in a wide window round each pixel; edges of shadows stay where they are."""
+    rows, columns = values.shape
+    low, high = float(values.min()), float(values.max())
+    if high == low:
+        return values
+    image = Image.fromarray(((values - low) * (255 / (high - low))).round().astype(np.uint8))
+    factor = -(-max(rows, columns) // GRID)
+    small = np.asarray(image.reduce(factor) if factor > 1 else image)
+    reach = max(small.shape) // 4
+    padded = np.pad(small, reach, mode="symmetric")
+    median = np.asarray(Image.fromarray(padded).filter(ImageFilter.MedianFilter(2 * reach + 1)))
+    median = median[reach : reach + small.shape[0], reach : reach + small.shape[1]]
+    wide = np.asarray(Image.fromarray(median).resize((columns, rows), Image.Resampling.NEAREST), dtype=np.float32)
+    return wide * ((high - low) / 255) + np.float32(low)
+
+
+def _grain(grey: NDArray[np.float32]) -> float:
+    """Return the standard deviation of what differs between neighbours, where most of the sheet is paper."""
+    if min(grey.shape) < 2:
+        return 0.0
+    return 1.4826 / 2**0.5 * float(np.median(np.abs(np.diff(grey, axis=1))))
+
+
+def _blurred(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
+    """Return `values` averaged by a Gaussian of the standard deviation `radius` in pixels."""
+    reach = max(1, round(3 * radius))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / radius) ** 2).astype(np.float32)
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        room = [(0, 0), (0, 0)]
+        room[axis] = (reach, reach)
+        padded = np.moveaxis(np.pad(values, room, mode="edge"), axis, 0)
+        n = values.shape[axis]
+        values = np.moveaxis(sum(weight * padded[k : k + n] for k, weight in enumerate(kernel)), 0, axis)
+    return values
+
+
+def _without_rules(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `grey` without dark lines from side to side: what is above and below each is drawn on through it."""
+    for _ in range(2):
+        rows, columns = grey.shape
+        size = 2 * round(rows * THICKEST_RULE) + 1
+        beside = windowed(np.minimum, windowed(np.maximum, grey, size, (0,)), size, (0,))
+        dark = beside - grey
+        seen = dark > max(0.015, 0.05 * float(dark.max()))
+        end = max(1, columns // 50)
+        ruled = (seen.mean(axis=1) > RULED) & seen[:, :end].any(axis=1) & seen[:, -end:].any(axis=1)
+        ruled[1:-1] |= ruled[:-2] | ruled[2:]  # its blurred edges
+        kept = np.flatnonzero(~ruled)
+        if rows >= SMALL and rows // 2 < len(kept) < rows:
+            grey = _drawn_through(grey, kept)
+        grey = grey.T
+    return grey
+
+
+def _drawn_through(grey: NDArray[np.float32], kept: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return `grey` with the rows that aren't `kept` interpolated between those that are."""
+    rows = np.arange(len(grey))
+    after = np.searchsorted(kept, rows).clip(0, len(kept) - 1)
+    above, below = kept[(after - (kept[after] > rows)).clip(0)], kept[after]
+    weight = ((rows - above) / np.maximum(below - above, 1)).clip(0, 1)[:, None].astype(np.float32)
+    drawn: NDArray[np.float32] = grey[above] * (1 - weight) + grey[below] * weight
+    return drawn
