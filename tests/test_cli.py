@@ -301,7 +301,10 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
     ("options", "parts"),
     [
         (["--loss", "cross_entropy"], ["found the loss cross_entropy with the output activation sigmoid", "softmax"]),
-        (["--dropout", "0.1", "--engine", "epoch"], ["the engine epoch", "found dropout"]),
+        (
+            ["--dropout", "0.1", "--engine", "epoch"],
+            ["the engine epoch can't train this network: it has no dropout; choose the engine auto, or plain"],
+        ),
         (["--optimizer", "momentum", "--momentum", "1"], ["found momentum 1.0, expected a finite number of 0 or more"]),
         (["--optimizer", "adam", "--momentum", "0.5"], ["--momentum needs --optimizer momentum or nesterov, got adam"]),
         (["--activation", "softmax"], ["'softmax' is not one of 'sigmoid', 'tanh', 'relu'"]),
@@ -494,3 +497,22 @@ def test_names_are_shown_without_control_characters(run: Run, data_dir: Path) ->
     told += run("evaluate", name, "--data-dir", data_dir).out
     assert told.count(r"\x1b[2J\udcff.safetensors") == 2
     assert all(line.isprintable() for line in told.splitlines())
+
+
+def test_a_precision_that_the_cpu_lacks_gets_one_line_that_does_not_contradict_itself(run: Run, data_dir: Path) -> None:
+    outcome = run("train", "--data-dir", data_dir, "--device", "cpu", "--precision", "tf32")
+    assert_one_line(outcome, "TF32 takes the engine fused and a GPU", "choose the precision float32")
+
+
+def test_evaluate_says_where_the_data_is_not_the_networks(run: Run, data_dir: Path, tmp_path: Path) -> None:
+    assert run("train", "--data-dir", data_dir, "--epochs", 1, "--output", "net").code == 0
+    assert run("evaluate", "net", "--data-dir", data_dir).err == ""
+    other = tmp_path / "other"
+    other.mkdir()
+    write_data_set(other)
+    outcome = run("evaluate", "net", "--data-dir", other)
+    assert outcome.code == 0
+    assert outcome.err == "gpunn: the network was trained on data, and is measured on other: see --data-dir\n"
+    MLP([784, 62]).save("many")
+    outcome = run("evaluate", "many", "--device", "cpu")
+    assert outcome.err == "gpunn: the network tells 62 classes apart, and is measured on images of 10: see --data-dir\n"

@@ -127,7 +127,9 @@ def test_compiled_engines_take_every_recipe(options: dict[str, Any]) -> None:
 def test_dropout_is_not_for_epoch() -> None:
     net, recipe = MLP([12, 5, 3]), Recipe(32, 0.1, dropout=0.1)
     start = Parameters(net.weights, net.biases, net.functions)
-    with pytest.raises(ConfigurationError, match="epoch can't train this network: it takes whole networks alone, and"):
+    with pytest.raises(
+        ConfigurationError, match="epoch can't train this network: it has no dropout; choose the engine auto"
+    ):
         choose_engine("epoch", CPU, start, recipe)
     assert choose_engine("auto", CPU, start, recipe).name == "fused"
 

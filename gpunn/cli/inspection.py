@@ -11,7 +11,7 @@ import gpunn.backends
 from gpunn import evaluation
 from gpunn.backends import get_backend
 from gpunn.cli import options
-from gpunn.datasets import load_mnist
+from gpunn.datasets import Split, load_mnist
 from gpunn.evaluation import Evaluation
 from gpunn.losses import loss_for
 from gpunn.network import MLP
@@ -31,6 +31,8 @@ def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, 
     """Measure the network in the file MODEL on the test images: loss, accuracy, confusion matrix."""
     net = MLP.load(model)
     test = load_mnist(data_dir, n_classes=net.sizes[-1]).test
+    for warning in _misfits(net, test):
+        click.echo(f"gpunn: {warning}", err=True)
     backend, loss = get_backend(device), loss_for(net.functions[-1], loss)
     result = evaluation.evaluate(net, test, loss=loss, device=backend)
     if as_json:
@@ -66,6 +68,18 @@ def devices(as_json: bool) -> None:
         else:
             click.echo(f"{status.name:8}not usable: {status.reason}")
     click.echo(f"auto    takes {auto}")
+
+
+def _misfits(net: MLP, test: Split) -> Iterator[str]:
+    """Say where `net` looks as if it was made for another data set than `test` is of."""
+    ours, theirs = (kind.name if kind is not None else "" for kind in (net.kind, test.kind))
+    if ours and theirs and ours != theirs:
+        yield f"the network was trained on {printable(ours)}, and is measured on {printable(theirs)}: see --data-dir"
+    elif net.sizes[-1] > max(2, test.n_classes):
+        yield (
+            f"the network tells {net.sizes[-1]} classes apart, and is measured on images of {test.n_classes}: "
+            "see --data-dir"
+        )
 
 
 def _confusion_table(result: Evaluation) -> Iterator[str]:

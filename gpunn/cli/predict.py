@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.cli import options
-from gpunn.datasets.kind import ImageKind
+from gpunn.datasets.kind import FRAMINGS, ImageKind
 from gpunn.errors import DataError
 from gpunn.network import MLP
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gpunn.pictures import Prepared
 
 SIDE = 28
-FRAMINGS = ("digit", "emnist", "whole")
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bo
 def _kind(net: MLP, model: Path, framing: str | None) -> ImageKind:
     """Return what pictures are to be prepared like; raises `DataError` where the network takes nothing of the kind."""
     n_inputs = net.sizes[0]
-    kind: ImageKind | None = getattr(net, "kind", None)
+    kind = net.kind
     shape = kind.shape if kind is not None else None
     if shape is None or shape[0] * shape[1] != n_inputs:
         shape = (SIDE, SIDE)
@@ -106,17 +105,13 @@ def _kind(net: MLP, model: Path, framing: str | None) -> ImageKind:
     return ImageKind(known.name, shape, framing, known.classes)
 
 
-def _name_of(label: int, kind: ImageKind) -> str:
-    return kind.classes[label] if label < len(kind.classes) else str(label)
-
-
 def _lines(answer: Answer, kind: ImageKind, show: bool) -> Iterator[str]:
     """Say the class, the next one, and what is doubtful, in a line; and show the image below it."""
     best, *others = np.argsort(-answer.outputs, kind="stable")[:2]
-    runner_up = "".join(f"; next {_name_of(label, kind)}, {answer.shares[label]:.0%}" for label in others)
+    runner_up = "".join(f"; next {kind.class_name(int(label))}, {answer.shares[label]:.0%}" for label in others)
     doubts = "".join(f"; doubtful: {doubt}" for doubt in answer.prepared.doubts[:1])
     doubts += "".join(f"; {doubt}" for doubt in answer.prepared.doubts[1:])
-    yield f"{answer.name}: {_name_of(best, kind)} ({answer.shares[best]:.0%}{runner_up}){doubts}"
+    yield f"{answer.name}: {kind.class_name(int(best))} ({answer.shares[best]:.0%}{runner_up}){doubts}"
     if show:
         yield from _blocks(answer.prepared.pixels)
 
@@ -135,7 +130,7 @@ def _entry(one: Answer | tuple[str, str], kind: ImageKind, show: bool) -> dict[s
     entry: dict[str, Any] = {
         "image": one.name,
         "class": one.best,
-        "name": _name_of(one.best, kind),
+        "name": kind.class_name(one.best),
         "probabilities": one.shares.tolist(),
         "doubts": list(one.prepared.doubts),
     }

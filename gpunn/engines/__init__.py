@@ -47,8 +47,9 @@ def choose_engine(
     loss_for(start.functions[-1], recipe.loss)
     if name == "auto":
         engine, why = _fastest(backend, start, recipe, examples)
-        logger.info("engine auto: %s, %s", engine.name, why)
-        if recipe.precision == "float32":  # for which it has been asked whether it can
+        # For float32 it has been asked whether it can.
+        if recipe.precision == "float32" or engine.refusal(backend, start, recipe, examples) is None:
+            logger.info("engine auto: %s, %s", engine.name, why)
             return engine
     elif name in ENGINES:
         engine = _on(backend, name)
@@ -56,7 +57,7 @@ def choose_engine(
         raise ConfigurationError(f"found the engine {name!r}, expected {' or '.join(['auto', *ENGINES])}")
     refusal = engine.refusal(backend, start, recipe, examples)
     if refusal is not None:
-        advice = "choose the engine plain, or auto" if recipe.precision == "float32" else "choose the precision float32"
+        advice = "choose the engine auto, or plain" if recipe.precision == "float32" else "choose the precision float32"
         raise ConfigurationError(f"the engine {engine.name} can't train this network: {refusal}; {advice}")
     return engine
 

@@ -161,7 +161,7 @@ def optimizer_refusal(recipe: Recipe) -> str | None:
 
 def dropout_refusal(recipe: Recipe) -> str | None:
     """Return the refusal of an engine that has no dropout, or None."""
-    return "it takes whole networks alone, and found dropout" if recipe.dropout else None
+    return "it has no dropout" if recipe.dropout else None
 
 
 def kernel_refusal(backend: Backend, start: Parameters, *modules: str) -> str | None:
