@@ -130,8 +130,12 @@ def test_without_a_usable_gpu_cuda_fails_with_the_cause_and_auto_takes_the_cpu(
             get_backend(device)
         assert "\n" not in str(caught.value)
         assert str(caught.value).endswith("; choose the device cpu, or auto")
+    # Who hasn't installed CuPy isn't told so at every run.
     with caplog.at_level("INFO", logger="gpunn"):
         assert get_backend("auto").name == "cpu"
+    assert (cause in caplog.text) == (cupy is not None)
+    with caplog.at_level("DEBUG", logger="gpunn"):
+        get_backend("auto")
     assert cause in caplog.text
     status = devices()[-1]
     assert not status.usable

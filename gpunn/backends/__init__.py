@@ -38,7 +38,10 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         try:
             backend = _cuda(0)
         except DeviceError as error:
-            logger.info("device auto: cpu, as there is no usable GPU (%s)", error)
+            # Who hasn't installed CuPy expects no GPU; `gpunn devices` says how to get it.
+            absent = isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name == "cupy"
+            level = logging.DEBUG if absent else logging.INFO
+            logger.log(level, "device auto: cpu, as there is no usable GPU (%s)", error)
             return CpuBackend()
         logger.info("device auto: %s, %s", backend.name, backend.describe()["name"])
         return backend
