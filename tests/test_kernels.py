@@ -1,7 +1,8 @@
 """The kernels, reference and compiled: together they are back-propagation; what breaks their contract is refused."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,8 @@ def test_the_kernels_make_a_step_of_backpropagation(kernels: Any, dtype: Any, m:
     np.testing.assert_allclose(stepped_bias, net.biases[0] - 0.5 * db[0], **close)
 
 
-def call(kernels: Any, name: str, **change: Any) -> None:
-    """Call a kernel with good arguments but for `change`."""
+def good_arguments(name: str) -> dict[str, Any]:
+    """Return arguments that a kernel takes."""
     floats, row = np.zeros((4, 3), np.float32), np.zeros(3, np.float32)
     stepped = {"parameter": floats.copy(), "gradient": floats.copy(), "learning_rate": 1.0}
     good: dict[str, dict[str, Any]] = {
@@ -80,8 +81,12 @@ def call(kernels: Any, name: str, **change: Any) -> None:
         "adam_step": stepped
         | {"mean": floats.copy(), "square": floats.copy(), "root": 1.0, "beta1": 0.9, "beta2": 0.9, "epsilon": 1.0},
     }
-    out = row.copy() if name in OF_COLUMNS else floats.copy()
-    getattr(kernels, name)(**({"out": out} | good[name] | change))
+    return {"out": row.copy() if name in OF_COLUMNS else floats.copy()} | good[name]
+
+
+def call(kernels: Any, name: str, **change: Any) -> None:
+    """Call a kernel with good arguments but for `change`."""
+    getattr(kernels, name)(**(good_arguments(name) | change))
 
 
 @either
@@ -216,6 +221,24 @@ SHARED = np.zeros((4, 3), np.float32)
         ("momentum_step", {"out": SHARED, "velocity": SHARED}, ValueError, "out overlapping an input"),
         ("adam_step", {"square": np.zeros((4, 3))}, TypeError, "second moment of dtype float64, expected float32"),
         ("adam_step", {"out": SHARED, "gradient": SHARED}, ValueError, "out overlapping an input"),
+        ("output_delta", {"factor": "1"}, TypeError, "found factor of type str, expected a number"),
+        ("output_delta", {"activation": ["tanh"]}, TypeError, r"found the activation \['tanh'\], expected its name"),
+        ("output_delta", {"loss": None}, TypeError, "found the loss None, expected its name"),
+        ("bias_activate", {"activation": 7}, TypeError, "found the activation 7, expected its name"),
+        ("descend", {"learning_rate": None}, TypeError, "found learning rate of type NoneType, expected a number"),
+        ("descend", {"l2": np.ones(2)}, TypeError, "found l2 of type ndarray, expected a number"),
+        ("descend", {"learning_rate": 1j}, TypeError, "found learning rate of type complex, expected a number"),
+        ("descend_sums", {"learning_rate": True}, TypeError, "found learning rate of type bool, expected a number"),
+        ("momentum_step", {"momentum": "much"}, TypeError, "found momentum of type str, expected a number"),
+        ("momentum_step", {"nesterov": "yes"}, TypeError, "found nesterov of type str, expected True or False"),
+        ("adam_step", {"beta2": []}, TypeError, "found beta2 of type list, expected a number"),
+        ("adam_step", {"root": 0.0}, ValueError, "found root 0, expected a number above 0"),
+        ("adam_step", {"root": np.nan}, ValueError, "found root nan, expected a number above 0"),
+        ("drop", {"share": 1.0}, ValueError, "found share 1, expected 0 or more, and below 1"),
+        ("drop", {"share": None}, TypeError, "found share of type NoneType, expected a number"),
+        ("drop", {"key": 0.5}, TypeError, "found key of type float, expected a whole number"),
+        ("drop", {"key": 2**32}, ValueError, "found key 4294967296, expected 0 to 4294967295"),
+        ("drop", {"first": -1}, ValueError, "found first -1, expected 0 to 4294967295"),
     ],
 )
 @either
@@ -224,6 +247,52 @@ def test_what_breaks_the_contract_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         call(kernels, name, **change)
+
+
+NO_ARRAYS: list[Callable[[Any], Any]] = [
+    np.ma.masked_array,
+    lambda array: array.view(np.matrix),
+    lambda array: array.tolist(),
+    lambda _: None,
+    lambda _: "array",
+    lambda _: 7,
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@either
+def test_what_is_no_plain_array_is_refused_in_the_place_of_each(kernels: Any, name: str) -> None:
+    for argument, value in good_arguments(name).items():
+        if isinstance(value, np.ndarray):
+            for change in NO_ARRAYS:
+                wrong = change(value)
+                expected = rf"^found [a-z ]+ of type {type(wrong).__name__}, expected a NumPy array$"
+                with pytest.raises(TypeError, match=expected):
+                    call(kernels, name, **{argument: wrong})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@either
+def test_what_is_no_number_is_refused_in_the_place_of_each(kernels: Any, name: str) -> None:
+    given = good_arguments(name)
+    numbers = [key for key, value in given.items() if isinstance(value, int | float)]
+    optional = [key for key in ("l2", "decay") if key in inspect.signature(getattr(kernels, name)).parameters]
+    for argument in (*numbers, *optional):
+        for wrong in (None, "1", [1.0], np.ones(1), 1j, True):
+            with pytest.raises(TypeError, match=rf"^found [a-z0-9 ]+ of type {type(wrong).__name__}, expected a "):
+                call(kernels, name, **{argument: wrong})
+
+
+@either
+def test_arrays_in_files_are_arrays(kernels: Any, tmp_path: Path) -> None:
+    images = np.memmap(tmp_path / "images", np.uint8, "w+", shape=(9, 3))
+    call(kernels, "gather_scale", images=images)
+
+
+def test_a_number_too_large_for_float32_is_infinite_without_a_warning() -> None:
+    parameter, gradient = np.ones((2, 2), np.float32)
+    cpu.descend(parameter, gradient, 1e300, out=parameter)
+    assert (parameter == -np.inf).all()
 
 
 ENDS = {

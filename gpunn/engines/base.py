@@ -4,6 +4,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +33,12 @@ class Parameters:
     def __post_init__(self) -> None:
         if not self.functions:
             object.__setattr__(self, "functions", ("sigmoid",) * len(self.weights))
+        sizes, shapes = self.sizes, [W.shape for W in self.weights]
+        expected = [(n_out, n_in) for n_in, n_out in pairwise(sizes)]
+        if shapes != expected:
+            raise ValueError(f"found weights of shapes {shapes}, expected {expected}, as the inputs and biases have it")
+        if len(self.functions) != len(expected):
+            raise ValueError(f"found {len(self.functions)} activation functions, expected one for each layer")
 
     @property
     def sizes(self) -> list[int]:
