@@ -1,5 +1,7 @@
 """What both estimators do: they check their data, draw a network, fit it, and answer with it."""
 
+import operator
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
@@ -14,7 +16,7 @@ from gpunn.errors import ConfigurationError
 from gpunn.estimators.examples import Task, checked_weights
 from gpunn.estimators.loop import fit_network
 from gpunn.estimators.outputs import outputs_of
-from gpunn.estimators.parameters import CONSTRAINTS, FUNCTIONS, Settings, check_supported, hidden_sizes
+from gpunn.estimators.parameters import FUNCTIONS, Settings, check_supported, hidden_sizes
 from gpunn.estimators.progress import Network, Progress
 from gpunn.estimators.start import draw
 from gpunn.optimizers import Memory
@@ -29,13 +31,11 @@ FLOATS = (np.float64, np.float32)
 class Perceptron(Settings, BaseEstimator, ABC):
     """A multi-layer perceptron with scikit-learn's interface; all that it keeps is on the host, and can be pickled."""
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
-
     coefs_: list[NDArray[Any]]
     intercepts_: list[NDArray[Any]]
-    loss_: float
-    best_loss_: float | None
-    loss_curve_: list[float]
+    loss_: np.float64
+    best_loss_: np.float64 | None
+    loss_curve_: list[np.float64]
     validation_scores_: list[float] | None
     best_validation_score_: float | None
     t_: int
@@ -47,6 +47,8 @@ class Perceptron(Settings, BaseEstimator, ABC):
     device_: str
     engine_: str
 
+    _checked: Sequence[Any] = ()
+    """The parameters that `partial_fit` found to be right."""
     _without_improvement: int
     _rate: float
     _memory: tuple[Memory | None, float]
@@ -58,28 +60,48 @@ class Perceptron(Settings, BaseEstimator, ABC):
         `X` (n, n_0): an array, data frame or sparse matrix of numbers; they are computed with as float64, unless they
         are float32. `y` (n,) or (n, n_L): see the class. `sample_weight` (n,): how much each example counts, 0 or more.
         Warns (`ConvergenceWarning`) where `max_iter` epochs didn't suffice, and after Ctrl-C, which keeps the network
-        of the last finished epoch. Raises `ConfigurationError` for parameters that gpunn doesn't take, `ValueError`
-        for others and for data that isn't as described, `DeviceError` where the device can't be used, and
-        `DivergenceError` where a parameter or the loss is no longer finite. Where no epoch was finished before an
-        error, the estimator is as it was.
+        of the last finished epoch, or the best one with `early_stopping`. Raises `ConfigurationError` for parameters
+        that gpunn doesn't take, `ValueError` for others and for data that isn't as described, `DeviceError` where the
+        device can't be used, and `DivergenceError` where a parameter, the loss or the score is no longer finite. After
+        an error, and where Ctrl-C came before the end of the first epoch, the estimator is as it was.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
-        before = self.__dict__.copy()
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, classes: Any = None) -> Self:
+        """Train, and only where that went well, change this estimator: a trial takes all steps before."""
+        trial = object.__new__(type(self))
+        trial.__dict__.update(self.__dict__)
+        draws = self.random_state if isinstance(self.random_state, np.random.RandomState) else None
+        state = None if draws is None else draws.get_state(legacy=False)
+        trained = False
         try:
-            return self._fit_on(X, y, sample_weight, incremental=incremental)
-        except BaseException:
-            if self.__dict__.get("coefs_") is before.get("coefs_"):
-                # No epoch was finished: nothing is to fit half to the data of this call, and half to that before.
-                self.__dict__ = before
-            raise
+            trained, warning = trial._fit_on(X, y, sample_weight, incremental=incremental, classes=classes)
+        finally:
+            if draws is not None and state is not None and not trained:
+                draws.set_state(state)
+        if trained:
+            self.__dict__ = trial.__dict__
+        if warning is not None:  # at last, as filters may make an error of it
+            warnings.warn(warning, stacklevel=4)
+        return self
 
-    def _fit_on(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
+    def _check_parameters(self) -> None:
+        """Check the parameters where any was set since they were checked; scikit-learn does so for the first part."""
+        found = [getattr(self, name) for name in self._parameter_constraints]
+        if len(found) != len(self._checked) or not all(map(operator.is_, found, self._checked)):
+            self._validate_params()
+            self._checked = found
+
+    def _fit_on(
+        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, classes: Any
+    ) -> tuple[bool, Warning | None]:
+        """Train; return whether an epoch was finished, and what to warn of."""
+        if incremental:
+            self._check_parameters()
         check_supported(self, incremental=incremental)
         goes_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
         X, y = self._validated(X, y, reset=not goes_on)
-        targets, n_outputs = self._encoded(y, goes_on=incremental or (self.warm_start and hasattr(self, "classes_")))
+        targets, n_outputs = self._encoded(y, goes_on=goes_on, incremental=incremental, classes=classes)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
         random_state = check_random_state(self.random_state)
 
@@ -102,14 +124,11 @@ class Perceptron(Settings, BaseEstimator, ABC):
             progress.watch_scores()
         else:
             progress.watch_losses()
-        try:
-            fit_network(self, task, progress, random_state, incremental=incremental)
-        except BaseException:
-            if progress.epochs:  # there is a network worth keeping
-                self._publish(progress, output)
-            raise
-        self._publish(progress, output)
-        return self
+        with np.errstate(over="ignore", invalid="ignore"):  # whether all is finite is found out epoch by epoch
+            warning = fit_network(self, task, progress, random_state, incremental=incremental)
+        if progress.epochs:
+            self._publish(progress, output, goes_on=goes_on)
+        return progress.epochs > 0, warning
 
     def _validated(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         numeric = {"y_numeric": True} if self._numeric_targets else {}
@@ -129,10 +148,9 @@ class Perceptron(Settings, BaseEstimator, ABC):
         progress = Progress(
             network,
             float(self.learning_rate_init),
-            self.loss_curve_,
-            self.best_loss_,
-            self.validation_scores_,
-            self.best_validation_score_,
+            best_loss=self.best_loss_,
+            scores=None if self.validation_scores_ is None else [],
+            best_score=self.best_validation_score_,
             seen=self.t_,
             without_improvement=self._without_improvement,
         )
@@ -144,26 +162,38 @@ class Perceptron(Settings, BaseEstimator, ABC):
             progress.memory, progress.memory_rate = self._memory
         return progress
 
-    def _publish(self, progress: Progress, output: str) -> None:
+    def _publish(self, progress: Progress, output: str, *, goes_on: bool) -> None:
         """Set the attributes that scikit-learn has."""
         weights, biases = progress.network if progress.best is None else progress.best
         self.coefs_, self.intercepts_ = [np.ascontiguousarray(W.T) for W in weights], list(biases)
         self.n_layers_, self.n_outputs_, self.out_activation_ = len(weights) + 1, len(biases[-1]), output
-        self.loss_curve_, self.best_loss_ = progress.losses, progress.best_loss
-        if progress.losses:
-            self.loss_ = progress.losses[-1]
-        self.validation_scores_, self.best_validation_score_ = progress.scores, progress.best_score
+        self.loss_, self.best_loss_ = progress.losses[-1], progress.best_loss
+        self.best_validation_score_ = progress.best_score
         self.t_, self.n_iter_ = progress.seen, progress.epochs
         self.device_, self.engine_ = progress.device, progress.engine
         self._without_improvement, self._rate = progress.without_improvement, progress.rate
         self._memory = progress.memory, progress.memory_rate
+        # Lists that go on are those of the estimator itself: a copy a call would be slow after many calls. So this is
+        # the last step, after which nothing fails.
+        scores = self.validation_scores_ if goes_on and progress.scores is not None else None
+        if progress.scores is None:
+            self.validation_scores_ = None
+        elif scores is None:
+            self.validation_scores_ = progress.scores
+        else:
+            scores.extend(progress.scores)
+        if goes_on:
+            self.loss_curve_.extend(progress.losses)
+        else:
+            self.loss_curve_ = progress.losses
 
     def _outputs(self, X: Any) -> NDArray[Any]:
         """Return the output layer's activations (n, n_L), computed in the precision of `X`."""
         check_is_fitted(self, "coefs_")
         X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
-        weights = [coef.T.astype(X.dtype, copy=False) for coef in self.coefs_]
-        biases = [intercept.astype(X.dtype, copy=False) for intercept in self.intercepts_]
+        with np.errstate(over="ignore"):
+            weights = [coef.T.astype(X.dtype, copy=False) for coef in self.coefs_]
+            biases = [intercept.astype(X.dtype, copy=False) for intercept in self.intercepts_]
         output = "sigmoid" if self.out_activation_ == "logistic" else self.out_activation_
         functions = (*[FUNCTIONS[self.activation]] * (len(weights) - 1), output)
         found: NDArray[Any] = outputs_of(np, weights, biases, functions, X)
@@ -178,8 +208,8 @@ class Perceptron(Settings, BaseEstimator, ABC):
     """Whether targets are numbers, and nothing else."""
 
     @abstractmethod
-    def _encoded(self, y: NDArray[Any], *, goes_on: bool) -> tuple[NDArray[Any], int]:
-        """Return the targets, as in `Task`, and how many outputs they take."""
+    def _encoded(self, y: NDArray[Any], *, goes_on: bool, incremental: bool, classes: Any) -> tuple[NDArray[Any], int]:
+        """Return the targets, as in `Task`, and how many outputs they take; `classes` as in `partial_fit`."""
 
     @abstractmethod
     def _output_function(self) -> str:

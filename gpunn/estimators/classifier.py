@@ -6,10 +6,12 @@ from typing import Any, ClassVar, Self, final
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from gpunn.estimators.base import Perceptron
 from gpunn.estimators.labels import Labels
+from gpunn.estimators.parameters import CONSTRAINTS, trains_in_steps
 
 
 @final
@@ -73,6 +75,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         The labels, sorted.
     coefs_, intercepts_ : list of arrays
         The weights (n_in, n_out) and biases (n_out,) of each layer; float32, or with "plain" of the dtype of X.
+    loss : str
+        "log_loss", the cross-entropy.
     loss_, loss_curve_, best_loss_ : float, list of float, float or None
         The last epoch's loss, with the L2 penalty; every epoch's; the lowest, None with early stopping.
     validation_scores_, best_validation_score_ : list of float, float; both None without early stopping
@@ -84,6 +88,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     device_, engine_ : str
         Where the last `fit` trained, and by what.
     """
+
+    loss: ClassVar[str] = "log_loss"
+    _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
 
     def __init__(
         self,
@@ -143,6 +150,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     classes_: NDArray[Any]
     _labels: Labels
 
+    @available_if(trains_in_steps)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch on these examples, from where the call before ended; return the estimator.
@@ -151,9 +159,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         seen; the first call needs them, also with `y` (n, k), and later ones may leave them out.
         Parameters that were set since the call before count from now on.
         """
-        if _check_partial_fit_first_call(self, classes):
-            self._labels = Labels.of_first_part(y, self.classes_)
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
     def predict(self, X: Any) -> Any:
         """Return the label of each example, (n,), or (n, k) zeros and ones; `X` as in `fit`."""
@@ -179,8 +185,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     _numeric_targets: ClassVar[bool] = False
 
-    def _encoded(self, y: NDArray[Any], *, goes_on: bool) -> tuple[NDArray[Any], int]:
-        if goes_on:
+    def _encoded(self, y: NDArray[Any], *, goes_on: bool, incremental: bool, classes: Any) -> tuple[NDArray[Any], int]:
+        if incremental and _check_partial_fit_first_call(self, classes):
+            self._labels = Labels.of_first_part(y, self.classes_)
+        if goes_on or incremental:
             self._labels.check(y, complete=self.warm_start)
         else:
             self._labels = Labels(y)

@@ -1,6 +1,5 @@
 """The training loop: epoch after epoch, until training converges."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +45,8 @@ class Epochs:
         """Train for at most so many epochs; return whether training has converged.
 
         `engine` makes one that goes on from `progress`; if `exact`, it steps by this `penalty`, and as scikit-learn.
-        Progress is that of the last finished epoch whatever happens. Raises `DivergenceError` where a parameter is no
-        longer finite.
+        Progress is that of the last finished epoch whatever happens. Raises `DivergenceError` where a parameter, the
+        loss or the score is no longer finite.
         """
         settings, progress = self.settings, self.progress
         score, why = self._scorer(backend), None
@@ -63,13 +62,14 @@ class Epochs:
             loss = runner.run_epoch(order, np.full(len(self.batches.sizes), self.engine_rate))
             found = runner.parameters()
             network: Network = ([_copy(backend, W) for W in found.weights], [_copy(backend, b) for b in found.biases])
-            self._check_finite(network, loss)
             # An engine with a penalty of its own tells nothing of it; the mean of before and after comes close.
             before, penalty = penalty, self._penalty(network)
             if self.task.loss == "squared_error":
                 loss /= self.scale * len(network[1][-1])  # scikit-learn's is a mean over the outputs
             loss += self.penalty.value() if exact else (before + penalty) / 2
-            progress.finish_epoch(network, loss, score(found), len(order), settings)
+            scored = score(found)
+            self._check_finite(network, loss, scored)
+            progress.finish_epoch(network, np.float64(loss), scored, len(order), settings)
             if settings.verbose:
                 self._say()
             why = progress.stop_or_slow_down(settings)
@@ -95,13 +95,13 @@ class Epochs:
     def _coasts(self) -> bool:
         return self.settings.solver == "sgd" and self.settings.momentum > 0
 
-    def warn_of_max_iter(self) -> None:
-        """Warn that training ended before it converged."""
-        warnings.warn(
-            f"training ended after max_iter={self.settings.max_iter} epochs, before it converged: raise that, or tol",
-            ConvergenceWarning,
-            stacklevel=2,
+    def warning_of_max_iter(self) -> Warning:
+        """Return the warning that training ended before it converged."""
+        most = self.settings.max_iter
+        warning: Warning = ConvergenceWarning(
+            f"training ended after max_iter={most} epochs, before it converged: raise that, or tol"
         )
+        return warning
 
     def _penalty(self, network: Network) -> float:
         """Return the L2 penalty of batches of the usual size."""
@@ -112,7 +112,10 @@ class Epochs:
         return alpha / 2 * squares / (self.batches.size * self.task.weight)
 
     def _scorer(self, backend: Backend) -> Callable[[Parameters], float | None]:
-        """Return what scores parameters on the device by the examples held out; None where there are none."""
+        """Return what scores parameters on the device by the examples held out; None where there are none.
+
+        The score of outputs that aren't all finite is NaN.
+        """
         rows, task = self.held_out, self.task
         if not len(rows):
             return lambda _: None
@@ -121,18 +124,19 @@ class Epochs:
         targets, weights = task.targets[rows], None if task.weights is None else task.weights[rows]
 
         def score(found: Parameters) -> float:
-            outputs = outputs_of(backend.xp, found.weights, found.biases, task.functions, X)
-            return task.score(backend.to_host(outputs), targets, weights)
+            outputs = backend.to_host(outputs_of(backend.xp, found.weights, found.biases, task.functions, X))
+            return task.score(outputs, targets, weights) if np.isfinite(outputs).all() else np.nan
 
         return score
 
-    def _check_finite(self, network: Network, loss: float) -> None:
-        if np.isfinite(loss) and all(np.isfinite(array).all() for arrays in network for array in arrays):
+    def _check_finite(self, network: Network, loss: float, score: float | None) -> None:
+        numbers = [loss] if score is None else [loss, score]
+        if np.isfinite(numbers).all() and all(np.isfinite(array).all() for arrays in network for array in arrays):
             return
         rate = self.progress.rate
         raise DivergenceError(
-            f"training diverged in epoch {self.progress.epochs + 1}, as parameters or the loss aren't finite: bring X, "
-            f"and numbers in y, to mean 0 and deviation 1 (StandardScaler), or lower learning_rate_init={rate:g}"
+            f"training diverged in epoch {self.progress.epochs + 1}, as parameters, loss or score aren't finite: bring "
+            f"X, and numbers in y, to mean 0 and deviation 1 (StandardScaler), or lower learning_rate_init={rate:g}"
         )
 
     def _say(self) -> None:

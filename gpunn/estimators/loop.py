@@ -30,9 +30,10 @@ FEW = 10
 
 def fit_network(
     settings: Settings, task: Task, progress: Progress, random_state: np.random.RandomState, *, incremental: bool
-) -> None:
+) -> Warning | None:
     """Train the network of `progress`: for one epoch if `incremental`, until it converges otherwise.
 
+    Return what to warn of, once the network is kept: that Ctrl-C ended training, or `max_iter`.
     Where that is little work, device="auto" is the CPU and engine="auto" is `plain`, which it also is where examples
     have weights. `plain` computes in the precision of `task.X` and the network, the other engines in float32. Progress
     is that of the last finished epoch whatever happens. Raises what `gpunn.train` raises.
@@ -59,15 +60,17 @@ def fit_network(
     )
     backend = get_backend(device)
     try:
-        _train_on(backend, engine, examples, epochs, incremental=incremental)
+        return _train_on(backend, engine, examples, epochs, incremental=incremental)
     except OutOfMemoryError as error:
         if device != "auto" or backend.name == "cpu" or progress.epochs:
             raise
         logger.info("device auto: cpu, as %s", error)
-        _train_on(get_backend("cpu"), engine, examples, epochs, incremental=incremental)
+        return _train_on(get_backend("cpu"), engine, examples, epochs, incremental=incremental)
 
 
-def _train_on(backend: Backend, engine: str, examples: Examples, epochs: Epochs, *, incremental: bool) -> None:
+def _train_on(
+    backend: Backend, engine: str, examples: Examples, epochs: Epochs, *, incremental: bool
+) -> Warning | None:
     settings, progress = epochs.settings, epochs.progress
     start, recipe = epochs.start(), _recipe(epochs)
     with backend.activate():
@@ -88,12 +91,14 @@ def _train_on(backend: Backend, engine: str, examples: Examples, epochs: Epochs,
                 )
             except KeyboardInterrupt:
                 progress.memory = None  # it may be somewhere inside an epoch
-                left = "that of the last finished epoch" if progress.epochs else "as it was, as none was finished"
-                message = f"training was interrupted: the network is {left}"
-                warnings.warn(message, stacklevel=2)
-                return
-    if not converged and not incremental:
-        epochs.warn_of_max_iter()
+                return UserWarning(f"training was interrupted{_what_is_left(progress)}")
+    return None if converged or incremental else epochs.warning_of_max_iter()
+
+
+def _what_is_left(progress: Progress) -> str:
+    if not progress.epochs:
+        return " before the first epoch ended: the estimator is as it was"
+    return f": the network is {'that of the last finished epoch' if progress.best is None else 'the best one so far'}"
 
 
 def _batch_size(settings: Settings, n: int) -> int:

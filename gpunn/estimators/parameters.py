@@ -20,7 +20,6 @@ _SHARE = [Interval(Real, 0, 1, closed="left")]
 _COUNT = Interval(Integral, 1, None, closed="left")
 
 CONSTRAINTS: dict[str, Any] = {
-    "loss": [StrOptions({"squared_error", "poisson"})],
     "hidden_layer_sizes": ["array-like", _COUNT],
     "activation": [StrOptions(set(FUNCTIONS))],
     "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
@@ -88,17 +87,30 @@ def hidden_sizes(settings: Settings) -> list[int]:
     return [int(size) for size in sizes]
 
 
+def trains_in_steps(settings: Settings) -> bool:
+    """Return True where there is `partial_fit`; raises `AttributeError` where there is none, as scikit-learn has it."""
+    if settings.solver == "lbfgs":
+        raise AttributeError(_of_lbfgs(settings))
+    return True
+
+
 def check_supported(settings: Settings, *, incremental: bool) -> None:
     """Raise `ConfigurationError` for what scikit-learn does and gpunn doesn't, or doesn't in `partial_fit`."""
-    name = type(settings).__name__
-    theirs = f"sklearn.neural_network.{name}"
     if settings.solver == "lbfgs":
-        raise ConfigurationError(f"found solver='lbfgs', expected 'adam' or 'sgd': use one of these, or {theirs}")
+        raise ConfigurationError(_of_lbfgs(settings))
     loss = getattr(settings, "loss", None)
     if loss == "poisson":
-        raise ConfigurationError(f"found loss='poisson', expected 'squared_error': use that, or {theirs}")
+        raise ConfigurationError(f"found loss='poisson', expected 'squared_error': use that, or {_theirs(settings)}")
     if incremental and settings.early_stopping:
         raise ConfigurationError("found early_stopping=True in partial_fit, expected False: use fit to stop early")
+
+
+def _theirs(settings: Settings) -> str:
+    return f"sklearn.neural_network.{type(settings).__name__}"
+
+
+def _of_lbfgs(settings: Settings) -> str:
+    return f"found solver='lbfgs', expected 'adam' or 'sgd': use one of these, or {_theirs(settings)}"
 
 
 def optimizer_of(settings: Settings, scale: float) -> SGD | Adam:

@@ -12,6 +12,9 @@ from gpunn.optimizers import Memory
 SLOWEST = 1e-6
 """The learning rate at which an adaptive one falls no further."""
 
+NO_LOSS = np.float64(np.inf)
+"""What every loss is below."""
+
 Network = tuple[list[NDArray[Any]], list[NDArray[Any]]]
 """Weights (n_out, n_in) and biases (n_out,) of all layers, on the host."""
 
@@ -23,11 +26,12 @@ class Progress:
     network: Network
     rate: float
     """The learning rate of the next epoch, scikit-learn's."""
-    losses: list[float] = field(default_factory=list)
-    best_loss: float | None = np.inf
-    """None where scores decide."""
+    losses: list[np.float64] = field(default_factory=list)
+    """Of the epochs of this call of `fit`."""
+    best_loss: np.float64 | None = NO_LOSS
+    """Since the network was drawn; None where scores decide."""
     scores: list[float] | None = None
-    """On the examples held out for early stopping; None without."""
+    """Of the epochs of this call, on the examples held out for early stopping; None without."""
     best_score: float | None = None
     epochs: int = 0
     """Of this call of `fit`."""
@@ -53,9 +57,9 @@ class Progress:
     def watch_losses(self) -> None:
         """Let losses decide, and no longer scores."""
         if self.best_loss is None:
-            self.scores, self.best_score, self.best_loss = None, None, np.inf
+            self.scores, self.best_score, self.best_loss = None, None, NO_LOSS
 
-    def finish_epoch(self, network: Network, loss: float, score: float | None, n: int, settings: Settings) -> None:
+    def finish_epoch(self, network: Network, loss: np.float64, score: float | None, n: int, settings: Settings) -> None:
         """Take note of an epoch over `n` examples, which ended with this network."""
         self.network = network
         self.losses.append(loss)
@@ -63,8 +67,8 @@ class Progress:
         self.seen += n
         tol = settings.tol
         if score is None or self.scores is None or self.best_score is None:
-            best = np.inf if self.best_loss is None else self.best_loss
-            stalls = loss > best - tol
+            best = NO_LOSS if self.best_loss is None else self.best_loss
+            stalls = bool(loss > best - tol)
             self.best_loss = min(loss, best)
         else:
             self.scores.append(score)

@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
 
 from gpunn.estimators.base import Perceptron
+from gpunn.estimators.parameters import CONSTRAINTS, trains_in_steps
 
 
 @final
@@ -83,6 +86,11 @@ class MLPRegressor(RegressorMixin, Perceptron):
         Where the last `fit` trained, and by what.
     """
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "loss": [StrOptions({"squared_error", "poisson"})],
+        **CONSTRAINTS,
+    }
+
     def __init__(
         self,
         loss: str = "squared_error",
@@ -140,6 +148,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         self.device = device
         self.engine = engine
 
+    @available_if(trains_in_steps)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch on these examples, from where the call before ended; return the estimator.
@@ -161,7 +170,14 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     _numeric_targets: ClassVar[bool] = True
 
-    def _encoded(self, y: NDArray[Any], *, goes_on: bool) -> tuple[NDArray[Any], int]:  # noqa: ARG002 - of classes
+    def _encoded(
+        self,
+        y: NDArray[Any],
+        *,
+        goes_on: bool,  # noqa: ARG002 - of classes
+        incremental: bool,  # noqa: ARG002
+        classes: Any,  # noqa: ARG002
+    ) -> tuple[NDArray[Any], int]:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         rows = y.reshape(len(y), -1)
