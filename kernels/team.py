@@ -1,5 +1,6 @@
 """Threads of this process that each do a part of the same work."""
 
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 class Team:
     """Runs a function in `threads` threads at once, of which the calling one is the first.
 
-    What it runs lets go of Python's lock while it computes, as compiled kernels do.
+    What it runs lets go of Python's lock while it computes, as compiled kernels do. What is set for the calling thread,
+    such as NumPy's `errstate`, is set for all.
     """
 
     def __init__(self, threads: int) -> None:
@@ -19,6 +21,8 @@ class Team:
         """Call work(0), work(1), ... at the same time, and return their results when all are done."""
         if self._others is None:
             return [work(0)]
-        others = [self._others.submit(work, thread) for thread in range(1, self.threads)]
+        others = [
+            self._others.submit(contextvars.copy_context().run, work, thread) for thread in range(1, self.threads)
+        ]
         first = work(0)
         return [first, *(other.result() for other in others)]

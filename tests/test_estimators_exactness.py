@@ -153,6 +153,15 @@ def test_digits_are_learnt_as_well_as_by_scikit_learn(solver: str) -> None:
     assert abs(np.mean(found[ours]) - np.mean(found[theirs])) < 2 * spread / np.sqrt(10) + 0.002
 
 
+@pytest.mark.parametrize("label", [0, 3, "a"])
+def test_one_class_is_always_right_as_in_scikit_learn(label: Any) -> None:
+    y = np.full(len(X), label)
+    shared: dict[str, Any] = {"hidden_layer_sizes": (5,), "early_stopping": True, "max_iter": 30, "random_state": 0}
+    expected, found = theirs.MLPClassifier(**shared).fit(X, y), ours.MLPClassifier(**shared, engine="plain").fit(X, y)
+    assert set(found.validation_scores_) == {1.0}
+    assert_same(expected, found)
+
+
 def test_fit_warns_where_epochs_did_not_suffice() -> None:
     with pytest.warns(ConvergenceWarning, match="training ended after max_iter=2 epochs, before it converged"):
         ours.MLPClassifier((3,), max_iter=2).fit(X, TARGETS["classes"])

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn, which the estimators need, is not installed: gpunn[sklearn]")
 
 from scipy import sparse
+from sklearn.datasets import load_iris
 from sklearn.utils.validation import check_is_fitted
 
 import gpunn
@@ -68,11 +69,72 @@ def test_held_out_examples_that_all_weigh_nothing_are_refused() -> None:
         model.fit(X, Y, sample_weight=weights)
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_losses_that_are_not_finite_are_divergence() -> None:
     with pytest.raises(DivergenceError, match="bring X, and numbers in y, to mean 0"):
         MLPRegressor(hidden_layer_sizes=(5,), max_iter=2, engine="epoch", random_state=0).fit(X, X[:, 0] * 1e20)
+
+
+@pytest.mark.parametrize("engine", ["plain", "epoch", "fused"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize(
+    ("solver", "rates"), [("sgd", [1e3, 1e10, 3.5e38, 1e300]), ("adam", [1e300])], ids=["sgd", "adam"]
+)
+def test_rates_that_explode_are_divergence_and_nothing_else(
+    engine: str, dtype: Any, solver: str, rates: list[float], *, early_stopping: bool
+) -> None:
+    y = (X @ np.arange(7)).astype(dtype)
+    for rate in rates:
+        model = MLPRegressor(hidden_layer_sizes=(6, 6), activation="identity", solver=solver, max_iter=50)
+        model.set_params(
+            learning_rate_init=rate,
+            early_stopping=early_stopping,
+            random_state=0,
+            engine=engine,
+            device="cpu",
+            momentum=0.0,
+        )
+        with pytest.raises(DivergenceError, match="training diverged in epoch"):
+            model.fit((X - 0.5).astype(dtype), y)
+        assert not hasattr(model, "coefs_")
+
+
+def test_outputs_that_overflow_on_the_examples_held_out_alone_are_divergence() -> None:
+    model = MLPRegressor(activation="identity", solver="sgd", learning_rate_init=1, max_iter=20, early_stopping=True)
+    inputs, y = load_iris(return_X_y=True)
+    with pytest.raises(DivergenceError, match=r"training diverged in epoch \d+, as parameters, loss or score"):
+        model.set_params(random_state=0).fit(inputs, y)
+
+
+@pytest.mark.parametrize("engine", ["plain", "epoch", "fused"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("size", [1e30, 1e39, 1e300])
+def test_numbers_beyond_float32_are_trained_on_or_are_divergence(
+    kind: Any, size: float, engine: str, *, early_stopping: bool
+) -> None:
+    model = kind(hidden_layer_sizes=(5,), max_iter=5, engine=engine, device="cpu", random_state=0)
+    model.set_params(early_stopping=early_stopping)
+    calls: list[dict[str, Any]] = [{"X": size * X, "y": Y, "sample_weight": None}]
+    if engine == "plain":
+        calls.append({"X": X, "y": Y, "sample_weight": np.where(Y, size, 1.0)})
+    if kind is MLPRegressor:
+        calls.append({"X": X, "y": size * X[:, 0], "sample_weight": None})
+    for arguments in calls:
+        try:
+            model.fit(**arguments)
+        except DivergenceError:
+            continue
+        assert all(np.isfinite(coef).all() for coef in model.coefs_)
+        assert np.isfinite(model.loss_curve_).all()
+
+
+@pytest.mark.parametrize("engine", ["plain", "epoch", "fused"])
+def test_penalties_beyond_float32_are_divergence(engine: str) -> None:
+    for solver in ("sgd", "adam"):
+        model = MLPClassifier((5,), alpha=1e300, solver=solver, engine=engine, device="cpu")
+        with pytest.raises(DivergenceError, match="training diverged in epoch"):
+            model.fit(X.astype(np.float32), Y)
 
 
 def test_parts_of_few_batches_are_trained_by_plain(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,6 +165,17 @@ def test_a_later_part_that_does_not_go_on_changes_nothing(fault: dict[str, Any])
     assert state(model) == before
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"learning_rate_init": -1.0}, "learning_rate_init"), ({"activation": "softplus"}, "activation")],
+    ids=str,
+)
+def test_parameters_set_between_parts_are_checked(wrong: dict[str, Any], message: str) -> None:
+    model = HISTORIES["fitted by parts"]()
+    with pytest.raises(ValueError, match=f"The '{message}' parameter of MLPClassifier must be"):
+        model.set_params(**wrong).partial_fit(X, Y)
+
+
 @pytest.mark.parametrize("fault", [{"y": Y % 2}, {"y": Y + 1}, {"X": X[:, :4]}, {"hidden_layer_sizes": 4}], ids=str)
 def test_a_warm_start_that_does_not_go_on_changes_nothing(fault: dict[str, Any]) -> None:
     model = HISTORIES["warm"]()

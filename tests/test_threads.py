@@ -66,6 +66,13 @@ def test_a_failure_in_one_thread_is_everybodys(failing: int) -> None:
         Team(2).run(work)
 
 
+def test_a_team_handles_floating_point_errors_as_its_caller_does() -> None:
+    with np.errstate(over="raise", invalid="ignore"):
+        found = Team(3).run(lambda _: np.geterr())
+    assert [(each["over"], each["invalid"]) for each in found] == [("raise", "ignore")] * 3
+    assert Team(2).run(lambda _: np.geterr()) == [np.geterr()] * 2
+
+
 def blas() -> list[int]:
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 

@@ -14,7 +14,7 @@ from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import Recipe
 from gpunn.engines.plain import PlainEngine
 from gpunn.equations import Array, backpropagate
-from gpunn.optimizers import SGD, Adam
+from gpunn.optimizers import SGD, Adam, Optimizer
 from gpunn.schedules import Cosine
 
 from .conftest import parameters, random_split
@@ -248,6 +248,15 @@ def test_training_that_diverges_stops_and_suggests_a_rate(small: Split) -> None:
     with pytest.raises(DivergenceError, match=r"diverged in epoch 1 .*found learning rate 1e\+300, try 1$"):
         train(net, small, epochs=5, batch_size=10, learning_rate=1e300)
     assert_same_bits(net, untouched)
+
+
+@pytest.mark.parametrize("engine", ["plain", "epoch", "fused"])
+@pytest.mark.parametrize("optimizer", [SGD(), SGD(0.9), SGD(0.9, nesterov=True), Adam(), Adam(decoupled=True)], ids=str)
+def test_numbers_beyond_float32_diverge_without_a_warning(engine: str, optimizer: Optimizer, small: Split) -> None:
+    how: dict[str, Any] = {"optimizer": optimizer, "engine": engine, "device": "cpu"}
+    for numbers in ({"learning_rate": 1e300}, {"learning_rate": 0.1, "l2": 1e300}):
+        with pytest.raises(DivergenceError, match="training diverged in epoch 1"):
+            train(MLP([12, 5, 3]), small, epochs=1, batch_size=10, **how | numbers)
 
 
 def test_divergence_in_the_very_last_step_is_found_too(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:

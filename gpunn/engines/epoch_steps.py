@@ -51,16 +51,17 @@ class EpochSteps:
         """
         from gpunn.kernels.optimizers_cpu import Rule
 
-        n_pixels, powers = self._layout.sizes[0], self._powers_for(rates)
-        velocities, squares = self._moments
+        n_pixels, (velocities, squares) = self._layout.sizes[0], self._moments
+        with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is infinite, and seen to diverge
+            powers, epsilon, l2 = self._powers_for(rates), np.float32(self._epsilon), np.float32(self._l2)
         return [
             Rule(
                 velocities,
                 squares,
                 self._momentum,
                 self._beta2,
-                np.float32(self._epsilon),
-                np.float32(self._l2),
+                epsilon,
+                l2,
                 self._decay,
                 np.bool_(self._nesterov),
                 np.int64(steps),

@@ -132,7 +132,8 @@ class FusedEngine(Engine):
         keys = keys_of(self._recipe.seed, self._epoch, hidden) if self._recipe.dropout else []
         for loss in self._losses:
             loss[...] = 0
-        with blas_threads(1):
+        # Whether the numbers stay finite is checked where the epoch ends, not at every operation.
+        with blas_threads(1), np.errstate(over="ignore", invalid="ignore"):
             for first, eta in zip(range(0, n, m), etas, strict=True):
                 batch = slice(first, first + m)
                 self._step(_Batch(rows[batch], targets[batch], first, keys), eta)
