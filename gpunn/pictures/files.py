@@ -70,16 +70,23 @@ def _opened(name: str, shown: str) -> Iterator[BinaryIO]:
         yield _whole(sys.stdin.buffer if sys.stdin is not None else None, shown)
         return
     stream = name.startswith(STREAMS)
-    file = os.fdopen(os.open(name, os.O_RDONLY | (0 if stream else getattr(os, "O_NONBLOCK", 0))), "rb")
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | (0 if stream else getattr(os, "O_NONBLOCK", 0))
+    try:
+        handle = os.open(name, flags)
+    except UnicodeError as error:
+        raise DataError(f"cannot read {shown}: no file can have such a name") from error
+    if stat.S_ISDIR(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise DataError(f"cannot read {shown}: it is a folder; {EXPECTED}")
+    file = os.fdopen(handle, "rb")
     with file:
         mode = os.fstat(file.fileno()).st_mode
         if stat.S_ISREG(mode):
             yield file
-        elif stream and not stat.S_ISDIR(mode):
+        elif stream:
             yield _whole(file, shown)
         else:
-            what = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
-            raise DataError(f"cannot read {shown}: it is {what}; {EXPECTED}")
+            raise DataError(f"cannot read {shown}: it is no ordinary file; {EXPECTED}")
 
 
 def _whole(stream: BinaryIO | None, shown: str) -> BinaryIO:
@@ -116,7 +123,7 @@ def _read_npy(file: BinaryIO, shown: str) -> NDArray[Any]:
     if dtype.kind not in "buif":
         raise DataError(f"{shown} holds {dtype}: expected an array of grey levels")
     n = prod(shape)
-    if n > (_size(file) - file.tell()) // max(1, dtype.itemsize):
+    if min(shape, default=0) < 0 or n > (_size(file) - file.tell()) // max(1, dtype.itemsize):
         raise DataError(f"{shown} is no NumPy file of numbers: it ends before the array that its header describes")
     if tuple(shape) == (FIELD**2,):
         shape = (FIELD, FIELD)

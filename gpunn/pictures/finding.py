@@ -76,6 +76,8 @@ def _main(parts: Components, strength: NDArray[np.float32], floor: float, fewest
     few = parts.extent < min(fewest, max(1, round(0.04 * min(rows, columns))))
     score = np.where(few | (parts.peaks(strength) < floor) | _lines(parts, strength.shape), 0, mass)
     score[_soft(parts, strength)] = 0
+    if min(rows, columns) >= SMALL:  # no digit is one line from left to right
+        score[parts.height < 0.12 * parts.width] = 0
     contact = _contact(parts)
     # Edges of the sheet and things beside it meet most of a side; digits that were cut tightly don't.
     score[_longest_contact(parts) > 0.6 * max(rows, columns)] = 0
@@ -104,7 +106,7 @@ def _longest_contact(parts: Components) -> NDArray[np.intp]:
 
 def _soft(parts: Components, strength: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which parts have no edge anywhere, as soft shadows and stains."""
-    lag = max(1, max(strength.shape) // 100)
+    lag = max(1, min(max(strength.shape) // 100, min(strength.shape) // 10))
     steps = np.zeros_like(strength)
     steps[lag:] = np.abs(strength[lag:] - strength[:-lag])
     steps[:, lag:] = np.maximum(steps[:, lag:], np.abs(strength[:, lag:] - strength[:, :-lag]))
@@ -120,8 +122,6 @@ def _lines(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     if max(shape) < 2 * FEWEST:
         return np.zeros(len(parts), bool)
     across = (parts.width > 0.97 * columns) & (parts.height < max(2, 0.06 * rows))
-    if min(shape) >= SMALL:  # no digit is one line from left to right
-        across |= (parts.width > 0.5 * columns) & (parts.height < 0.1 * parts.width)
     down = (parts.height > 0.97 * rows) & (parts.width < max(2, 0.06 * columns))
     return across | down
 

@@ -50,7 +50,7 @@ def _scaled(ink: NDArray[np.float32], box: int) -> NDArray[Any]:
     if scale < 1:
         # The middle of a stroke is the brightest of its row, or of its column.
         ridge = np.median(np.concatenate([digit.max(axis=0), digit.max(axis=1)]))
-        digit = (digit * max(1.0, 250 / max(float(ridge), 1.0))).clip(0, 255)
+        digit = (digit * max(1.0, 255 / max(float(ridge), 1.0))).clip(0, 255)
     return digit
 
 
