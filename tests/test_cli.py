@@ -400,7 +400,7 @@ def test_another_networks_file_is_replaced_only_by_force(run: Run, data_dir: Pat
     assert_one_line(run(*train), "net holds another network, 16-5-10 (sigmoid, sigmoid)", "--force")
     assert_one_line(run(*train, "--hidden", 5, "--activation", "relu"), "net holds another network")
     assert Path("net").read_bytes() == before
-    assert run(*train, "--hidden", 5).code == 0
+    assert run(*train, "--hidden", 5).out.endswith("written to net, in place of the network that was there\n")
     assert run(*train, "--force").code == 0
     assert MLP.load("net").sizes == (16, 16, 10)
     Path("net").write_text("a letter")
