@@ -20,7 +20,7 @@ CPU = get_backend("cpu")
 N, SIZES = 60, (12, 5, 3)
 
 PLACES = [*(("cpu", name) for name in ENGINES), ("cuda", "plain"), ("cuda", "fused")]
-everywhere = pytest.mark.parametrize(("device", "name"), PLACES, ids=" ".join)
+everywhere = pytest.mark.parametrize(("device", "name"), PLACES, ids=map(" ".join, PLACES))
 """All but the CUDA engine `epoch`, whose kernel the simulator runs."""
 
 
