@@ -23,13 +23,20 @@ FEW = dict.fromkeys(
         "low contrast",
         "blue ink on yellow paper",
         "off the middle",
+        "stripe of shadow",
+        "light of a lamp",
     ),
     60,
 )
 """Disturbances of which others are harder cases."""
-FEW |= {"thin strokes, 2 pixels on 1000": 40, "small digit on a large sheet": 40, "squared paper at an angle": 60}
+FEW |= {
+    "thin strokes, 2 pixels on 1000": 40,
+    "small digit on a large sheet": 40,
+    "squared paper at an angle": 60,
+    "ruled paper at an angle": 60,
+}
 """Those on large sheets take long. `benchmarks.disturbances` reads 200 of each."""
-FACTOR = {"squared paper at an angle": 10}
+FACTOR = {"squared paper at an angle": 10, "ruled paper at an angle": 10}
 """Lines are as wide on every sheet, so that on small ones they are as wide as strokes."""
 
 

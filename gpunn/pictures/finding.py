@@ -15,8 +15,11 @@ FAINT = 0.05
 """Ink below this share of the strongest is background."""
 LEVELS = (0.5, 0.25, 0.1, FAINT)
 """Shares of the strongest ink at which a digit is looked for, from the first to the last that shows one."""
-STRONG = 0.35
-"""The share of the digit's strongest ink that is the digit's wherever it is joined to it."""
+STRONG = (0.35, 0.5, 0.65)
+"""Shares of the digit's strongest ink from which on it is the digit's wherever it is joined to it.
+
+The first that doesn't lead out to the border.
+"""
 FAINTER = (FAINT, 0.1, 0.18, 0.25)
 """Smaller shares, from which on ink is the digit's unless it leads out to the border."""
 SOFT = 0.05
@@ -148,8 +151,12 @@ def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
     # A few bright pixels of grain are no measure for the rest.
     peak = float(strength[core].max()) if ink.noise == 0 else float(np.quantile(strength[core], 0.97))
     floor = 4 * ink.noise
-    strong = components(strength > max(STRONG * peak, floor))
-    certain = _touched(strong, core) | core
+    for share in STRONG:
+        parts = components(strength > max(share * peak, floor))
+        certain = _touched(parts, core) | core
+        if _touching(certain) <= _touching(core):
+            break
+    strong, digit = parts, certain
     for share in FAINTER:
         parts = components(strength > max(share * peak, floor))
         digit = _touched(parts, certain)
@@ -159,7 +166,7 @@ def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
     else:
         parts, digit = strong, certain
     boxes = _boxes(parts, strength.shape) | _lines(parts, strength.shape)
-    free = ~boxes & (_contact(parts) == 0) & (parts.peaks(strength) > STRONG * peak)
+    free = ~boxes & (_contact(parts) == 0) & (parts.peaks(strength) > STRONG[0] * peak)
     digit = _with_its_parts(parts, digit, free, strength)
     faint = peak < max(LOW_CONTRAST, 10 * ink.noise)
     tiny = _extent(digit) * factor < LEGIBLE or _extent(digit) < SPECK * max(strength.shape)
