@@ -163,19 +163,24 @@ def _blurred(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
 
 def _without_rules(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return `grey` without dark lines from side to side: what is above and below each is drawn on through it."""
+    if min(grey.shape) < SMALL:
+        return grey
+    wide = round(max(grey.shape) * WINDOW) | 1
+    dark = windowed(np.minimum, windowed(np.maximum, grey, wide), wide) - grey
     for _ in range(2):
         rows, columns = grey.shape
         size = 2 * round(rows * THICKEST_RULE) + 1
-        beside = windowed(np.minimum, windowed(np.maximum, grey, size, (0,)), size, (0,))
-        dark = beside - grey
-        seen = dark > max(0.015, 0.05 * float(dark.max()))
+        raised = windowed(np.minimum, windowed(np.maximum, grey, size, (0,)), size, (0,)) - grey
+        thin, any_ink = (depth > max(0.015, 0.05 * float(raised.max())) for depth in (raised, dark))
         end = max(1, columns // 50)
-        ruled = (seen.mean(axis=1) > RULED) & seen[:, :end].any(axis=1) & seen[:, -end:].any(axis=1)
+        # Where strokes or lines along the other side cross it, it isn't thin.
+        ruled = (any_ink.mean(axis=1) > RULED) & (thin.mean(axis=1) > RULED / 2)
+        ruled &= any_ink[:, :end].any(axis=1) & any_ink[:, -end:].any(axis=1)
         ruled[1:-1] |= ruled[:-2] | ruled[2:]  # its blurred edges
         kept = np.flatnonzero(~ruled)
-        if rows >= SMALL and rows // 2 < len(kept) < rows:
+        if rows // 2 < len(kept) < rows:
             grey = _drawn_through(grey, kept)
-        grey = grey.T
+        grey, dark = grey.T, dark.T
     return grey
 
 
