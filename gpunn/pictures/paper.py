@@ -171,7 +171,7 @@ def _without_rules(grey: NDArray[np.float32]) -> NDArray[np.float32]:
         rows, columns = grey.shape
         size = 2 * round(rows * THICKEST_RULE) + 1
         raised = windowed(np.minimum, windowed(np.maximum, grey, size, (0,)), size, (0,)) - grey
-        thin, any_ink = (depth > max(0.015, 0.05 * float(raised.max())) for depth in (raised, dark))
+        thin, any_ink = (_above_grain(depth) > max(0.015, 0.05 * float(raised.max())) for depth in (raised, dark))
         end = max(1, columns // 50)
         # Where strokes or lines along the other side cross it, it isn't thin.
         ruled = (any_ink.mean(axis=1) > RULED) & (thin.mean(axis=1) > RULED / 2)
@@ -182,6 +182,13 @@ def _without_rules(grey: NDArray[np.float32]) -> NDArray[np.float32]:
             grey = _drawn_through(grey, kept)
         grey, dark = grey.T, dark.T
     return grey
+
+
+def _above_grain(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how much deeper than most of the sheet's grain each pixel is."""
+    middle = np.median(depth)
+    above: NDArray[np.float32] = depth - (middle + 4.5 * np.median(np.abs(depth - middle)))
+    return above
 
 
 def _drawn_through(grey: NDArray[np.float32], kept: NDArray[np.intp]) -> NDArray[np.float32]:
