@@ -20,6 +20,8 @@ DARKEST = 0.15
 """The share of the brightest paper's light that the darkest shadow is taken to get at least."""
 SURROUNDINGS = 0.5
 """The share of the longer side of what is looked at round a pixel to tell ink from paper."""
+NEAR = 0.05
+"""The share of the longer side within which noise varies."""
 UNSURE = 0.1
 """The balance of lighter and darker up to which another measure has to tell ink from paper."""
 RULED = 0.8
@@ -36,11 +38,12 @@ SMALL = 40
 class Ink:
     """`strength` (rows, columns) float32: how far each pixel is from the paper, towards the ink; at most about 1.
 
-    `noise` is its standard deviation where there is paper only. `one_way`: hardly anything differs from paper the other
-    way.
+    `gain` is by how much it was raised for want of light; `noise` is its standard deviation where there is paper only,
+    in full light. `one_way`: hardly anything differs from paper the other way.
     """
 
     strength: NDArray[np.float32]
+    gain: NDArray[np.float32]
     noise: float
     one_way: bool
 
@@ -64,17 +67,25 @@ def find_ink(levels: NDArray[np.float32], *, reverse: bool = False, window: int 
     smooth = _blurred(grey, 1.5) if grain > GRAINY else grey
     paper = windowed(np.minimum, windowed(np.maximum, smooth, size), size)
     strength = paper - grey
-    if not on_dark:  # less light on the paper, less difference to the ink
-        bright = windowed(np.maximum, _blurred(light, 1.5) if grain > GRAINY else light, size)
-        bright = windowed(np.minimum, bright, size)
-        strength /= np.maximum(bright / np.float32(max(float(bright.max()), 1e-6)), np.float32(DARKEST))
     # The paper as estimated is that of the brightest grain, so that without ink, too, most is above nothing. Where much
     # is nothing, there may be more ink than paper, as of a digit that was cut tightly.
     much = float(np.quantile(strength, 0.25)) < 0.1 * float(strength.max())
-    blank = strength[strength <= 0.3 * strength.max()] if much else strength
-    middle = float(np.median(blank))
-    noise = 1.4826 * float(np.median(np.abs(blank - middle)))
-    return Ink((strength - np.float32(middle)).clip(0), noise, abs(balance) > 0.9)
+    blank = strength <= 0.3 * strength.max() if much else np.ones_like(strength, bool)
+    middle = float(np.median(strength[blank]))
+    # What varies slowly, as light does, is less noise.
+    slow = _averaged(strength, max(3, round(max(grey.shape) * NEAR) | 1))
+    near, overall = (float(np.median(np.abs(strength[blank] - other))) for other in (slow[blank], middle))
+    noise = 1.4826 * min(overall, max(near, overall / 2))
+    strength = (strength - np.float32(middle)).clip(0)
+    gain = np.ones_like(strength)
+    if not on_dark:  # less light on the paper, less difference to the ink
+        bright = windowed(np.maximum, _blurred(light, 1.5) if grain > GRAINY else light, size)
+        bright = windowed(np.minimum, bright, size)
+        gain /= np.maximum(bright / np.float32(max(float(bright.max()), 1e-6)), np.float32(DARKEST))
+    strength *= gain
+    if min(grey.shape) < SMALL:  # most of it may be strokes and their edges, which say nothing of noise
+        gain = np.ones_like(gain)
+    return Ink(strength, gain, noise, abs(balance) > 0.9)
 
 
 def _along_ink(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
