@@ -134,7 +134,7 @@ def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
     if shadows[whole.area.argmax()]:
         raise DataError(NONE)
     dust = tiny or _extent(digit) < 2 * SPECK * max(strength.shape)
-    if (faint and (tiny or along_border)) or (like >= SPECKS and (faint or dust)) or (tiny and FILLED in doubts):
+    if (faint and (tiny or along_border)) or (like >= SPECKS and (faint or dust)):
         raise DataError(NONE)
 
     radius = max(1, round(max(strength.shape) / 200)) if ink.noise else 2
