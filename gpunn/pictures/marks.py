@@ -38,7 +38,7 @@ def contacts(parts: Components) -> NDArray[np.intp]:
 
 def soft(parts: Components, strength: NDArray[np.float32], noise: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which parts have no edge but their `noise` (n,) anywhere, as soft shadows and stains."""
-    lag = max(1, max(strength.shape) // 100)
+    lag = max(2 if min(strength.shape) >= SMALL else 1, max(strength.shape) // 100)
     steps = np.zeros_like(strength)
     steps[lag:] = np.abs(strength[lag:] - strength[:-lag])
     steps[:, lag:] = np.maximum(steps[:, lag:], np.abs(strength[:, lag:] - strength[:, :-lag]))
