@@ -39,6 +39,8 @@ class Evaluation:
         return float(np.trace(self.confusion) / self.confusion.sum())
 
     def __repr__(self) -> str:
+        if not self.confusion.size:  # targets that are no classes
+            return f"Evaluation: loss {self.loss:.4f}"
         return f"Evaluation: loss {self.loss:.4f}, accuracy {self.accuracy:.2%} of {self.confusion.sum():,}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,8 +12,8 @@ BETTER = 1.1
 """How many times the accuracy of guessing shows that something was learned."""
 FALLEN = 0.98
 """The share of the loss of guessing from which on something was learned."""
-ENOUGH_STEPS = 100
-"""Steps before which nothing is said: a toy of one batch an epoch takes many epochs."""
+ENOUGH_STEPS, ENOUGH_EXAMPLES = 100, 10_000
+"""Steps, and examples seen, before which nothing is said but at the end: toys and large batches take many epochs."""
 
 
 @dataclass(frozen=True)
@@ -42,4 +42,4 @@ class Guessing:
         if epoch.test is not None and self.accuracy < 0.5:
             return epoch.test.accuracy <= BETTER * self.accuracy
         found = epoch.loss if epoch.test is None else epoch.test.loss
-        return found >= FALLEN * self.loss
+        return found >= FALLEN * self.loss > 0

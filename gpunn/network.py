@@ -126,9 +126,13 @@ class MLP:
 
         Those of softmax are probabilities. Sigmoid outputs are trained one by one, so the shares rank the classes; they
         are not calibrated. Where all outputs are zero, every class gets the same share; outputs below zero count as
-        zero. `images` are as in `activations`; the shares of one image are (n_L,).
+        zero. `images` are as in `activations`; the shares of one image are (n_L,). A single output is the share of
+        class 1, and gives two shares.
         """
         output: NDArray[Any] = np.maximum(self.feedforward(images), 0)
+        if output.shape[-1] == 1:
+            yes = np.minimum(output, 1)
+            return np.concatenate([1 - yes, yes], axis=-1)
         total = output.sum(axis=-1, keepdims=True)
         shares = np.full_like(output, 1 / output.shape[-1])
         np.divide(output, total, out=shares, where=total > 0)

@@ -21,7 +21,7 @@ from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, DivergenceError, OutOfMemoryError
 from gpunn.evaluation import Evaluation, evaluate_on_device
-from gpunn.guessing import ENOUGH_STEPS, Guessing
+from gpunn.guessing import ENOUGH_EXAMPLES, ENOUGH_STEPS, Guessing
 from gpunn.history import Epoch, History
 from gpunn.losses import loss_for
 from gpunn.network import MLP
@@ -125,7 +125,8 @@ def train(
     def tell(history: History) -> bool:
         if progress:
             print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - what `progress` asks for
-        return on_epoch is None or on_epoch(history) is not False
+        answer = None if on_epoch is None else on_epoch(history)
+        return not isinstance(answer, bool | np.bool_) or bool(answer)
 
     backend, before = get_backend(device), net.weights
     run = partial(
@@ -207,21 +208,25 @@ def _train_on(
             net.weights, net.biases = weights, biases
             history.epochs.append(epoch)
             history.kept = number - (0 if watch is None else watch.since)
-            if not history.warnings and number * n_batches >= ENOUGH_STEPS and guessing.is_all(epoch):
-                _warn_of_guessing(history, suited)
-            if not tell(history) or (watch is not None and watch.ended):
+            goes_on = tell(history)
+            enough = number * n_batches >= ENOUGH_STEPS and number * len(split) >= ENOUGH_EXAMPLES
+            if not history.warnings and (enough or number == epochs) and guessing.is_all(epoch):
+                _warn_of_guessing(history, suited, enough=enough)
+            if not goes_on or (watch is not None and watch.ended):
                 break
     return history
 
 
-def _warn_of_guessing(history: History, suited: float) -> None:
+def _warn_of_guessing(history: History, suited: float, *, enough: bool) -> None:
     epoch, rate = history.epochs[-1], history.recipe.learning_rate
     measured = f"loss {epoch.loss:.4f}" if epoch.test is None else f"test accuracy {epoch.test.accuracy:.2%}"
-    # A rate that is near what suits the network isn't to blame for being too low.
-    advice = suited if rate > 1.5 * suited or rate < suited / 5 else rate / 10
+    if not suited / 5 <= rate <= 1.5 * suited:
+        advice = f"the learning rate {suited:g}"
+    else:
+        advice = "another initialisation, activation or rate" if enough else "more epochs, or smaller batches"
     history.warnings.append(
         f"after epoch {epoch.number} the network does no better than guessing ({measured}, learning rate {rate:g}): "
-        f"try the learning rate {advice:g}"
+        f"try {advice}"
     )
     logger.warning("%s", history.warnings[-1])
 

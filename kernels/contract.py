@@ -23,7 +23,8 @@ def check_type(name: str, array: Any) -> None:
 
 def check_array(name: str, array: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """Raise `TypeError` or `ValueError` where `array` isn't a C-contiguous array of `dtype` and `shape`."""
-    check_type(name, array)
+    if type(array) is not np.ndarray:
+        check_type(name, array)
     if array.dtype != dtype:
         raise TypeError(f"found {name} of dtype {array.dtype}, expected {dtype}")
     if array.shape != shape:
@@ -40,7 +41,8 @@ def check_output(
     dtypes: Sequence[np.dtype[Any]] = FLOATS,
 ) -> None:
     """Raise where `out` isn't a writable array of `dtypes` and `ndim` dimensions, apart from `others` in memory."""
-    check_type("out", out)
+    if type(out) is not np.ndarray:
+        check_type("out", out)
     if out.dtype not in dtypes:
         raise TypeError(f"found out of {out.dtype}, expected a {' or '.join(map(str, dtypes))} array")
     if ndim is not None and out.ndim != ndim:
@@ -75,11 +77,15 @@ def check_below(name: str, numbers: NDArray[Any], limit: int) -> None:
         raise IndexError(f"found {name} from {numbers.min()} to {numbers.max()}, expected 0 to {limit - 1}")
 
 
+# Named, as a union would be made anew at each call.
+REALS, WHOLES, TRUTHS = (int, np.integer, np.floating), (int, np.integer), (bool, np.bool_)
+
+
 def number(name: str, value: Any) -> float:
     """Return `value` as a float, which may be NaN or infinite; raise `TypeError` where it isn't a number."""
     if isinstance(value, float):
         return value
-    if not isinstance(value, int | np.integer | np.floating) or isinstance(value, bool):
+    if not isinstance(value, REALS) or isinstance(value, bool):
         raise TypeError(f"found {name} of type {type(value).__name__}, expected a number")
     return float(value)
 
@@ -102,7 +108,7 @@ def share_of_one(name: str, value: Any) -> float:
 
 def word(name: str, value: Any) -> int:
     """Return `value`, a whole number of 32 bits; raise `TypeError` or `ValueError` where it isn't one."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+    if not isinstance(value, WHOLES) or isinstance(value, bool):
         raise TypeError(f"found {name} of type {type(value).__name__}, expected a whole number")
     if not 0 <= value < 2**32:
         raise ValueError(f"found {name} {value}, expected 0 to {2**32 - 1}")
@@ -111,7 +117,7 @@ def word(name: str, value: Any) -> int:
 
 def truth(name: str, value: Any) -> bool:
     """Return `value`; raise `TypeError` where it is neither True nor False."""
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(value, TRUTHS):
         raise TypeError(f"found {name} of type {type(value).__name__}, expected True or False")
     return bool(value)
 
@@ -127,9 +133,15 @@ def check_name(what: str, name: Any, known: Iterable[str]) -> None:
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def single(value: float) -> np.float32:
-    """Return `value` rounded to float32, or the infinity that it is there, of which NumPy would warn."""
-    if -LARGEST <= value <= LARGEST or not math.isfinite(value):
+def single(name: str, value: Any) -> np.float32:
+    """Return `value` rounded to float32, or the infinity that it is there, of which NumPy would warn.
+
+    Raises `TypeError` where it isn't a number.
+    """
+    if type(value) is float and -LARGEST <= value <= LARGEST:  # which takes no time
+        return np.float32(value)
+    value = number(name, value)
+    if not math.isfinite(value):
         return np.float32(value)
     with np.errstate(over="ignore"):
         return np.float32(value)

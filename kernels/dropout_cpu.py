@@ -24,7 +24,7 @@ def drop(activations: NDArray[np.float32], key: int, first: int, share: float, *
     check_array("activations", activations, FLOAT32, out.shape)
     share = share_of_one("share", share)
     numbers = np.int64(word("key", key)), np.int64(word("first", first)), np.int64(threshold(share))
-    _drop(activations.ravel(), *numbers, single(1 / (1 - share)), out.shape[1], out.ravel())
+    _drop(activations.ravel(), *numbers, single("scale", 1 / (1 - share)), out.shape[1], out.ravel())
 
 
 @compiled

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .activations import SIGMOID, activate, slope, static
 from .compilation import compiled
-from .contract import check_array, check_below, check_name, check_output, check_type, number, single
+from .contract import check_array, check_below, check_name, check_output, check_type, single
 from .cross_entropies import largest_of, put_exps, sum_of_softplus
 from .lanes import subtract_one
 from .lanes import total as sum_of
@@ -45,7 +45,7 @@ def output_delta(
     if loss != "squared_error":
         function = SIGMOID  # It plays no part, and would be compiled for.
     labels, rows = (targets, None) if targets.ndim == 1 else (None, targets.ravel())
-    step = single(number("factor", factor))
+    step = single("factor", factor)
     total[0] += LOSSES[loss](function, output.ravel(), labels, rows, step, out.shape[1], out.ravel())
 
 

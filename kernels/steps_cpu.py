@@ -30,7 +30,7 @@ def descend(
     check_output(out, [gradient] if parameter is out else [parameter, gradient], dtypes=[FLOAT32])
     check_array("parameter", parameter, FLOAT32, out.shape)
     check_array("gradient", gradient, FLOAT32, out.shape)
-    rate, penalty = single(number("learning rate", learning_rate)), single(number("l2", l2))
+    rate, penalty = single("learning rate", learning_rate), single("l2", l2)
     _descend(parameter.ravel(), gradient.ravel(), rate, penalty, out.ravel())
 
 
@@ -58,10 +58,9 @@ def momentum_step(
 ) -> None:
     """Make a step with momentum, see `reference.momentum_step`."""
     check_step(parameter, gradient, velocity, out=out, dtypes=[FLOAT32])
-    named = {"learning rate": learning_rate, "momentum": momentum, "l2": l2}
-    numbers: list[Any] = [single(number(name, value)) for name, value in named.items()]
-    numbers.append(np.bool_(truth("nesterov", nesterov)))
-    _momentum_step(parameter.ravel(), gradient.ravel(), velocity.ravel(), *numbers, out.ravel())
+    numbers = single("learning rate", learning_rate), single("momentum", momentum), single("l2", l2)
+    pulled = np.bool_(truth("nesterov", nesterov))
+    _momentum_step(parameter.ravel(), gradient.ravel(), velocity.ravel(), *numbers, pulled, out.ravel())
 
 
 @compiled
@@ -104,11 +103,19 @@ def adam_step(
 ) -> None:
     """Make a step of Adam, see `reference.adam_step`."""
     check_step(parameter, gradient, mean, square, out=out, dtypes=[FLOAT32])
-    rate, root = number("learning rate", learning_rate), number_above("root", root, 0)
-    beta1, beta2, epsilon = number("beta1", beta1), number("beta2", beta2), number("epsilon", epsilon)
-    l2, decay = number("l2", l2), number("decay", decay)
+    root, beta1, beta2 = number_above("root", root, 0), number("beta1", beta1), number("beta2", beta2)
     # What is close to 1 is subtracted from it before it is rounded.
-    numbers = map(single, (rate, 1 / root, beta1, 1 - beta1, beta2, 1 - beta2, epsilon, l2, 1 - decay))
+    numbers = (
+        single("learning rate", learning_rate),
+        single("root", 1 / root),
+        single("beta1", beta1),
+        single("beta1", 1 - beta1),
+        single("beta2", beta2),
+        single("beta2", 1 - beta2),
+        single("epsilon", epsilon),
+        single("l2", l2),
+        single("decay", 1 - number("decay", decay)),
+    )
     _adam_step(parameter.ravel(), gradient.ravel(), mean.ravel(), square.ravel(), *numbers, out.ravel())
 
 
@@ -152,7 +159,7 @@ def descend_sums(
     check_array("parameter", parameter, FLOAT32, out.shape)
     check_type("gradients", gradients)
     check_array("gradients", gradients, FLOAT32, (*gradients.shape[:1], len(out)))
-    _descend_sums(parameter, gradients.ravel(), single(number("learning rate", learning_rate)), out)
+    _descend_sums(parameter, gradients.ravel(), single("learning rate", learning_rate), out)
 
 
 @compiled

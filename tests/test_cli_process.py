@@ -11,17 +11,23 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpunn import MLP
+from gpunn.cli.signals import SIGNALS
 
 STARTED: list["subprocess.Popen[str]"] = []
 
 OF_TERMINALS = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+
+
+def _heed_signals() -> None:
+    """Heed what this process may have been told to ignore: by a shell that runs it in the background, or by nohup."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def start(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
@@ -31,9 +37,7 @@ def start(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
     environment |= {"PYTHONPATH": str(Path(__file__).parent.parent), "TERM": "xterm"}
     for name in [name for name in options if name.isupper()]:
         environment[name] = options.pop(name)
-    # A shell has what it runs in the background ignore Ctrl-C.
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, text=True, env=environment, preexec_fn=heed, **options)  # noqa: PLW1509
+    process = subprocess.Popen(command, text=True, env=environment, preexec_fn=_heed_signals, **options)  # noqa: PLW1509
     STARTED.append(process)
     return process
 

@@ -287,3 +287,26 @@ def test_small_grids_are_launched_without_a_warning(cuda: Any) -> None:
     kernels, launching = (importlib.import_module(f"gpunn.kernels.{name}") for name in ("steps_cuda", "launch_cuda"))
     configuration = launching._configured(kernels._descend, 3, 64, 0, 0)
     assert configuration is launching._configured(kernels._descend, 3, 64, 0, 0)
+
+
+def test_machine_code_for_gpus_is_kept_where_that_for_cpus_is(
+    cuda: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keeping = importlib.import_module("gpunn.kernels.keeping")
+    compilation = importlib.import_module("gpunn.kernels.cuda_compilation")
+    monkeypatch.setattr(keeping, "SHELF", keeping.Shelf(tmp_path / "kernels"))
+
+    def fill(array: Any) -> None:
+        array[0] = 1
+
+    codegen = SimpleNamespace(magic_tuple=lambda: (None, (9, 0)))
+    context = SimpleNamespace(refresh=lambda: None, codegen=lambda: codegen)
+    state: dict[str, Any] = dict.fromkeys(("signature", "codelibrary", "call_helper", "extensions"))
+    state |= {"cooperative": False, "name": "fill", "debug": False, "lineinfo": False}
+    cache = compilation.kernel(fill)._cache
+    assert isinstance(cache, importlib.import_module("numba.cuda.dispatcher").CUDACache)
+    assert cache.load_overload((1,), context) is None
+    cache.save_overload((1,), SimpleNamespace(codegen=codegen, _reduce_states=lambda: state))
+    assert cache.load_overload((1,), context).entry_name == "fill"
+    assert cache.load_overload((2,), context) is None
+    assert [path.suffix for path in (tmp_path / "kernels").iterdir()] == [".nbc"]

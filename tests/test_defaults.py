@@ -76,7 +76,7 @@ def test_names_of_optimisers_and_schedules_are_taken(small: Split) -> None:
 
 
 def test_a_network_that_guesses_is_warned_of_once(mnist: Dataset, caplog: pytest.LogCaptureFixture) -> None:
-    history = train(MLP([784, 512, 10]), Dataset(mnist.train[:4000], mnist.test[:500]), epochs=3, learning_rate=1.0)
+    history = train(MLP([784, 512, 10]), Dataset(mnist.train[:10_000], mnist.test[:500]), epochs=3, learning_rate=1.0)
     (warning,) = history.warnings
     assert warning.startswith("after epoch 1 the network does no better than guessing (test accuracy ")
     assert warning.endswith("learning rate 1): try the learning rate 0.1")
@@ -89,6 +89,7 @@ def test_a_loss_that_does_not_fall_is_warned_of_without_a_test_set(mnist: Datase
     (warning,) = train(MLP([784, 16, 10]), split, epochs=2, learning_rate=1e-7).warnings
     assert "no better than guessing (loss " in warning
     assert warning.endswith("try the learning rate 1")
+    assert train(MLP([784, 16, 10]), split[:50], epochs=1, learning_rate=1e-7).warnings != []
     assert train(MLP([784, 16, 10]), split, epochs=2).warnings == []
 
 
@@ -117,3 +118,21 @@ def test_guessing_is_the_loss_of_the_best_constant_answer(loss: str) -> None:
 def test_the_table_has_the_bar_of_nine_in_ten_but_for_least_squares() -> None:
     below = [row for row in OFFERED if row.bar < BAR]
     assert [(row.activation, row.output) for row in below] == [("identity", end) for end in ("tanh", "elu", "identity")]
+
+
+def test_a_toy_that_learns_late_is_not_warned_of() -> None:
+    xor = Split([[0, 0], [0, 1], [1, 0], [1, 1]], [[0], [1], [1], [0]])
+    for seed in range(5):
+        net = MLP([2, 4, 1], seed=seed)
+        assert train(net, xor, epochs=3000, learning_rate=3, seed=seed).warnings == []
+        assert net.predict(xor.images).tolist() == [0, 1, 1, 0]
+
+
+def test_data_of_one_class_is_no_reason_to_warn(mnist: Dataset) -> None:
+    split = Split(mnist.train.images[:3000], np.zeros(3000, np.uint8))
+    assert train(MLP([784, 16, 10]), split, epochs=3).warnings == []
+
+
+def test_advice_for_a_suited_rate_names_no_other(mnist: Dataset) -> None:
+    (warning,) = train(MLP([784, 64, 10]), mnist.train, epochs=1, batch_size=60_000).warnings
+    assert warning.endswith("learning rate 1): try more epochs, or smaller batches")

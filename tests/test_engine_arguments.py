@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from gpunn import MLP, SGD, ConfigurationError, Split, get_backend, train
 from gpunn.backends import Backend
@@ -20,7 +21,7 @@ CPU = get_backend("cpu")
 N, SIZES = 60, (12, 5, 3)
 
 PLACES = [*(("cpu", name) for name in ENGINES), ("cuda", "plain"), ("cuda", "fused")]
-everywhere = pytest.mark.parametrize(("device", "name"), PLACES, ids=" ".join)
+everywhere = pytest.mark.parametrize(("device", "name"), PLACES, ids=map(" ".join, PLACES))
 """All but the CUDA engine `epoch`, whose kernel the simulator runs."""
 
 
@@ -163,11 +164,18 @@ def test_a_long_order_of_two_dimensions_ends_no_process() -> None:
 def test_a_callback_that_overwrites_the_labels_changes_nothing(name: str, batch_size: int) -> None:
     found = []
     for value in (None, 255):
-        split = Split(drawn().images.copy(), drawn().labels.copy())
+        labels = drawn().labels.copy()
+        split = Split(drawn().images.copy(), labels)
 
-        def on_epoch(_: object, split: Split = split, value: int | None = value) -> None:
+        def on_epoch(_: object, split: Split = split, labels: NDArray[Any] = labels, value: int | None = value) -> None:
             if value is not None:
+                labels[:] = value
+                with pytest.raises(ValueError, match="read-only"):
+                    split.labels[:] = value
+                # Who insists still changes nothing that an engine reads.
+                split.labels.setflags(write=True)
                 split.labels[:] = value
+                split.labels.setflags(write=False)
 
         net = MLP(SIZES, seed=1)
         train(

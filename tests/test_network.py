@@ -225,3 +225,14 @@ def test_relu_outputs_start_active_for_every_image(mnist: Dataset, output: str, 
         found = net.feedforward(mnist.train.images[:200])
         # As drawn, about half of the outputs would be 0 for all images.
         assert (found > 0).any(axis=0).all()
+
+
+def test_one_output_is_the_share_of_class_one() -> None:
+    net = MLP([2, 1])
+    net.weights[0][:], net.biases[0][:] = [[9, -9]], 0
+    X = np.array([[1.0, 0.0], [0.0, 1.0]])
+    shares = net.predict_proba(X)
+    assert shares.shape == (2, 2)
+    np.testing.assert_allclose(shares[:, 1], net.feedforward(X)[:, 0])
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    np.testing.assert_array_equal(shares.argmax(axis=1), net.predict(X))

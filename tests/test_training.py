@@ -197,6 +197,7 @@ def test_a_callback_that_returns_false_ends_the_training(small: Split) -> None:
     net, same = MLP([12, 5, 3]), MLP([12, 5, 3])
     history = train(net, small, epochs=9, on_epoch=lambda so_far: len(so_far.epochs) < 3)
     assert len(history.epochs) == 3
+    assert len(train(MLP([12, 3]), small, epochs=9, on_epoch=lambda so_far: np.bool_(False)).epochs) == 1  # type: ignore[arg-type, return-value]
     train(same, small, epochs=3)
     assert_same_bits(net, same)
 

@@ -75,7 +75,9 @@ def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bo
             click.echo(f"gpunn: {message}", err=True)
             continue
         inputs = prepared.image[None]
-        answer = Answer(name, prepared, net.feedforward(inputs)[0], net.predict_proba(inputs)[0])
+        shares = net.predict_proba(inputs)[0]
+        outputs = net.feedforward(inputs)[0] if net.sizes[-1] > 1 else shares  # one output tells two classes apart
+        answer = Answer(name, prepared, outputs, shares)
         found.append(answer)
         if not as_json:
             for line in _lines(answer, kind, show):

@@ -64,7 +64,7 @@ def learning_options(command: Command) -> Command:
             metavar="NAME[:NUMBERS]",
             default="constant",
             show_default=True,
-            help="Learning-rate schedule: constant, step[:EVERY,FACTOR] (epochs), exponential[:FACTOR] (each epoch), "
+            help="Learning-rate schedule: constant, step[:EVERY,BY] (epochs, factor), exponential[:BY] (factor), "
             "cosine, or one-cycle[:RISING] (share of the training).",
         ),
         click.option("--l2", type=float, default=0.0, show_default=True, help="L2 penalty; weight decay of adamw."),

@@ -101,12 +101,14 @@ def train(
     dataset = load_mnist(data_dir, n_classes=classes)
     sizes = [dataset.train.images.shape[1], *hidden, classes or dataset.n_classes]
     net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
+    named_by_default = output is None
     if output is None:
         output = default_name(net, seed)
         check_writable(output)
     elif not force:
         check_replaceable(output, net)
     history: History | None = None
+    replaced = False
     ended_by: KeyboardInterrupt | DeviceError | DivergenceError | None = None
     # With --json the standard output belongs to the document.
     with Interruptible() as interruptible, TrainingProgress(epochs, err=as_json) as progress:
@@ -138,9 +140,17 @@ def train(
         # A signal, a GPU that failed, or numbers that grew too large.
         except (KeyboardInterrupt, DeviceError, DivergenceError) as error:
             ended_by = error
+        except Exception:
+            # In the midst of compiling, the interrupt surfaces as an error of the compiler's.
+            if interruptible.signal is None:
+                raise
+            ended_by = KeyboardInterrupt()
         finally:
             interruptible.heeded = False
         if history is not None:
+            if named_by_default:  # another training may have taken the name meanwhile
+                output = default_name(net, seed)
+            replaced = output.exists() and output.stat().st_size > 0
             _save(net, output)
     failure = ended_by if isinstance(ended_by, DeviceError | DivergenceError) else progress.failure
     if failure is not None:
@@ -156,7 +166,7 @@ def train(
         click.echo(json.dumps(_document(net, init, history, output, interrupted=bool(code))))
     else:
         click.echo(_summary(net, history, interrupted=bool(code)))
-        click.echo(f"written to {printable(output)}")
+        click.echo(f"written to {printable(output)}{', in place of the network that was there' if replaced else ''}")
     return code
 
 

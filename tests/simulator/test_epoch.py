@@ -36,7 +36,7 @@ class Trained:
         self.losses = np.full((len(nets), layout.threads), np.nan)
         kernel.prepare(
             words=words.view(np.uint32),
-            labels=split.labels,
+            labels=split.labels.copy(),  # the simulator writes all arrays back
             orders=self.orders,
             batch_sizes=np.array(batch_sizes),
             rates=np.stack([np.tile(np.array([rate, 1, 1], np.float32), (n, 1)) for rate in rates]),

@@ -79,7 +79,7 @@ def test_fused_trains_with_simulated_kernels(gpu: CudaBackend, optimizer: str, l
 @pytest.mark.parametrize(
     ("recipe", "kind", "message"),
     [
-        (Recipe(7, 0.1, dropout=0.5), {}, "found dropout"),
+        (Recipe(7, 0.1, dropout=0.5), {}, "it has no dropout"),
         (Recipe(7, 0.1), {"floats": True}, "it takes inputs of uint8 grey levels alone, and found float32"),
         (Recipe(7, 0.1), {"rows": True}, "it takes classes as targets alone"),
     ],
