@@ -127,6 +127,35 @@ def shadow(ink: NDArray[np.float64], _: np.random.Generator) -> Image.Image:
     return grey(ink, 1 - 0.6 * edge)
 
 
+def stripe(ink: NDArray[np.float64], _: np.random.Generator) -> Image.Image:
+    """Let the shadow of a window's bar fall down the middle of the digit."""
+    x = np.arange(len(ink)) / len(ink)
+    return grey(ink, np.where((x > 0.4) & (x < 0.6), 0.5, 1))
+
+
+def hand(ink: NDArray[np.float64], _: np.random.Generator) -> Image.Image:
+    """Let the soft shadow of a hand fall on part of the digit."""
+    return grey(ink, 1 - 0.6 * _round(len(ink), (0.7, 0.6), 0.3))
+
+
+def lamp(ink: NDArray[np.float64], _: np.random.Generator) -> Image.Image:
+    """Light the sheet by a lamp close above it."""
+    return grey(ink, 0.25 + 0.75 * _round(len(ink), (0.4, 0.3), 0.39))
+
+
+def _round(side: int, middle: tuple[float, float], spread: float) -> NDArray[np.float64]:
+    """Return what falls off from 1 in the `middle` of a sheet, as Gauss's bell does."""
+    y, x = np.mgrid[:side, :side] / side
+    bell: NDArray[np.float64] = np.exp(-((y - middle[0]) ** 2 + (x - middle[1]) ** 2) / spread**2)
+    return bell
+
+
+def slanting(ink: NDArray[np.float64], _: np.random.Generator) -> Image.Image:
+    """Draw on ruled paper that lies at an angle."""
+    y, x = np.mgrid[: len(ink), : len(ink)]
+    return grey(ink, np.where((y - 0.04 * x) % 40 < 2, 0.6, 1))
+
+
 def squared(ink: NDArray[np.float64], _: np.random.Generator) -> Image.Image:
     """Draw on squared paper."""
     light = np.ones_like(ink)
@@ -193,9 +222,13 @@ DISTURBANCES = {
     "sheet on a dark table": Disturbance(on_a_table, "jpg"),
     "uneven light": Disturbance(uneven),
     "strong shadow": Disturbance(shadow, "jpg"),
+    "stripe of shadow": Disturbance(stripe),
+    "shadow of a hand": Disturbance(hand),
+    "light of a lamp": Disturbance(lamp, "jpg"),
     "squared paper": Disturbance(squared),
     "squared paper at an angle": Disturbance(tilted, "jpg"),
     "ruled paper": Disturbance(ruled),
+    "ruled paper at an angle": Disturbance(slanting),
     "dust": Disturbance(dusty),
     "grain": Disturbance(grainy),
     "JPEG": Disturbance(lambda ink, _: grey(ink), "jpg"),

@@ -23,13 +23,20 @@ FEW = dict.fromkeys(
         "low contrast",
         "blue ink on yellow paper",
         "off the middle",
+        "stripe of shadow",
+        "light of a lamp",
     ),
     60,
 )
 """Disturbances of which others are harder cases."""
-FEW |= {"thin strokes, 2 pixels on 1000": 40, "small digit on a large sheet": 40, "squared paper at an angle": 60}
+FEW |= {
+    "thin strokes, 2 pixels on 1000": 40,
+    "small digit on a large sheet": 40,
+    "squared paper at an angle": 60,
+    "ruled paper at an angle": 60,
+}
 """Those on large sheets take long. `benchmarks.disturbances` reads 200 of each."""
-FACTOR = {"squared paper at an angle": 10}
+FACTOR = {"squared paper at an angle": 10, "ruled paper at an angle": 10}
 """Lines are as wide on every sheet, so that on small ones they are as wide as strokes."""
 
 
@@ -69,6 +76,27 @@ def curved(depth: float, spread: float) -> Image.Image:
     return Image.fromarray((250 - depth * np.exp(-((x - 200) ** 2 + (y - 150) ** 2) / spread)).astype(np.uint8))
 
 
+def grained(picture: Image.Image) -> Image.Image:
+    levels = np.asarray(picture) * 0.9 + np.random.default_rng(2).normal(0, 4, (300, 400))
+    return Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
+
+
+def specked() -> Image.Image:
+    sheet = page()
+    for x, y in np.random.default_rng(3).integers(0, 300, (25, 2)):
+        ImageDraw.Draw(sheet).ellipse((x - 3, y - 3, x + 3, y + 3), fill=40)
+    return sheet
+
+
+LIGHT = {
+    "light from one side": Image.fromarray(np.tile(np.linspace(50, 250, 400), (300, 1)).astype(np.uint8)),
+    "vignette": curved(-150, 40000),
+    "shadow of a hand": curved(150, 14000),
+    "stripe of shadow": Image.fromarray(
+        np.tile(np.where(abs(np.arange(400) - 200) < 40, 130, 255), (300, 1)).astype(np.uint8)
+    ),
+}
+
 EMPTY = {
     "white": page(),
     "black": page(level=0),
@@ -91,6 +119,11 @@ EMPTY = {
     "soft shadow": curved(120, 8000),
     **{f"grain of {level}": grain(level) for level in (1, 2, 4, 8, 16)},
     "coloured grain": grain(8, (300, 400, 3)),
+    **LIGHT,
+    **{f"{name}, with grain": grained(picture) for name, picture in LIGHT.items()},
+    "dust": specked(),
+    "dust and grain": grained(specked()),
+    "slanting rules": lined(*((0, y, 399, y + 16) for y in range(-20, 300, 40)), level=150, width=2),
     "large grain": grain(12, (1500, 2000)),
 }
 

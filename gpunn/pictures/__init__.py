@@ -15,7 +15,8 @@ from gpunn.errors import DataError
 from gpunn.pictures.files import read_sheet, shown_name
 from gpunn.pictures.finding import EXPECTED, FILLED, FRAME, NONE, TOUCHING, Digit, find_digit
 from gpunn.pictures.framing import BOXES, FIELD, frame, shrink_whole
-from gpunn.pictures.paper import find_ink
+from gpunn.pictures.haze import without_haze
+from gpunn.pictures.paper import Ink, find_ink
 from gpunn.pictures.sheets import sheet_of_levels
 
 __all__ = ["FIELD", "MNIST_KIND", "Prepared", "prepare", "prepare_digit", "read_digit", "read_picture", "shown_name"]
@@ -120,7 +121,7 @@ def _seen(sheet: Image.Image, high: float) -> tuple[Digit, int]:
     digit: Digit | None = None
     missing: DataError | None = None
     try:
-        digit = find_digit(ink, factor)
+        digit = _found_by(levels, ink, factor, reverse=False)
         if FILLED not in digit.doubts:
             return digit, factor
     except DataError as error:
@@ -128,12 +129,21 @@ def _seen(sheet: Image.Image, high: float) -> tuple[Digit, int]:
     # A table round the sheet, or the hole of a 0, may pass for ink.
     if not ink.one_way:
         with suppress(DataError):
-            other = find_digit(find_ink(levels, reverse=True), factor)
+            other = _found_by(levels, find_ink(levels, reverse=True), factor, reverse=True)
             if not {FILLED, TOUCHING, FRAME}.intersection(other.doubts):
                 return other, factor
     if digit is None:
         raise missing or DataError(NONE)
     return digit, factor
+
+
+def _found_by(levels: NDArray[np.float32], ink: Ink, factor: int, *, reverse: bool) -> Digit:
+    """Return the digit that the `ink` of `levels` shows, without a shadow that it lies in."""
+
+    def closer(window: int) -> Digit:
+        return find_digit(find_ink(levels, reverse=reverse, window=window), factor)
+
+    return without_haze(find_digit(ink, factor), closer)
 
 
 def _around(sheet: Image.Image, digit: Digit, factor: int, room: int) -> Image.Image:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.errors import DataError
+from gpunn.pictures import marks
 from gpunn.pictures.components import Components, components, dilated
 from gpunn.pictures.paper import SMALL, Ink
 
@@ -15,22 +16,28 @@ FAINT = 0.05
 """Ink below this share of the strongest is background."""
 LEVELS = (0.5, 0.25, 0.1, FAINT)
 """Shares of the strongest ink at which a digit is looked for, from the first to the last that shows one."""
-STRONG = 0.35
-"""The share of the digit's strongest ink that is the digit's wherever it is joined to it."""
+STRONG = (0.35, 0.5, 0.65)
+"""Shares of the digit's strongest ink from which on it is the digit's wherever it is joined to it.
+
+The first that doesn't lead out to the border.
+"""
 FAINTER = (FAINT, 0.1, 0.18, 0.25)
 """Smaller shares, from which on ink is the digit's unless it leads out to the border."""
-SOFT = 0.05
-"""The steepest that a stain grows in a hundredth of the sheet, on average, as a share of its middle."""
 FEWEST = 5
 """Pixels along its longer side below which a spot is dust, on a sheet where that is little."""
 SPECK = 0.03
 """The share of the sheet below which a mark may be dust."""
 LEGIBLE = 10
 """Pixels along its longer side below which a digit is hardly one."""
-LEAST_CONTRAST = 0.025
+LEAST_CONTRAST = 0.035
 """Contrast with the paper below which nothing is ink, for 1 as that of black and white."""
 LOW_CONTRAST = 0.12
 """Contrast below which an answer is doubtful."""
+
+MOST_CONTACTS = 10
+"""Places in which a digit may meet the border."""
+SPECKS = 3
+"""More marks of like size than this are dust, where they are small."""
 
 SEVERAL = "several marks of like size are there, the largest was read"
 TOUCHING = "what was read touches the picture's border, some of it may be missing"
@@ -59,7 +66,7 @@ def find_digit(ink: Ink, factor: int = 1) -> Digit:
         if level < floor / 2:
             break
         parts = components(strength > level)
-        main = _main(parts, strength, floor, FEWEST if ink.noise else FEWEST / factor)
+        main = _main(parts, ink, floor, FEWEST if ink.noise else FEWEST / factor)
         if main is not None:
             return _cut_out(ink, parts.mask(np.array([main])), factor)
     raise DataError(
@@ -67,79 +74,29 @@ def find_digit(ink: Ink, factor: int = 1) -> Digit:
     )
 
 
-def _main(parts: Components, strength: NDArray[np.float32], floor: float, fewest: float) -> int | None:
+def _main(parts: Components, ink: Ink, floor: float, fewest: float) -> int | None:
     """Return which of `parts` is the digit, or None."""
     if not len(parts):
         return None
+    strength = ink.strength
     rows, columns = strength.shape
-    mass = parts.sums(strength)
+    gain = parts.sums(ink.gain) / parts.area
+    contact = marks.contact(parts)
+    boxes = marks.boxes(parts, strength.shape)
     few = parts.extent < min(fewest, max(1, round(0.04 * min(rows, columns))))
-    score = np.where(few | (parts.peaks(strength) < floor) | _lines(parts, strength.shape), 0, mass)
-    score[_soft(parts, strength)] = 0
-    if min(rows, columns) >= SMALL:  # no digit is one line from left to right
-        score[parts.height < 0.12 * parts.width] = 0
-    contact = _contact(parts)
+    none = few | (parts.peaks(strength) < np.maximum(floor, 6 * ink.noise * gain))
+    none |= marks.lines(parts, strength.shape) | marks.bands(parts, strength.shape)
+    none |= marks.soft(parts, strength, ink.noise * gain)
     # Edges of the sheet and things beside it meet most of a side; digits that were cut tightly don't.
-    score[_longest_contact(parts) > 0.6 * max(rows, columns)] = 0
+    none |= (marks.longest_contact(parts) > 0.6 * max(rows, columns)) | (marks.contacts(parts) > MOST_CONTACTS)
+    none |= boxes & (contact > 0)
+    if min(rows, columns) >= SMALL:  # no digit is one line from left to right
+        none |= parts.height < 0.12 * parts.width
+    score = np.where(none, 0, parts.sums(strength))
     score[contact > 0] *= 0.1
-    boxes = _boxes(parts, strength.shape)
-    score[boxes & (contact > 0)] = 0
     score[boxes] *= 0.01
     main = int(score.argmax())
     return main if score[main] > 0 else None
-
-
-def _contact(parts: Components) -> NDArray[np.intp]:
-    """Return how many pixels of each part lie on the border."""
-    labels = parts.labels
-    edge = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
-    return np.bincount(edge[edge >= 0], minlength=len(parts))
-
-
-def _longest_contact(parts: Components) -> NDArray[np.intp]:
-    """Return along how many pixels each part meets that side of the picture that it meets most."""
-    labels = parts.labels
-    sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
-    lengths: NDArray[np.intp] = np.max([np.bincount(side[side >= 0], minlength=len(parts)) for side in sides], axis=0)
-    return lengths
-
-
-def _soft(parts: Components, strength: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which parts have no edge anywhere, as soft shadows and stains."""
-    lag = max(1, min(max(strength.shape) // 100, min(strength.shape) // 10))
-    steps = np.zeros_like(strength)
-    steps[lag:] = np.abs(strength[lag:] - strength[:-lag])
-    steps[:, lag:] = np.maximum(steps[:, lag:], np.abs(strength[:, lag:] - strength[:, :-lag]))
-    # Across a stroke all steps together climb to its middle and down again.
-    gentle = SOFT * lag * 100 / max(strength.shape)
-    soft: NDArray[np.bool_] = parts.sums(steps) / parts.area < gentle * parts.peaks(strength)
-    return soft
-
-
-def _lines(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which parts are straight lines along a side that run from border to border, or nearly."""
-    rows, columns = shape
-    if max(shape) < 2 * FEWEST:
-        return np.zeros(len(parts), bool)
-    across = (parts.width > 0.97 * columns) & (parts.height < max(2, 0.06 * rows))
-    down = (parts.height > 0.97 * rows) & (parts.width < max(2, 0.06 * columns))
-    return across | down
-
-
-def _boxes(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which parts are frames: hollow, with four straight sides of their box."""
-    found = np.zeros(len(parts), bool)
-    large = (parts.height > 0.2 * shape[0]) & (parts.width > 0.2 * shape[1]) & (parts.extent >= 20)
-    for number in np.flatnonzero(large & (parts.area < 0.5 * parts.height * parts.width)):
-        part = (
-            parts.labels[parts.top[number] : parts.bottom[number], parts.left[number] : parts.right[number]] == number
-        )
-        band = [max(1, round(0.08 * side)) for side in part.shape]
-        sides = [part[: band[0]].any(axis=0), part[-band[0] :].any(axis=0)]
-        sides += [part[:, : band[1]].any(axis=1), part[:, -band[1] :].any(axis=1)]
-        inner = part[band[0] : -band[0], band[1] : -band[1]]
-        found[number] = min(side.mean() for side in sides) > 0.9 and inner.mean() < 0.1
-    return found
 
 
 def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
@@ -148,8 +105,12 @@ def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
     # A few bright pixels of grain are no measure for the rest.
     peak = float(strength[core].max()) if ink.noise == 0 else float(np.quantile(strength[core], 0.97))
     floor = 4 * ink.noise
-    strong = components(strength > max(STRONG * peak, floor))
-    certain = _touched(strong, core) | core
+    for share in STRONG:
+        parts = components(strength > max(share * peak, floor))
+        certain = _touched(parts, core) | core
+        if _touching(certain) <= _touching(core):
+            break
+    strong, digit = parts, certain
     for share in FAINTER:
         parts = components(strength > max(share * peak, floor))
         digit = _touched(parts, certain)
@@ -158,14 +119,23 @@ def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
             break
     else:
         parts, digit = strong, certain
-    boxes = _boxes(parts, strength.shape) | _lines(parts, strength.shape)
-    free = ~boxes & (_contact(parts) == 0) & (parts.peaks(strength) > STRONG * peak)
+    boxes = marks.boxes(parts, strength.shape) | marks.lines(parts, strength.shape)
+    free = ~boxes & (marks.contact(parts) == 0) & (parts.peaks(strength) > STRONG[0] * peak)
     digit = _with_its_parts(parts, digit, free, strength)
-    faint = peak < max(LOW_CONTRAST, 10 * ink.noise)
+    noise = ink.noise * float(ink.gain[core].mean())
+    faint = peak < max(LOW_CONTRAST, 10 * noise)
     tiny = _extent(digit) * factor < LEGIBLE or _extent(digit) < SPECK * max(strength.shape)
-    if faint and tiny:
+    like = _like(parts, digit, boxes, strength)
+    doubts = (*_doubts(parts, digit, boxes, like), *([FAINT_INK] if faint else []), *([TINY] if tiny else []))
+    along_border = _touching(digit) > _extent(digit) // 2 and min(strength.shape) >= SMALL
+    # A grain on a shadow may have led to all of it.
+    whole = components(digit)
+    shadows = marks.soft(whole, strength, np.full(len(whole), noise)) | marks.bands(whole, strength.shape)
+    if shadows[whole.area.argmax()]:
         raise DataError(NONE)
-    doubts = (*_doubts(parts, digit, boxes, strength), *([FAINT_INK] if faint else []), *([TINY] if tiny else []))
+    dust = tiny or _extent(digit) < 2 * SPECK * max(strength.shape)
+    if (faint and (tiny or along_border)) or (like >= SPECKS and (faint or dust)):
+        raise DataError(NONE)
 
     radius = max(1, round(max(strength.shape) / 200)) if ink.noise else 2
     near = dilated(digit, radius)
@@ -213,21 +183,22 @@ def _with_its_parts(
     return digit | parts.mask(free & inside & fits & large)
 
 
-def _doubts(
-    parts: Components, digit: NDArray[np.bool_], boxes: NDArray[np.bool_], strength: NDArray[np.float32]
-) -> tuple[str, ...]:
-    """Return what is doubtful about the `digit` among the `parts` of a sheet."""
-    numbers = np.unique(parts.labels[digit & (parts.labels >= 0)])
+def _like(parts: Components, digit: NDArray[np.bool_], boxes: NDArray[np.bool_], strength: NDArray[np.float32]) -> int:
+    """Return how many other marks are about as large and strong as the `digit`."""
     others = np.ones(len(parts), bool)
-    others[numbers] = False
-    like = others & ~boxes & (_contact(parts) == 0) & (parts.extent > 0.5 * _extent(digit))
-    like &= parts.peaks(strength) > 0.4 * strength[digit].max()
+    others[np.unique(parts.labels[digit & (parts.labels >= 0)])] = False
+    like = others & ~boxes & (marks.contact(parts) == 0) & (parts.extent > 0.5 * _extent(digit))
+    return int((like & (parts.peaks(strength) > 0.4 * strength[digit].max())).sum())
+
+
+def _doubts(parts: Components, digit: NDArray[np.bool_], boxes: NDArray[np.bool_], like: int) -> tuple[str, ...]:
+    """Return what is doubtful about the `digit` among the `parts` of a sheet, beside `like` others."""
     height, width = digit.any(axis=1).sum(), digit.any(axis=0).sum()
     slender = min(height, width) < 0.4 * max(height, width)
     found = {
-        SEVERAL: like.any(),
+        SEVERAL: like > 0,
         TOUCHING: _touching(digit) > 2,
         FILLED: digit.sum() > 0.8 * height * width and not slender,
-        FRAME: boxes[numbers].any(),
+        FRAME: boxes[np.unique(parts.labels[digit & (parts.labels >= 0)])].any(),
     }
     return tuple(doubt for doubt, true in found.items() if true)

@@ -39,7 +39,7 @@ def _scaled(ink: NDArray[np.float32], box: int) -> NDArray[Any]:
     """Return the ink, `box` pixels along its longer side, 0 to 255, with strokes as bright as MNIST's and not thin."""
     scale = box / max(ink.shape)
     if scale < 1:
-        pen = _stroke_width(ink)
+        pen = stroke_width(ink)
         if pen * scale < PEN:
             # The box grows with the strokes.
             ink = _thickened(ink, (PEN / scale - pen) / (1 - PEN / box))
@@ -54,9 +54,9 @@ def _scaled(ink: NDArray[np.float32], box: int) -> NDArray[Any]:
     return digit
 
 
-def _stroke_width(ink: NDArray[np.float32]) -> float:
+def stroke_width(ink: NDArray[Any]) -> float:
     """Return about how wide strokes are, in pixels: twice their area over the length of their outline."""
-    padded = np.pad(ink, 1)
+    padded = np.pad(ink, 1).astype(np.float32)
     outline = np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum()
     # Steps along rows and columns make an outline 4 / pi times as long, over all directions.
     return 2 * float(ink.sum()) / (float(outline) * np.pi / 4)

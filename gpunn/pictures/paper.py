@@ -18,6 +18,12 @@ WINDOW = 0.4
 """The share of the longer side that no stroke is as wide as."""
 DARKEST = 0.15
 """The share of the brightest paper's light that the darkest shadow is taken to get at least."""
+SURROUNDINGS = 0.5
+"""The share of the longer side of what is looked at round a pixel to tell ink from paper."""
+NEAR = 0.05
+"""The share of the longer side within which noise varies."""
+UNSURE = 0.1
+"""The balance of lighter and darker up to which another measure has to tell ink from paper."""
 RULED = 0.8
 """The share of its length over which a ruled line, or the side of a frame, can be seen."""
 THICKEST_RULE = 0.03
@@ -32,46 +38,54 @@ SMALL = 40
 class Ink:
     """`strength` (rows, columns) float32: how far each pixel is from the paper, towards the ink; at most about 1.
 
-    `noise` is its standard deviation where there is paper only. `one_way`: hardly anything differs from paper the other
-    way.
+    `gain` is by how much it was raised for want of light; `noise` is its standard deviation where there is paper only,
+    in full light. `one_way`: hardly anything differs from paper the other way.
     """
 
     strength: NDArray[np.float32]
+    gain: NDArray[np.float32]
     noise: float
     one_way: bool
 
 
-def find_ink(levels: NDArray[np.float32], *, reverse: bool = False) -> Ink:
+def find_ink(levels: NDArray[np.float32], *, reverse: bool = False, window: int | None = None) -> Ink:
     """Return the ink on a sheet with the `levels` (rows, columns, channels) from 0 to 1.
 
-    Dark ink on light or light on dark, whichever is more beside what is usual round it; with `reverse` the other.
+    Dark ink on light or light on dark, whichever stands out of what is round it; with `reverse` the other. No stroke
+    is as wide as `window` pixels, as far as that is known.
     """
     grey, light = _along_ink(levels)
     grain = _grain(grey)
     if grain > GRAINY:
         grey = _blurred(grey, 0.7 if grain < 0.02 else 1.2)
-    usual = _usual(grey)
-    slight = float(np.ptp(grey)) / 64  # `usual` is known in 256 steps
-    lighter, darker = (grey - usual - slight).clip(0).sum(), (usual - grey - slight).clip(0).sum()
-    on_dark = bool(lighter > darker) != reverse
+    balance = _balance(grey)
+    on_dark = (balance > 0) != reverse
     if on_dark:
         grey = -grey
     grey = _without_rules(grey)
-    size = max(3, round(max(grey.shape) * WINDOW) | 1)
+    size = max(3, (window or round(max(grey.shape) * WINDOW)) | 1)
     smooth = _blurred(grey, 1.5) if grain > GRAINY else grey
     paper = windowed(np.minimum, windowed(np.maximum, smooth, size), size)
     strength = paper - grey
-    if not on_dark:  # less light on the paper, less difference to the ink
-        bright = windowed(np.maximum, _blurred(light, 1.5) if grain > GRAINY else light, size)
-        bright = windowed(np.minimum, bright, size)
-        strength /= np.maximum(bright / np.float32(max(float(bright.max()), 1e-6)), np.float32(DARKEST))
     # The paper as estimated is that of the brightest grain, so that without ink, too, most is above nothing. Where much
     # is nothing, there may be more ink than paper, as of a digit that was cut tightly.
     much = float(np.quantile(strength, 0.25)) < 0.1 * float(strength.max())
-    blank = strength[strength <= 0.3 * strength.max()] if much else strength
-    middle = float(np.median(blank))
-    noise = 1.4826 * float(np.median(np.abs(blank - middle)))
-    return Ink((strength - np.float32(middle)).clip(0), noise, bool(min(lighter, darker) < 0.05 * max(lighter, darker)))
+    blank = strength <= 0.3 * strength.max() if much else np.ones_like(strength, bool)
+    middle = float(np.median(strength[blank]))
+    # What varies slowly, as light does, is less noise.
+    slow = _averaged(strength, max(3, round(max(grey.shape) * NEAR) | 1))
+    near, overall = (float(np.median(np.abs(strength[blank] - other))) for other in (slow[blank], middle))
+    noise = 1.4826 * min(overall, max(near, overall / 2))
+    strength = (strength - np.float32(middle)).clip(0)
+    gain = np.ones_like(strength)
+    if not on_dark:  # less light on the paper, less difference to the ink
+        bright = windowed(np.maximum, _blurred(light, 1.5) if grain > GRAINY else light, size)
+        bright = windowed(np.minimum, bright, size)
+        gain /= np.maximum(bright / np.float32(max(float(bright.max()), 1e-6)), np.float32(DARKEST))
+    strength *= gain
+    if min(grey.shape) < SMALL:  # most of it may be strokes and their edges, which say nothing of noise
+        gain = np.ones_like(gain)
+    return Ink(strength, gain, noise, abs(balance) > 0.9)
 
 
 def _along_ink(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -87,6 +101,37 @@ def _along_ink(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
     axis *= np.sign(axis.sum()) or 1
     along: NDArray[np.float32] = levels @ (axis / np.abs(axis).sum()).astype(np.float32)
     return along, light
+
+
+def _balance(grey: NDArray[np.float32]) -> float:
+    """Return whether what stands out is lighter than what is round it, 1, or darker, -1, or how much of both is there.
+
+    Differences from the average of the surroundings are cubed: strokes are few and far from it, paper is near it, and
+    light that grows or falls evenly, or in one step, is above as much as below.
+    """
+    size = round(max(grey.shape) * SURROUNDINGS) | 1
+    away = grey - _averaged(grey, size)
+    cubes = away**3
+    whole = float(np.abs(cubes).sum(dtype=np.float64))
+    balance = float(cubes.sum(dtype=np.float64)) / whole if whole else 0.0
+    if abs(balance) > UNSURE:
+        return balance
+    # There may be more ink than paper, as where a digit was cut tightly: the paper is what is usual.
+    away = grey - _usual(grey)
+    away[np.abs(away) < float(np.ptp(grey)) / 64] = 0  # what is usual is known in 256 steps
+    return float(away.sum(dtype=np.float64)) / max(float(np.abs(away).sum(dtype=np.float64)), 1e-9)
+
+
+def _averaged(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Return the average of `values` in a window of `size` pixels (odd), as far as it is on the sheet."""
+    for axis in (0, 1):
+        n = values.shape[axis]
+        sums = np.zeros((n + 1, values.shape[1 - axis]))
+        np.cumsum(np.moveaxis(values, axis, 0), axis=0, dtype=np.float64, out=sums[1:])
+        places = np.arange(n)
+        first, last = np.maximum(places - size // 2, 0), np.minimum(places + size // 2 + 1, n)
+        values = np.moveaxis(((sums[last] - sums[first]) / (last - first)[:, None]).astype(np.float32), 0, axis)
+    return values
 
 
 def _usual(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -137,7 +182,7 @@ def _without_rules(grey: NDArray[np.float32]) -> NDArray[np.float32]:
         rows, columns = grey.shape
         size = 2 * round(rows * THICKEST_RULE) + 1
         raised = windowed(np.minimum, windowed(np.maximum, grey, size, (0,)), size, (0,)) - grey
-        thin, any_ink = (depth > max(0.015, 0.05 * float(raised.max())) for depth in (raised, dark))
+        thin, any_ink = (_above_grain(depth) > max(0.015, 0.05 * float(raised.max())) for depth in (raised, dark))
         end = max(1, columns // 50)
         # Where strokes or lines along the other side cross it, it isn't thin.
         ruled = (any_ink.mean(axis=1) > RULED) & (thin.mean(axis=1) > RULED / 2)
@@ -148,6 +193,13 @@ def _without_rules(grey: NDArray[np.float32]) -> NDArray[np.float32]:
             grey = _drawn_through(grey, kept)
         grey, dark = grey.T, dark.T
     return grey
+
+
+def _above_grain(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how much deeper than most of the sheet's grain each pixel is."""
+    middle = np.median(depth)
+    above: NDArray[np.float32] = depth - (middle + 4.5 * np.median(np.abs(depth - middle)))
+    return above
 
 
 def _drawn_through(grey: NDArray[np.float32], kept: NDArray[np.intp]) -> NDArray[np.float32]:
