@@ -288,6 +288,7 @@ def test_what_is_no_result_gets_one_line_and_no_page(
     assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
 
 
+@pytest.mark.usefixtures("draws")
 def test_a_file_whose_name_is_no_text_gets_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "\udcff\x1b.json"
     path.write_text(json.dumps(LAPTOP))
