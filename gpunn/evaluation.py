@@ -45,8 +45,12 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evaluation as JSON's types, of which none is NaN."""
-        accuracy = None if math.isnan(self.accuracy) else self.accuracy
-        return {"loss": self.loss, "accuracy": accuracy, "confusion": self.confusion.tolist()}
+        return {"loss": self.loss, "accuracy": or_none(self.accuracy), "confusion": self.confusion.tolist()}
+
+
+def or_none(accuracy: float) -> float | None:
+    """Return `accuracy` as JSON has it, which has no NaN."""
+    return None if math.isnan(accuracy) else accuracy
 
 
 def evaluate(net: MLP, split: Split, *, loss: str | None = None, device: str | Backend = "auto") -> Evaluation:

@@ -6,7 +6,7 @@ from typing import Any
 
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines.base import Recipe
-from gpunn.evaluation import Evaluation
+from gpunn.evaluation import Evaluation, or_none
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Epoch:
 
     def line(self, epochs: int) -> str:
         """Return the epoch's figures in one line of at most 80 columns; `epochs` is how many there are to be."""
-        figures = [f"epoch {self.number:{len(str(epochs))}}/{epochs}", f"loss {self.loss:.4f}"]
+        figures = [counted(self.number, epochs), f"loss {self.loss:.4f}"]
         if self.test is not None:
             figures.append(f"test loss {self.test.loss:.4f}")
             if not math.isnan(self.test.accuracy):  # of targets that are no classes
@@ -44,17 +44,17 @@ class Epoch:
             "images_per_second": self.images_per_second,
         }
         if self.test is not None:
-            row |= {"test_loss": self.test.loss, "test_accuracy": _or_none(self.test.accuracy)}
+            row |= {"test_loss": self.test.loss, "test_accuracy": or_none(self.test.accuracy)}
         if self.train is not None:
-            row |= {"train_accuracy": _or_none(self.train.accuracy)}
+            row |= {"train_accuracy": or_none(self.train.accuracy)}
         if self.held_out is not None:
-            row |= {"held_out_loss": self.held_out.loss, "held_out_accuracy": _or_none(self.held_out.accuracy)}
+            row |= {"held_out_loss": self.held_out.loss, "held_out_accuracy": or_none(self.held_out.accuracy)}
         return row
 
 
-def _or_none(accuracy: float) -> float | None:
-    """Return `accuracy` as JSON has it, which has no NaN."""
-    return None if math.isnan(accuracy) else accuracy
+def counted(number: int, epochs: int) -> str:
+    """Return which epoch of how many it is: "epoch  3/15"."""
+    return f"epoch {number:{len(str(epochs))}}/{epochs}"
 
 
 def _short(rate: float) -> str:

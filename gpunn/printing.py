@@ -13,3 +13,8 @@ def printable(text: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     if name.isprintable():
         return name
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in name)
+
+
+def one_line(text: str) -> str:
+    """Return `text`, such as an error's, in one line that can be printed."""
+    return printable(" ".join(text.split()))

@@ -248,7 +248,6 @@ def _evaluator(backend: Backend, net: MLP, split: Split | None, loss: str) -> Ca
 
 
 def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
-    check_whole("batch size", recipe.batch_size, 1)
     if recipe.batch_size > n_images:
         raise ConfigurationError(
             f"batch_size must be at most {n_images}, the number of examples to train on, got {recipe.batch_size}"

@@ -15,7 +15,7 @@ from gpunn.cli.report import report as report_command
 from gpunn.cli.signals import INTERRUPTED, handlers_restored
 from gpunn.cli.train import train as train_command
 from gpunn.errors import GpunnError
-from gpunn.printing import printable
+from gpunn.printing import one_line
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,5 +71,5 @@ def _run(arguments: Sequence[str] | None) -> None:
 def _fail(error: Exception, message: str) -> None:
     """Say in one line what is wrong, with the notes that were added to `error` on its way, and exit."""
     parts = [message, *getattr(error, "__notes__", [])]
-    click.echo(f"gpunn: {printable(' '.join('; '.join(parts).split()))}", err=True)
+    click.echo(f"gpunn: {one_line('; '.join(parts))}", err=True)
     sys.exit(2)

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.cli import options
+from gpunn.datasets.framing import FIELD
 from gpunn.datasets.kind import FRAMINGS, ImageKind
 from gpunn.errors import DataError
 from gpunn.network import MLP
+from gpunn.printing import one_line
 
 if TYPE_CHECKING:
     from gpunn.pictures import Prepared
-
-SIDE = 28
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bo
         try:
             prepared = read_picture(path, kind)
         except DataError as error:
-            message = " ".join(str(error).split())
+            message = one_line(str(error))
             found.append((name, message))
             click.echo(f"gpunn: {message}", err=True)
             continue
@@ -94,13 +94,13 @@ def _kind(net: MLP, model: Path, framing: str | None) -> ImageKind:
     kind = net.kind
     shape = kind.shape if kind is not None else None
     if shape is None or shape[0] * shape[1] != n_inputs:
-        shape = (SIDE, SIDE)
+        shape = (FIELD, FIELD)
     if framing is None:
         framing = kind.framing if kind is not None else "digit"
-    if shape[0] * shape[1] != n_inputs or (framing != "whole" and shape != (SIDE, SIDE)):
-        advice = "" if framing == "whole" or shape == (SIDE, SIDE) else ", or the framing whole"
+    if shape[0] * shape[1] != n_inputs or (framing != "whole" and shape != (FIELD, FIELD)):
+        advice = "" if framing == "whole" or shape == (FIELD, FIELD) else ", or the framing whole"
         raise DataError(
-            f"{model} takes {n_inputs} pixels, pictures are prepared as {SIDE} x {SIDE} = {SIDE**2}: "
+            f"{model} takes {n_inputs} pixels, pictures are prepared as {FIELD} x {FIELD} = {FIELD**2}: "
             f"expected a network for MNIST{advice}"
         )
     known = kind or ImageKind()

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from gpunn.history import Epoch
+from gpunn.history import Epoch, counted
 
 BAR_WIDTH = 40
 """Columns."""
@@ -46,7 +46,7 @@ class TrainingProgress(logging.Handler):
             console=console,
             transient=True,
         )
-        self._task = self._bar.add_task(self._count(1), total=epochs)
+        self._task = self._bar.add_task(counted(1, epochs), total=epochs)
 
     def __enter__(self) -> Self:
         logger = logging.getLogger("gpunn")
@@ -81,7 +81,9 @@ class TrainingProgress(logging.Handler):
         """Show that `epoch` is finished."""
         self._show(epoch.line(self._epochs))
         if self._live and self.failure is None:
-            self._bar.update(self._task, advance=1, description=self._count(min(epoch.number + 1, self._epochs)))
+            self._bar.update(
+                self._task, advance=1, description=counted(min(epoch.number + 1, self._epochs), self._epochs)
+            )
 
     def _show(self, line: str) -> None:
         if self.failure is not None:
@@ -94,6 +96,3 @@ class TrainingProgress(logging.Handler):
                 click.echo(line, err=self._err)
         except OSError as failure:
             self.failure = failure
-
-    def _count(self, number: int) -> str:
-        return f"epoch {number:{len(str(self._epochs))}}/{self._epochs}"

@@ -1,8 +1,8 @@
 """`gpunn train`."""
 
 import json
-import math
 import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from gpunn.cli import options
 from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.recipes import learning_options, network_options, optimizer_with
-from gpunn.cli.signals import INTERRUPTED, Interruptible, exit_code
+from gpunn.cli.signals import Interruptible, exit_code
 from gpunn.datasets import load_mnist
 from gpunn.defaults import BATCH_SIZE, EPOCHS
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import ENGINES, PRECISIONS
 from gpunn.errors import DeviceError, DivergenceError, OutputError
+from gpunn.evaluation import or_none
 from gpunn.files import check_writable
 from gpunn.history import History
 from gpunn.network import MLP
@@ -157,7 +158,7 @@ def train(
         if history is not None:
             failure.add_note(f"the network after epoch {history.kept} is in {output}")
         raise failure
-    code = 0 if ended_by is None else exit_code(interruptible.signal or INTERRUPTED - exit_code(0))
+    code = 0 if ended_by is None else exit_code(interruptible.signal or signal.SIGINT)
     if history is None:
         click.echo(
             f"gpunn: interrupted before the first epoch was finished: {printable(output)} is not written", err=True
@@ -205,5 +206,5 @@ def _document(net: MLP, init: str, history: History, output: Path, *, interrupte
         "n_parameters": net.n_parameters,
         "interrupted": interrupted,
         **history.to_dict(),
-        "test_accuracy": None if math.isnan(history.accuracy) else history.accuracy,
+        "test_accuracy": or_none(history.accuracy),
     }

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gpunn.datasets.framing import FIELD
 from gpunn.datasets.kind import ImageKind
 from gpunn.errors import DataError
 from gpunn.pictures.files import read_sheet, shown_name
 from gpunn.pictures.finding import EXPECTED, FILLED, FRAME, NONE, TOUCHING, Digit, find_digit
-from gpunn.pictures.framing import BOXES, FIELD, frame, shrink_whole
+from gpunn.pictures.framing import BOXES, frame, shrink_whole
 from gpunn.pictures.haze import without_haze
 from gpunn.pictures.paper import Ink, find_ink
 from gpunn.pictures.sheets import sheet_of_levels

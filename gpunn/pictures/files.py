@@ -5,7 +5,6 @@ import os
 import stat
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -15,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from gpunn.datasets.framing import FIELD
 from gpunn.errors import DataError
-from gpunn.pictures.framing import FIELD
+from gpunn.kernels.overheard import overheard
 from gpunn.pictures.sheets import MOST_PIXELS, sheet_of_levels, sheet_of_picture, too_large
+from gpunn.printing import printable
 
 STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 """What may be read although it is no file."""
@@ -29,7 +30,7 @@ DEFLATE = 1100
 EXPECTED = "expected a PNG, a JPEG or a .npy file"
 
 _decoding = threading.Lock()
-"""Held while a picture is decoded, with the process's warnings off: threads would restore each other's."""
+"""Held while a picture is decoded, as standard error is the process's, and threads would restore each other's."""
 
 
 def read_sheet(path: str | bytes | os.PathLike[Any]) -> Image.Image:
@@ -54,11 +55,8 @@ def read_sheet(path: str | bytes | os.PathLike[Any]) -> Image.Image:
 
 
 def shown_name(path: str | bytes | os.PathLike[Any]) -> str:
-    """Return a name that can be printed: what can't is escaped."""
-    name = os.fsdecode(path)
-    if name == "-":
-        return "standard input"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    """Return what messages call the picture at `path`."""
+    return "standard input" if os.fsdecode(path) == "-" else printable(path)
 
 
 @contextmanager
@@ -140,7 +138,7 @@ def _read_npy(file: BinaryIO, shown: str) -> NDArray[Any]:
 
 def _read_picture(file: BinaryIO, shown: str) -> Image.Image:
     try:
-        with _decoding, warnings.catch_warnings(action="ignore"), Image.open(file) as picture:
+        with _decoding, overheard(), Image.open(file) as picture:
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise DataError(f"{shown}: {too_large(width, height)}")

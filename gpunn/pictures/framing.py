@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gpunn.datasets.framing import FIELD
 from gpunn.errors import DataError
 
-FIELD = 28
 BOXES = {"digit": 20, "emnist": 24}
 PEN = 1.8
 """Pixels that a stroke is wide at least, where MNIST's are two or three."""

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from gpunn.datasets.framing import FIELD
 from gpunn.errors import DataError
 from gpunn.pictures.finding import Digit
-from gpunn.pictures.framing import FIELD, stroke_width
+from gpunn.pictures.framing import stroke_width
 
 TRACES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
 """Shares of the strongest ink below which a shadow's rest is cut off: the first that is enough."""
