@@ -12,7 +12,7 @@ import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -51,6 +51,14 @@ def nothing_left_running() -> Iterator[None]:
             process.kill()
 
 
+def read_up_to(beginning: str, stream: IO[str] | None) -> None:
+    """Read lines until one begins like that: so far the process has come."""
+    assert stream is not None
+    for line in stream:
+        if line.startswith(beginning):
+            return
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_ctrl_c_keeps_the_network_of_the_last_finished_epoch(tmp_path: Path, as_json: bool) -> None:
     recipe = ["train", "--device", "cpu", "--hidden", 4]
@@ -67,10 +75,7 @@ def test_ctrl_c_keeps_the_network_of_the_last_finished_epoch(tmp_path: Path, as_
         stderr=subprocess.PIPE,
     )
     progress = process.stderr if as_json else process.stdout
-    assert progress is not None
-    for line in progress:
-        if line.startswith("epoch    2"):
-            break
+    read_up_to("epoch    2", progress)
     # Impatient users press it more than once; what is to be saved is saved all the same.
     for _ in range(5):
         process.send_signal(signal.SIGINT)
@@ -101,10 +106,7 @@ def test_ctrl_c_before_the_first_epoch_leaves_an_older_model_alone(tmp_path: Pat
         "train", "--device", "cpu", "--batch-size", 1, "--hidden", "800", "--output", "net",
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("training"):
-            break
+    read_up_to("training", process.stdout)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -186,10 +188,7 @@ def test_a_signal_that_asks_to_end_keeps_the_network_of_the_last_finished_epoch(
         "train", "--device", "cpu", "--hidden", 4, "--epochs", 1000, "--output", "net",
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("epoch    2"):
-            break
+    read_up_to("epoch    2", process.stdout)
     process.send_signal(getattr(signal, name))
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "")
