@@ -3,6 +3,7 @@
 import gzip
 import os
 import struct
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,60 @@ from numpy.typing import NDArray
 from gpunn import MLP, Dataset, Split, load_mnist
 from gpunn.backends import cuda
 from gpunn.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+
+class Simulation:
+    """The tests of `tests/simulator` in a process of their own, which runs beside this one: threads of one core."""
+
+    def __init__(self) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "tests/simulator", "-p", "no:cacheprovider"],
+            cwd=ROOT,
+            env=inherited | {"NUMBA_ENABLE_CUDASIM": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def wait(self) -> tuple[int, str]:
+        """Return the exit code and the output."""
+        output, _ = self._process.communicate()
+        return self._process.returncode, output
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+SIMULATION = pytest.StashKey[Simulation]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave for the end what waits for the simulation."""
+    items.sort(key=lambda item: "simulation" in getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the simulation with the first test; a worker of pytest-xdist doesn't know yet whether it has to."""
+    waits = any("simulation" in getattr(item, "fixturenames", ()) for item in session.items)
+    if waits and not session.config.option.collectonly and not hasattr(session.config, "workerinput"):
+        session.config.stash[SIMULATION] = Simulation()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SIMULATION in config.stash:
+        config.stash[SIMULATION].stop()
+
+
+@pytest.fixture
+def simulation(pytestconfig: pytest.Config) -> Simulation:
+    if SIMULATION not in pytestconfig.stash:
+        pytestconfig.stash[SIMULATION] = Simulation()
+    return pytestconfig.stash[SIMULATION]
 
 
 @pytest.fixture(scope="session")

@@ -52,11 +52,23 @@ def compiled(kept: Path) -> list[str]:
     return [FIRST, f"compiled in T, and kept in {kept}", "0.5"]
 
 
+def copy_packages(folder: Path) -> Path:
+    for package in ("gpunn", "kernels"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("*.gz", "__pycache__"))
+    return folder
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for package in ("gpunn", "kernels"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("*.gz", "__pycache__"))
-    return tmp_path
+    return copy_packages(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def used_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose kernels were compiled and kept; a test may damage them, and leaves them whole."""
+    folder = copy_packages(tmp_path_factory.mktemp("used"))
+    python(SIGMOID_OF_ZERO, folder)
+    return folder
 
 
 def files(folder: Path) -> list[Path]:
@@ -138,38 +150,36 @@ def a_flipped_bit(content: bytes) -> bytes:
     [lambda _: b"", lambda content: content[: len(content) // 2], a_flipped_bit, lambda _: pickle.dumps(7)],
     ids=["empty", "cut", "a flipped bit", "foreign"],
 )
-def test_damaged_kernels_are_compiled_again_and_replaced(checkout: Path, damage: Callable[[bytes], bytes]) -> None:
-    python(SIGMOID_OF_ZERO, checkout)
-    kept = files(checkout / "user")
+def test_damaged_kernels_are_compiled_again_and_replaced(used_checkout: Path, damage: Callable[[bytes], bytes]) -> None:
+    kept = files(used_checkout / "user")
     for path in kept:
         path.write_bytes(damage(path.read_bytes()))
-    word, *lines = python(SIGMOID_OF_ZERO, checkout)
+    word, *lines = python(SIGMOID_OF_ZERO, used_checkout)
     assert re.match(
         r"compiled kernels were kept, and are compiled again, as one can't be used: it was damaged: /", word
     )
-    assert lines == compiled(checkout / "user/gpunn/kernels")
-    assert python(SIGMOID_OF_ZERO, checkout) == ["0.5"]
-    assert files(checkout / "user") == kept
+    assert lines == compiled(used_checkout / "user/gpunn/kernels")
+    assert python(SIGMOID_OF_ZERO, used_checkout) == ["0.5"]
+    assert files(used_checkout / "user") == kept
 
 
 @pytest.mark.parametrize("make", [lambda path: (path / "more").mkdir(parents=True), os.mkfifo], ids=["folder", "pipe"])
-def test_what_is_no_file_in_the_place_of_a_kernel_is_replaced(checkout: Path, make: Callable[[Path], None]) -> None:
-    python(SIGMOID_OF_ZERO, checkout)
-    for path in files(checkout / "user"):
+def test_what_is_no_file_in_the_place_of_a_kernel_is_replaced(
+    used_checkout: Path, make: Callable[[Path], None]
+) -> None:
+    for path in files(used_checkout / "user"):
         path.unlink()
         make(path)
-    assert "it isn't a file" in python(SIGMOID_OF_ZERO, checkout)[0]
-    assert python(SIGMOID_OF_ZERO, checkout) == ["0.5"]
+    assert "it isn't a file" in python(SIGMOID_OF_ZERO, used_checkout)[0]
+    assert python(SIGMOID_OF_ZERO, used_checkout) == ["0.5"]
 
 
-def test_kernels_that_this_numba_cannot_load_are_compiled_again(checkout: Path) -> None:
-    seal = "from gpunn.kernels import cache, keeping\nimport sys\n"
-    python(SIGMOID_OF_ZERO, checkout)
-    for content in ("b'not a pickle'", "keeping.pickle.dumps(7)"):
-        for path in files(checkout / "user"):
-            python(f"{seal}open({str(path)!r}, 'wb').write(cache._sealed({content}))", checkout)
-        assert "as one can't be used: " in python(SIGMOID_OF_ZERO, checkout)[0]
-        assert python(SIGMOID_OF_ZERO, checkout) == ["0.5"]
+def test_kernels_that_this_numba_cannot_load_are_compiled_again(used_checkout: Path) -> None:
+    for content in (b"not a pickle", pickle.dumps(7)):
+        for path in files(used_checkout / "user"):
+            path.write_bytes(cache._sealed(content))
+        assert "as one can't be used: " in python(SIGMOID_OF_ZERO, used_checkout)[0]
+        assert python(SIGMOID_OF_ZERO, used_checkout) == ["0.5"]
 
 
 OUT_OF_BOUNDS = """

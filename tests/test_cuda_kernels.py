@@ -5,10 +5,7 @@ A further kernel is compiled where `COMPILED` names it, and simulated by tests i
 
 import importlib
 import importlib.util
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
@@ -23,22 +20,17 @@ from gpunn.kernels.formulas import ACTIVATIONS
 from gpunn.kernels.layout_cuda import CudaLayout
 from gpunn.kernels.task_cuda import Task
 
+from .conftest import Simulation
+
 ROOT = Path(__file__).parent.parent
 
 
-def test_kernels_compute_the_right_numbers_in_the_simulator() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/simulator", "-p", "no:cacheprovider"],
-        cwd=ROOT,
-        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    last_line = done.stdout.rstrip().rpartition("\n")[2]
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"\b[1-9]\d* passed\b", last_line), done.stdout + done.stderr
-    assert "skipped" not in last_line, done.stdout
+def test_kernels_compute_the_right_numbers_in_the_simulator(simulation: Simulation) -> None:
+    code, output = simulation.wait()
+    last_line = output.rstrip().rpartition("\n")[2]
+    assert code == 0, output
+    assert re.search(r"\b[1-9]\d* passed\b", last_line), output
+    assert "skipped" not in last_line, output
 
 
 class Compiled(NamedTuple):

@@ -48,7 +48,7 @@ def test_xor_is_learnt_from_lists(engine: str) -> None:
     for labels, n_outputs in (([[0], [1], [1], [0]], 1), ([0, 1, 1, 0], 1), ([0, 1, 1, 0], 2)):
         split = Split(X, labels)
         net = MLP([2, 8, n_outputs])
-        history = train(net, split, test=split, epochs=1500, batch_size=4, learning_rate=2, engine=engine, device="cpu")
+        history = train(net, split, test=split, epochs=300, batch_size=4, learning_rate=8, engine=engine, device="cpu")
         assert net.predict(X).tolist() == [0, 1, 1, 0]
         assert history.accuracy == 1
         assert evaluate(net, split, device="cpu").confusion.tolist() == [[2, 0], [0, 2]]

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 class Components:
     """The components of a mask: `labels` (rows, columns) is -1 outside, else the component's number.
 
+    `places` and `number` (pixels,) are the positions of the mask's pixels in the raveled mask, and their components.
     `area`, `top`, `bottom`, `left` and `right` (n,) are their pixels and boxes; `bottom` and `right` lie just outside.
     """
 
     labels: NDArray[np.intp]
+    places: NDArray[np.intp]
+    number: NDArray[np.intp]
     area: NDArray[np.intp]
     top: NDArray[np.intp]
     bottom: NDArray[np.intp]
@@ -41,16 +44,12 @@ class Components:
 
     def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the sum of `values` (rows, columns) over each."""
-        inside = self.labels >= 0
-        sums = np.zeros(len(self))
-        np.add.at(sums, self.labels[inside], values[inside])
-        return sums
+        return np.bincount(self.number, weights=values.ravel()[self.places], minlength=len(self))
 
     def peaks(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the largest of `values` (rows, columns) in each."""
-        inside = self.labels >= 0
         peaks = np.zeros(len(self))
-        np.maximum.at(peaks, self.labels[inside], values[inside])
+        np.maximum.at(peaks, self.number, values.ravel()[self.places].astype(float))
         return peaks
 
     def mask(self, chosen: NDArray[Any]) -> NDArray[np.bool_]:
@@ -75,16 +74,17 @@ def components(mask: NDArray[np.bool_]) -> Components:
     names, number = np.unique(number, return_inverse=True)
     n = len(names)
 
+    places, of_pixel = np.flatnonzero(mask), np.repeat(number, stop - start)
     labels = np.full(rows * columns, -1, np.intp)
-    labels[mask.ravel()] = np.repeat(number, stop - start)
+    labels[places] = of_pixel
     top, left = np.full(n, rows), np.full(n, columns)
     bottom, right = np.zeros(n, np.intp), np.zeros(n, np.intp)
     np.minimum.at(top, number, row)
     np.maximum.at(bottom, number, row + 1)
     np.minimum.at(left, number, start)
     np.maximum.at(right, number, stop)
-    area = np.bincount(labels[labels >= 0], minlength=n)
-    return Components(labels.reshape(rows, columns), area, top, bottom, left, right)
+    area = np.bincount(of_pixel, minlength=n)
+    return Components(labels.reshape(rows, columns), places, of_pixel, area, top, bottom, left, right)
 
 
 def _join(start: NDArray[np.intp], stop: NDArray[np.intp], stride: int) -> NDArray[np.intp]:
@@ -121,9 +121,9 @@ def windowed(extreme: np.ufunc, values: NDArray[Any], size: int, axes: tuple[int
     ends = np.iinfo(values.dtype) if values.dtype.kind in "ui" else np.finfo(values.dtype)
     nothing = ends.min if extreme is np.maximum else ends.max
     for axis in axes:
-        room = [(0, 0), (0, 0)]
-        room[axis] = (size // 2, size // 2)
-        line = np.moveaxis(np.pad(values, room, constant_values=nothing), axis, 0)
+        line = np.moveaxis(values, axis, 0)
+        beyond = np.full((size // 2, *line.shape[1:]), nothing, values.dtype)
+        line = np.concatenate([beyond, line, beyond])
         reach = 1
         while reach < size:
             step = min(reach, size - reach)
