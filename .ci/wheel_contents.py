@@ -11,8 +11,8 @@ def expected() -> set[str]:
     """Return what belongs in the wheel, by what is in the checkout."""
     files = (ROOT / "gpunn").rglob("*")
     package = [path for path in files if path.suffix in {".py", ".gz", ".html"} or path.name == "py.typed"]
-    kernels = (ROOT / "kernels").glob("*.py")
-    return {str(path.relative_to(ROOT)) for path in package} | {f"gpunn/kernels/{path.name}" for path in kernels}
+    kernels = (ROOT / "kernels").rglob("*.py")
+    return {str(path.relative_to(ROOT)) for path in package} | {f"gpunn/{path.relative_to(ROOT)}" for path in kernels}
 
 
 def main(wheel: str) -> None:

@@ -1,11 +1,11 @@
-"""Activation functions on arrays: the formulas of `gpunn.kernels.formulas`, and softmax, which is not elementwise."""
+"""Activation functions on arrays: those of `gpunn.kernels.formulas`, and softmax, which is not elementwise."""
 
 import functools
 from collections.abc import Sequence
 from typing import Any
 
 from gpunn.errors import ConfigurationError
-from gpunn.kernels.formulas import ACTIVATIONS, Function, Operations
+from gpunn.kernels.formulas.activations import ACTIVATIONS, Function, Operations
 
 Array = Any
 """An array of `xp`: `numpy.ndarray` or `cupy.ndarray`."""

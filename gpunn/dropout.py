@@ -1,7 +1,7 @@
 """Dropout's masks: which activations each example goes without, by a hash of where they are.
 
 No generator has to be asked in any order, so that every device and engine drops the same. The hash is that of
-`gpunn.kernels.hashing`.
+`gpunn.kernels.formulas.dropout`.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gpunn.activations import Array
-from gpunn.kernels.hashing import COLUMN, LAST, ROUNDS, ROW, threshold
+from gpunn.kernels.formulas.dropout import COLUMN, LAST, ROUNDS, ROW, threshold
 
 DROPOUT = 2
 """Tells this generator from that of the epochs' orders, and from early stopping's, 1."""

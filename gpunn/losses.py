@@ -6,7 +6,7 @@ from typing import Any, ClassVar, final
 
 from gpunn.activations import HIDDEN, Array
 from gpunn.errors import ConfigurationError
-from gpunn.kernels.formulas import Function
+from gpunn.kernels.formulas.activations import Function
 
 
 class Loss(ABC):

@@ -17,7 +17,7 @@ from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Examples, Parameters, Recipe, choose_engine
-from gpunn.engines.threads import blas_threads
+from gpunn.engines.cpu.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, DivergenceError, OutOfMemoryError
 from gpunn.evaluation import Evaluation, evaluate_on_device

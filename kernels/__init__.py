@@ -1,5 +1,4 @@
 """The fused operations of training, imported as `gpunn.kernels`. They know arrays and numbers, nothing of gpunn.
 
-`reference` defines the contract: names, signatures, shapes, what is refused. It is plain NumPy, takes float32 and
-float64, and is the oracle of whatever compiled form a device has.
+`contract` has their signatures, and what they refuse; `formulas` what they compute; `cpu` and `cuda` how.
 """

@@ -8,19 +8,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import llvmlite
+import numba
+
 from .cache import SUFFIX, Shelf, folder
 
 SHELF = Shelf(folder())
 
+FOLDER = Path(__file__).parent
 
-def keep(dispatcher: Any, cache: type, fingerprint: str) -> None:
+
+def _fingerprint() -> str:
+    """Return what, besides the CPU, decides the machine code of every kernel.
+
+    Numba keeps machine code with a stamp of the file that holds the function and with the CPU's name and features. It
+    sees no change in functions called from another file, nor whether bounds were checked.
+    """
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {numba.config.BOUNDSCHECK}".encode())
+    for path in sorted(FOLDER.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+FINGERPRINT = _fingerprint()
+
+
+def keep(dispatcher: Any, cache: type) -> None:
     """Let `dispatcher` keep its machine code; `cache` is the class that Numba has for its kind.
 
-    With another `fingerprint` it is other code, as it is with another version of Numba, bytecode, types and CPU, or
+    With another fingerprint it is other code, as it is with another version of Numba, bytecode, types and CPU, or
     when the file with the function has changed. Functions without a file aren't kept: nothing tells when they change.
     """
     if Path(inspect.getfile(dispatcher.py_func)).is_file():
-        dispatcher._cache = _keeping(cache)(dispatcher.py_func, fingerprint)
+        dispatcher._cache = _keeping(cache)(dispatcher.py_func)
 
 
 @functools.cache
@@ -41,10 +61,10 @@ def _keeping(cache: Any) -> Any:
         _impl_class = Implementation
         _cache_file: Any
 
-        def __init__(self, function: Any, fingerprint: str) -> None:
+        def __init__(self, function: Any) -> None:
             super().__init__(function)
             theirs = self._cache_file
-            about = fingerprint, theirs._version, function.__module__, self._impl.locator.get_source_stamp()
+            about = FINGERPRINT, theirs._version, function.__module__, self._impl.locator.get_source_stamp()
             self._cache_file = _Files(self._impl.filename_base, about, theirs._dump)
 
     return Keeping
@@ -97,7 +117,7 @@ class _Locator:
     def get_source_stamp(self) -> str:
         """Return what changes with the function's file; those of `kernels/` are in the fingerprint."""
         path = Path(self._py_file)
-        return "" if path.parent == Path(__file__).parent else _hash_of(path)
+        return "" if path.is_relative_to(FOLDER) else _hash_of(path)
 
     def get_disambiguator(self) -> str:
         return str(self._function.__code__.co_firstlineno)

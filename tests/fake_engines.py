@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from gpunn import Backend
 from gpunn.engines import ENGINES
-from gpunn.engines.base import Engine, Parameters, Recipe
-from gpunn.engines.examples import Examples
+from gpunn.engines.base import Engine, Examples, Parameters, Recipe
 from gpunn.engines.plain import PlainEngine
 from gpunn.optimizers import Memory
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gpunn.backends.cuda import CudaBackend
-from gpunn.kernels import reference
 
+from . import oracle
 from .strict_cupy import DeviceArray, StrictCupy, unwrap
 
 
@@ -29,7 +29,7 @@ class StrictKernels:
         self.launched: list[str] = []
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        kernel = getattr(reference, name)
+        kernel = getattr(oracle, name)
 
         def launch(*args: Any, out: Handle) -> None:
             assert all(isinstance(value, Handle | int | float | str) for value in args)

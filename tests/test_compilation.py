@@ -22,7 +22,7 @@ SIGMOID_OF_ZERO = """
 import logging, re, sys
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 import numpy
-from gpunn.kernels import cpu
+from gpunn.kernels.cpu import contract as cpu
 from gpunn.kernels.announcement import announced
 z = numpy.zeros((1, 1), numpy.float32)
 with announced("a sigmoid"):
@@ -183,10 +183,10 @@ def test_kernels_that_this_numba_cannot_load_are_compiled_again(used_checkout: P
 
 
 OUT_OF_BOUNDS = """
-from gpunn.kernels import lanes, memory, simd
-from gpunn.kernels.compilation import compiled
+from gpunn.kernels.cpu import memory, vector_math, vectors
+from gpunn.kernels.cpu.jit import compiled
 import numpy
-four = simd.Static(4)
+four = vectors.Static(4)
 
 @compiled
 def read(array, index):
@@ -194,7 +194,7 @@ def read(array, index):
 
 @compiled
 def read_lanes(array, index):
-    return lanes.total(memory.load(memory.pointer(array), index, four))
+    return vector_math.lane_sum(memory.load(memory.pointer(array), index, four))
 
 array = numpy.ones(64, numpy.float32)
 print(read(array, 63), read_lanes(array, 0))
@@ -216,10 +216,10 @@ def test_switched_off_the_compiler_is_missed_when_a_kernel_is_called_and_not_bef
     code = """
 import importlib, pkgutil
 import gpunn, gpunn.kernels, numpy
-for module in pkgutil.iter_modules(gpunn.kernels.__path__):
+for module in pkgutil.walk_packages(gpunn.kernels.__path__, "gpunn.kernels."):
     if "cuda" not in module.name:
-        importlib.import_module(f"gpunn.kernels.{module.name}")
-from gpunn.kernels import cpu
+        importlib.import_module(module.name)
+from gpunn.kernels.cpu import contract as cpu
 z = numpy.zeros((1, 1), numpy.float32)
 try:
     cpu.bias_activate(z, z[0].copy(), out=z)

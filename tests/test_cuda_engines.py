@@ -112,8 +112,8 @@ def test_tf32_does_not_go_on_on_the_cpu(gpu: CudaBackend, small: Split, monkeypa
 
 def test_a_trial_without_memory_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels, gpu = StrictKernels(), CudaBackend(StrictCupy(), 0)
-    monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda", kernels)
-    monkeypatch.setattr("gpunn.kernels.cuda", kernels, raising=False)
+    monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda.contract", kernels)
+    monkeypatch.setattr("gpunn.kernels.cuda.contract", kernels, raising=False)
 
     def full(array: Any) -> None:
         raise CupysOutOfMemoryError("Out of memory allocating 1,024 bytes")
@@ -126,7 +126,7 @@ def test_a_trial_without_memory_is_made_again(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_gpu_without_compiled_kernels_has_plain(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda", None)
+    monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda.contract", None)
     gpu = CudaBackend(StrictCupy(), 0)
     recipe: dict[str, Any] = {"epochs": 1, "batch_size": 50, "learning_rate": 0.1, "device": gpu}
     assert train(MLP([12, 5, 3]), small, **recipe).engine == "plain"
@@ -137,8 +137,8 @@ def test_a_gpu_without_compiled_kernels_has_plain(small: Split, monkeypatch: pyt
 
 def test_kernels_that_compute_nonsense_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = StrictKernels()
-    monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda", kernels)
-    monkeypatch.setattr("gpunn.kernels.cuda", kernels, raising=False)
+    monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda.contract", kernels)
+    monkeypatch.setattr("gpunn.kernels.cuda.contract", kernels, raising=False)
     assert CudaBackend(StrictCupy(), 0).kernels is kernels
     kernels.bias_activate = lambda z, bias, out: None
     with pytest.raises(ConfigurationError, match="a sigmoid came out wrong"):

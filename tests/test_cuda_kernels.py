@@ -16,9 +16,8 @@ import numba
 import numpy as np
 import pytest
 
-from gpunn.kernels.formulas import ACTIVATIONS
-from gpunn.kernels.layout_cuda import CudaLayout
-from gpunn.kernels.task_cuda import Task
+from gpunn.kernels.cuda.epoch.layout import CudaLayout, Task
+from gpunn.kernels.formulas.activations import ACTIVATIONS
 
 from .conftest import Simulation
 
@@ -48,7 +47,7 @@ class Compiled(NamedTuple):
 
     def __str__(self) -> str:
         of = f"{self.given or ''} {self.signature}"
-        if self.module == "epoch_cuda" and self.given:
+        if self.module == "cuda.epoch.run" and self.given:
             of = f"{self.given[0]}, {self.given[0].shared_bytes} bytes, {self.given[1]}"
         return f"{self.module}.{self.name} {of}"
 
@@ -72,7 +71,7 @@ def epoch(
 ) -> Compiled:
     task = Task((*[hidden] * (len(sizes) - 2), output), loss, optimizer, **penalty)
     layout = CudaLayout(sizes, batch_size=batch_size, threads=512, room=room, collects=task.collects)
-    return Compiled("epoch_cuda", "compile_epoch", EPOCH, (layout, task), 512, True, spilled)
+    return Compiled("cuda.epoch.run", "compile_epoch", EPOCH, (layout, task), 512, True, spilled)
 
 
 COMPILED = [
@@ -100,21 +99,21 @@ COMPILED = [
     epoch(784, 100, 50, 10, room=64 * 1024, optimizer="momentum", l2=True, spilled=640),
     epoch(784, 100, 50, 10, room=64 * 1024, output="softmax", loss="cross_entropy", optimizer="adam", spilled=640),
     *(
-        Compiled("cuda", "_gather_scale", f"void({images}[:, ::1], i8[::1], f4[:, ::1])", (images == "u1",))
+        Compiled("cuda.elementwise", "_gather_scale", f"void({images}[:, ::1], i8[::1], f4[:, ::1])", (images == "u1",))
         for images in ("u1", "f4")
     ),
     *(
-        Compiled("cuda", "_add_and_activate", "void(f4[:, ::1], f4[::1], f4[:, ::1])", (activation,))
+        Compiled("cuda.elementwise", "_add_and_activate", "void(f4[:, ::1], f4[::1], f4[:, ::1])", (activation,))
         for activation in ACTIVATIONS
     ),
     *(
-        Compiled("cuda", "_multiply_by_slope", "void(f4[:, ::1], f4[:, ::1], f4[:, ::1])", (activation,))
+        Compiled("cuda.elementwise", "_multiply_by_slope", "void(f4[:, ::1], f4[:, ::1], f4[:, ::1])", (activation,))
         for activation in ACTIVATIONS
     ),
-    Compiled("cuda", "_drop", "void(f4[:, ::1], u4, u4, u4, f4, f4[:, ::1])"),
+    Compiled("cuda.elementwise", "_drop", "void(f4[:, ::1], u4, u4, u4, f4, f4[:, ::1])"),
     *(
         Compiled(
-            "losses_cuda",
+            "cuda.outputs",
             "_output_delta",
             f"void(f4[:, ::1], {targets}, f4, f8[::1], f4[:, ::1])",
             (loss, activation, targets == "u1[::1]"),
@@ -128,15 +127,15 @@ COMPILED = [
             ("cross_entropy", "identity"),
         )
     ),
-    Compiled("steps_cuda", "_descend", "void(f4[:, ::1], f4[:, ::1], f4, f4, f4[:, ::1])"),
-    Compiled("steps_cuda", "_descend", "void(f4[::1], f4[::1], f4, f4, f4[::1])"),
+    Compiled("cuda.steps", "_descend", "void(f4[:, ::1], f4[:, ::1], f4, f4, f4[:, ::1])"),
+    Compiled("cuda.steps", "_descend", "void(f4[::1], f4[::1], f4, f4, f4[::1])"),
     *(
-        Compiled("steps_cuda", "_momentum_step", "void(f4[::1], f4[::1], f4[::1], f4, f4, f4, f4[::1])", (nesterov,))
+        Compiled("cuda.steps", "_momentum_step", "void(f4[::1], f4[::1], f4[::1], f4, f4, f4, f4[::1])", (nesterov,))
         for nesterov in (False, True)
     ),
-    Compiled("steps_cuda", "_adam_step", f"void(f4[::1], f4[::1], f4[::1], f4[::1], {'f4, ' * 9}f4[::1])"),
-    Compiled("steps_cuda", "_descend_sums", "void(f4[::1], f4[:, ::1], f4, f4[::1])", threads=1024),
-    Compiled("steps_cuda", "_column_sums", "void(f4[:, ::1], f4[::1])", threads=1024),
+    Compiled("cuda.steps", "_adam_step", f"void(f4[::1], f4[::1], f4[::1], f4[::1], {'f4, ' * 9}f4[::1])"),
+    Compiled("cuda.steps", "_descend_sums", "void(f4[::1], f4[:, ::1], f4, f4[::1])", threads=1024),
+    Compiled("cuda.steps", "_column_sums", "void(f4[:, ::1], f4[::1])", threads=1024),
 ]
 CAPABILITIES = [(7, 5), (9, 0)]
 REGISTERS = 65_536
@@ -150,7 +149,7 @@ def cuda() -> Any:
         pytest.skip("NUMBA_ENABLE_CUDASIM=1 takes the place of the CUDA compiler")
     if importlib.util.find_spec("numba_cuda") is None:
         pytest.skip('needs numba-cuda: pip install "gpunn[cuda13]"')
-    compilation = importlib.import_module("gpunn.kernels.cuda_compilation")
+    compilation = importlib.import_module("gpunn.kernels.cuda.jit")
     nvvm = importlib.import_module("numba.cuda.cudadrv.nvvm")
     try:
         nvvm.NVVM()
@@ -212,7 +211,7 @@ def test_registers_suffice_for_all_threads_of_a_block(
 
 
 def test_arrays_of_the_host_are_refused(cuda: Any) -> None:
-    kernels = importlib.import_module("gpunn.kernels.cuda")
+    kernels = importlib.import_module("gpunn.kernels.cuda.contract")
     z = np.zeros((4, 3), np.float32)
     expected = r"^found z of type ndarray, expected an array on the GPU: pass cupy\.asarray\(z\)$"
     with pytest.raises(TypeError, match=expected):
@@ -233,10 +232,10 @@ def handle(cuda: Any) -> Callable[..., Any]:
 
 
 def test_handles_are_launched_with_as_they_are(handle: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels = importlib.import_module("gpunn.kernels.cuda")
+    kernels = importlib.import_module("gpunn.kernels.cuda.contract")
     launched: list[Any] = []
-    for module in ("cuda", "losses_cuda", "steps_cuda"):
-        where = f"gpunn.kernels.{module}.launch"
+    for module in ("elementwise", "outputs", "steps"):
+        where = f"gpunn.kernels.cuda.{module}.launch"
         monkeypatch.setattr(where, lambda *arguments: launched.append(arguments))
     # Multiples of 96 bytes, the size of 4 x 6 float32: side by side.
     a, b, out = (handle((4, 6), np.float32, 96 * k) for k in (1, 2, 3))
@@ -268,7 +267,7 @@ def test_handles_are_launched_with_as_they_are(handle: Callable[..., Any], monke
 def test_handles_that_break_the_contract_are_refused(
     handle: Callable[..., Any], change: dict[str, tuple[Any, ...]], error: type[Exception], message: str
 ) -> None:
-    kernels = importlib.import_module("gpunn.kernels.cuda")
+    kernels = importlib.import_module("gpunn.kernels.cuda.contract")
     f4 = np.float32
     good: dict[str, tuple[Any, ...]] = {"z": ((4, 6), f4, 96), "bias": ((6,), f4, 4096), "out": ((4, 6), f4, 96)}
     with pytest.raises(error, match=message):
@@ -276,7 +275,7 @@ def test_handles_that_break_the_contract_are_refused(
 
 
 def test_small_grids_are_launched_without_a_warning(cuda: Any) -> None:
-    kernels, launching = (importlib.import_module(f"gpunn.kernels.{name}") for name in ("steps_cuda", "launch_cuda"))
+    kernels, launching = (importlib.import_module(f"gpunn.kernels.cuda.{name}") for name in ("steps", "launch"))
     configuration = launching._configured(kernels._descend, 3, 64, 0, 0)
     assert configuration is launching._configured(kernels._descend, 3, 64, 0, 0)
 
@@ -285,7 +284,7 @@ def test_machine_code_for_gpus_is_kept_where_that_for_cpus_is(
     cuda: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     keeping = importlib.import_module("gpunn.kernels.keeping")
-    compilation = importlib.import_module("gpunn.kernels.cuda_compilation")
+    compilation = importlib.import_module("gpunn.kernels.cuda.jit")
     monkeypatch.setattr(keeping, "SHELF", keeping.Shelf(tmp_path / "kernels"))
 
     def fill(array: Any) -> None:

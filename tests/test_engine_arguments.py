@@ -189,7 +189,7 @@ def test_a_callback_that_overwrites_the_labels_changes_nothing(name: str, batch_
 def test_images_that_change_while_lit_pixels_are_found_are_not_written_beyond_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from gpunn.kernels import lit_pixels
+    from gpunn.kernels.cpu import sparse as lit_pixels
 
     images = np.zeros((40, 784), np.uint8)
     images[:, 5] = 7

@@ -10,9 +10,9 @@ import pytest
 
 from gpunn import MLP, ConfigurationError, Dataset, Split, get_backend, train
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
-from gpunn.engines import epoch as epoch_engine
-from gpunn.engines import fused as fused_engine
-from gpunn.kernels.layout import Layout
+from gpunn.engines.cpu import epoch as epoch_engine
+from gpunn.engines.cpu import fused as fused_engine
+from gpunn.kernels.cpu.epoch.layout import Layout
 
 from .conftest import parameters
 

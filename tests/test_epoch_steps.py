@@ -7,10 +7,10 @@ import pytest
 
 from gpunn import MLP, SGD, Adam, ConfigurationError, Dataset, Split, get_backend
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
-from gpunn.engines import epoch as epoch_engine
 from gpunn.engines.base import Engine
-from gpunn.kernels.dark_pixels import powers_in_the_dark
-from gpunn.kernels.lanes import SMALL
+from gpunn.engines.cpu import epoch as epoch_engine
+from gpunn.kernels.cpu.epoch.deferred import powers_in_the_dark
+from gpunn.kernels.cpu.vector_math import SMALL
 from gpunn.optimizers import Optimizer
 from gpunn.schedules import Cosine, OneCycle, Schedule
 

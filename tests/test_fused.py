@@ -10,8 +10,8 @@ import pytest
 
 from gpunn import MLP, ConfigurationError, Split, get_backend, train
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
-from gpunn.engines import fused as fused_engine
 from gpunn.engines.base import Engine
+from gpunn.engines.cpu import fused as fused_engine
 from gpunn.optimizers import PLAIN, SGD, Adam, Memory, Optimizer
 
 from .conftest import parameters

@@ -13,19 +13,20 @@ from hypothesis import strategies as st
 from gpunn import MLP
 from gpunn.dropout import mask
 from gpunn.equations import backpropagate
-from gpunn.kernels import cpu, reference
-from gpunn.kernels.formulas import ACTIVATIONS
+from gpunn.kernels.cpu import contract as cpu
+from gpunn.kernels.formulas.activations import ACTIVATIONS
 
+from . import oracle
 from .conftest import random_split
 from .kernel_cases import CASES, NAMES, ONCE, Case, check
 
 OF_COLUMNS = ("column_sums", "descend_sums")
 """Whose output is one number a column."""
 
-either = pytest.mark.parametrize("kernels", [reference, cpu], ids=["reference", "cpu"])
+either = pytest.mark.parametrize("kernels", [oracle, cpu], ids=["oracle", "cpu"])
 
 
-@pytest.mark.parametrize(("kernels", "dtype"), [(reference, np.float32), (reference, np.float64), (cpu, np.float32)])
+@pytest.mark.parametrize(("kernels", "dtype"), [(oracle, np.float32), (oracle, np.float64), (cpu, np.float32)])
 @pytest.mark.parametrize("m", [1, 7, 32])
 def test_the_kernels_make_a_step_of_backpropagation(kernels: Any, dtype: Any, m: int) -> None:
     split = random_split(40, 12, 3)
@@ -95,15 +96,15 @@ def test_good_arguments_are_taken(kernels: Any, name: str) -> None:
     call(kernels, name)
 
 
-def test_every_kernel_of_the_reference_is_compiled_with_its_signature() -> None:
+def test_every_kernel_of_the_oracle_is_compiled_with_its_signature() -> None:
     def signatures(names: Iterable[str], module: Any) -> dict[str, Any]:
         functions = {name: inspect.signature(getattr(module, name)).parameters.values() for name in names}
         return {name: [(p.name, p.kind, p.default) for p in found] for name, found in functions.items()}
 
-    theirs = {name for name, value in vars(reference).items() if inspect.isfunction(value) and name[0] != "_"}
-    theirs = {name for name in theirs if getattr(reference, name).__module__ == reference.__name__}
+    theirs = {name for name, value in vars(oracle).items() if inspect.isfunction(value) and name[0] != "_"}
+    theirs = {name for name in theirs if getattr(oracle, name).__module__ == oracle.__name__}
     assert theirs == set(NAMES) == set(cpu.__all__)
-    assert signatures(NAMES, cpu) == signatures(NAMES, reference)
+    assert signatures(NAMES, cpu) == signatures(NAMES, oracle)
 
 
 def run(name: str, *arguments: Any, out: np.ndarray, in_place: bool) -> list[Any]:
@@ -113,7 +114,7 @@ def run(name: str, *arguments: Any, out: np.ndarray, in_place: bool) -> list[Any
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_compiled_kernels_do_what_the_reference_does(case: Case) -> None:
+def test_compiled_kernels_do_what_the_oracle_does(case: Case) -> None:
     for m, n in ((1, 1), (3, 5), (33, 2), (9, 16), (2, 33), (40, 130), (7, 255)):
         check(case, run, m, n)
         if case.name not in ONCE:
@@ -122,7 +123,7 @@ def test_compiled_kernels_do_what_the_reference_does(case: Case) -> None:
 
 @given(m=st.integers(1, 40), n=st.integers(1, 200), in_place=st.booleans(), data=st.data())
 @settings(deadline=None, max_examples=200)
-def test_compiled_kernels_do_what_the_reference_does_at_any_shape(
+def test_compiled_kernels_do_what_the_oracle_does_at_any_shape(
     m: int, n: int, in_place: bool, data: st.DataObject
 ) -> None:
     case = data.draw(st.sampled_from(CASES))
@@ -157,7 +158,7 @@ def test_an_empty_batch_is_no_work(kernels: Any, name: str) -> None:
 
 
 @either
-@pytest.mark.parametrize("loss", reference.LOSSES)
+@pytest.mark.parametrize("loss", oracle.LOSSES)
 @pytest.mark.parametrize("targets", [np.zeros(0, np.uint8), np.zeros((0, 3), np.float32)], ids=["labels", "rows"])
 def test_an_empty_batch_has_no_loss(kernels: Any, loss: str, targets: Any) -> None:
     total = np.array([2.5])
@@ -319,7 +320,7 @@ def test_activations_saturate_in_silence_and_keep_nan(kernels: Any, activation: 
 
 
 @either
-@pytest.mark.parametrize("loss", reference.LOSSES)
+@pytest.mark.parametrize("loss", oracle.LOSSES)
 def test_a_loss_of_nan_is_nan(kernels: Any, loss: str) -> None:
     for place in range(3):
         output, total = np.array([[1, 2, 3], [1, 2, 3]], np.float32), np.zeros(1)
@@ -413,7 +414,7 @@ def test_compiled_sigmoid_is_right_to_2e_7_for_every_kind_of_float32() -> None:
     assert rising.max() <= 1
 
 
-@pytest.mark.parametrize("kernels", [reference, cpu])
+@pytest.mark.parametrize("kernels", [oracle, cpu])
 def test_moments_have_arrays_of_their_own(kernels: Any) -> None:
     parameter, gradient, one = np.ones((3, 4), np.float32)
     with pytest.raises(ValueError, match="overlapping an input"):

@@ -87,8 +87,8 @@ def test_estimators_are_documented_attributes() -> None:
 def test_a_bare_checkout_finds_its_kernels(tmp_path: Path) -> None:
     for package in ("gpunn", "kernels"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("*.gz", "__pycache__"))
-    code = "import gpunn.kernels.reference as r, gpunn; print(gpunn.__file__, r.__file__)"
-    expected = f"{tmp_path / 'gpunn' / '__init__.py'} {tmp_path / 'kernels' / 'reference.py'}"
+    code = "import gpunn.kernels.contract as r, gpunn; print(gpunn.__file__, r.__file__)"
+    expected = f"{tmp_path / 'gpunn' / '__init__.py'} {tmp_path / 'kernels' / 'contract.py'}"
     assert python(code, tmp_path) == expected
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -100,8 +100,8 @@ def test_an_installed_package_does_not_look_beside_itself(tmp_path: Path) -> Non
     shutil.copytree(ROOT / "kernels", tmp_path / "gpunn" / "kernels")
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "__init__.py").touch()
-    code = "import gpunn, gpunn.kernels.reference as r; print(len(gpunn.__path__), r.__file__)"
-    assert python(code, tmp_path) == f"1 {tmp_path / 'gpunn' / 'kernels' / 'reference.py'}"
+    code = "import gpunn, gpunn.kernels.contract as r; print(len(gpunn.__path__), r.__file__)"
+    assert python(code, tmp_path) == f"1 {tmp_path / 'gpunn' / 'kernels' / 'contract.py'}"
 
 
 def test_every_name_is_exported_and_documented() -> None:

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpunn.kernels import dense, lit
-from gpunn.kernels import gather as gathering
-from gpunn.kernels.compilation import compiled
-from gpunn.kernels.layout import Layout, aligned_zeros, padded
-from gpunn.kernels.lit_pixels import PARTS, find_lit_pixels
-from gpunn.kernels.memory import pointer
+from gpunn.kernels.cpu import gather as gathering
+from gpunn.kernels.cpu import matmul as dense
+from gpunn.kernels.cpu import sparse_matmul as lit
+from gpunn.kernels.cpu.epoch.layout import Layout, aligned_zeros, padded
+from gpunn.kernels.cpu.jit import compiled
+from gpunn.kernels.cpu.memory import pointer
+from gpunn.kernels.cpu.sparse import PARTS, find_lit_pixels
 
 
 @compiled

@@ -11,8 +11,8 @@ from gpunn import MLP, DataError, EarlyStopping, Split, evaluate, train
 from gpunn.backends.cuda import CudaBackend
 from gpunn.datasets import ImageKind
 from gpunn.engines import Examples
-from gpunn.engines.epoch import EpochEngine
-from gpunn.engines.fused import FusedEngine
+from gpunn.engines.cpu.epoch import EpochEngine
+from gpunn.engines.cpu.fused import FusedEngine
 
 from .conftest import parameters, random_split
 from .strict_cupy import StrictCupy

@@ -25,7 +25,7 @@ class Backend(ABC):
     @property
     @abstractmethod
     def kernels(self) -> Any:
-        """The fused kernels for the arrays of `xp`, a module with the functions of `gpunn.kernels.reference`.
+        """The fused kernels for the arrays of `xp`, see `gpunn.kernels.contract.Kernels`.
 
         Raises `ConfigurationError` where there are none.
         """

@@ -50,7 +50,7 @@ class CudaBackend(Backend):
         """Return the kernels, after one has been compiled and run, or the reason why they can't be used."""
         try:
             with overheard():
-                from gpunn.kernels import cuda as kernels
+                from gpunn.kernels.cuda import contract as kernels
 
             with overheard(), self.activate():
                 host = np.linspace(-4, 4, 12, dtype=np.float32).reshape(3, 4)

@@ -3,12 +3,11 @@
 import logging
 
 from gpunn.backends import Backend
-from gpunn.engines.base import PRECISIONS, Engine, Parameters, Recipe
-from gpunn.engines.epoch import EpochEngine
-from gpunn.engines.epoch_cuda import EpochCudaEngine
-from gpunn.engines.examples import Examples
-from gpunn.engines.fused import FusedEngine
-from gpunn.engines.fused_cuda import FusedCudaEngine
+from gpunn.engines.base import PRECISIONS, Engine, Examples, Parameters, Recipe
+from gpunn.engines.cpu.epoch import EpochEngine
+from gpunn.engines.cpu.fused import FusedEngine
+from gpunn.engines.cuda.epoch import EpochCudaEngine
+from gpunn.engines.cuda.fused import FusedCudaEngine
 from gpunn.engines.plain import PlainEngine
 from gpunn.errors import ConfigurationError
 from gpunn.losses import loss_for

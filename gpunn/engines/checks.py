@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.engines.base import Recipe
-from gpunn.engines.examples import Examples
+from gpunn.engines.base import Examples, Recipe
 from gpunn.kernels.contract import check_below, check_type
 
 

@@ -1,7 +1,6 @@
 """Kinds of networks: those of one kind are trained by the same machine code, whatever their sizes."""
 
-from gpunn.engines.base import Parameters, Recipe
-from gpunn.engines.examples import Examples
+from gpunn.engines.base import Examples, Parameters, Recipe
 from gpunn.optimizers import PLAIN, SGD
 
 

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.dropout import keys, mask
-from gpunn.engines.base import Engine, Parameters, Recipe, tf32_refusal
+from gpunn.engines.base import Engine, Examples, Parameters, Recipe, tf32_refusal
 from gpunn.engines.checks import checked_order, own_examples, rates_of
-from gpunn.engines.examples import Examples
 from gpunn.equations import Array, backpropagate, scale
 from gpunn.losses import LOSSES
 from gpunn.optimizers import Memory

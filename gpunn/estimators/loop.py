@@ -9,8 +9,8 @@ import numpy as np
 
 from gpunn.backends import Backend, get_backend
 from gpunn.engines import Examples, Recipe, choose_engine
+from gpunn.engines.cpu.threads import blas_threads
 from gpunn.engines.plain import PlainEngine
-from gpunn.engines.threads import blas_threads
 from gpunn.errors import OutOfMemoryError
 from gpunn.estimators.epochs import Epochs
 from gpunn.estimators.examples import Batches, Task

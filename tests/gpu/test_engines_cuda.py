@@ -215,7 +215,7 @@ def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
 
 
 def test_one_launch_trains_more_networks_than_there_are_multiprocessors(gpu: Backend) -> None:
-    from gpunn.kernels.epoch_cuda import EpochKernel
+    from gpunn.kernels.cuda.epoch.run import EpochKernel
 
     sizes, n_networks, split = (784, 48, 10), 150, random_split(300, 784, 10)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The fused kernels on a GPU, held to the reference at the sizes that training has."""
+"""The fused kernels on a GPU, held to the oracle at the sizes that training has."""
 
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ def run(gpu: Backend, name: str, *args: Any, out: np.ndarray, in_place: bool = F
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_kernels_do_what_the_reference_does(gpu: Backend, case: Case, shape: tuple[int, int]) -> None:
+def test_kernels_do_what_the_oracle_does(gpu: Backend, case: Case, shape: tuple[int, int]) -> None:
     check(case, partial(run, gpu), *shape)
 
 

@@ -65,8 +65,8 @@ def _bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 # Threads that work on their own, threads that work together, and blocks.
 @pytest.fixture(params=[(1, 1, 1), (4, 2, 1), (8, 16, 2), (32, 32, 1)], ids=str)
 def launches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Launch the kernels of `gpunn.kernels.cuda` in several ways in turn."""
-    from gpunn.kernels import launch_cuda
+    """Launch the kernels of `gpunn.kernels.cuda.contract` in several ways in turn."""
+    from gpunn.kernels.cuda import launch as launch_cuda
 
     threads, team_threads, blocks = request.param
     monkeypatch.setattr(launch_cuda, "THREADS", threads)
@@ -116,7 +116,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
     """A GPU whose arrays are the stand-in's, and whose kernels are simulated."""
     cupy = StrictCupy()
     monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
-    monkeypatch.setattr("gpunn.kernels.cuda.as_handle", unwrap)
-    monkeypatch.setattr("gpunn.kernels.epoch_cuda.as_cuda_array", unwrap)
-    monkeypatch.setattr("gpunn.engines.epoch_cuda.THREADS", 32)
+    monkeypatch.setattr("gpunn.kernels.cuda.contract.as_handle", unwrap)
+    monkeypatch.setattr("gpunn.kernels.cuda.epoch.run.as_cuda_array", unwrap)
+    monkeypatch.setattr("gpunn.engines.cuda.epoch.THREADS", 32)
     return CudaBackend(cupy, 0)

@@ -83,7 +83,7 @@ def assert_follow_float64(
     ids=str,
 )
 def test_an_epoch_follows_float64(sizes: tuple[int, ...], batch_size: int, threads: int) -> None:
-    from gpunn.kernels.epoch_cuda import EpochKernel
+    from gpunn.kernels.cuda.epoch.run import EpochKernel
 
     kernel = EpochKernel(sizes, batch_size=batch_size, threads=threads)
     assert kernel.layout.in_shared
@@ -98,7 +98,7 @@ def test_an_epoch_follows_float64(sizes: tuple[int, ...], batch_size: int, threa
 def test_what_does_not_fit_shared_memory_stays_outside(
     room: int, in_shared: bool, collects_in_shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gpunn.kernels import epoch_cuda
+    from gpunn.kernels.cuda.epoch import run as epoch_cuda
 
     monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: room)
     kernel = epoch_cuda.EpochKernel((30, 20, 10), batch_size=33, threads=32)
@@ -109,7 +109,7 @@ def test_what_does_not_fit_shared_memory_stays_outside(
 
 @pytest.mark.parametrize("room", [10**6, 11_000])
 def test_networks_of_one_launch_have_batches_of_their_own(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpunn.kernels import epoch_cuda
+    from gpunn.kernels.cuda.epoch import run as epoch_cuda
 
     monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: room)
     nets, split = [MLP([30, 20, 10], seed=seed) for seed in range(4)], random_split(40, 30, 10)
@@ -119,9 +119,8 @@ def test_networks_of_one_launch_have_batches_of_their_own(room: int, monkeypatch
 
 
 def test_engines_of_one_shape_share_a_compiled_kernel() -> None:
-    from gpunn.kernels.epoch_cuda import compile_epoch
-    from gpunn.kernels.layout_cuda import CudaLayout
-    from gpunn.kernels.task_cuda import Task
+    from gpunn.kernels.cuda.epoch.layout import CudaLayout, Task
+    from gpunn.kernels.cuda.epoch.run import compile_epoch
 
     first, same, *others = (
         compile_epoch(CudaLayout((12, n, 3), batch_size=m, threads=32, room=10**5), Task((function, "sigmoid")))
@@ -132,7 +131,7 @@ def test_engines_of_one_shape_share_a_compiled_kernel() -> None:
 
 
 def test_one_launch_trains_networks_apart() -> None:
-    from gpunn.kernels.epoch_cuda import EpochKernel
+    from gpunn.kernels.cuda.epoch.run import EpochKernel
 
     nets, split = [MLP([12, 5, 3], seed=seed) for seed in range(3)], random_split(12, 12, 3)
     kernel = EpochKernel((12, 5, 3), batch_size=70, threads=32)
@@ -142,7 +141,7 @@ def test_one_launch_trains_networks_apart() -> None:
 
 
 def test_layers_too_wide_and_images_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpunn.kernels import epoch_cuda
+    from gpunn.kernels.cuda.epoch import run as epoch_cuda
 
     with pytest.raises(ValueError, match="found images of 2049 pixels, expected at most 2048"):
         epoch_cuda.EpochKernel((2049, 3), batch_size=1, threads=32)

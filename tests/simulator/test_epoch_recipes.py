@@ -35,7 +35,7 @@ def test_a_network_of_one_layer_has_every_loss(gpu: CudaBackend, batch_size: int
 def test_the_epoch_kernel_takes_every_optimizer_penalties_and_rates(
     gpu: CudaBackend, batch_size: int, optimizer: str, l2: float, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpunn.kernels.epoch_cuda.shared_memory", lambda: room)
+    monkeypatch.setattr("gpunn.kernels.cuda.epoch.run.shared_memory", lambda: room)
     start = drawn((12, 9, 6, 3), ("relu", "tanh", "softmax"))
     rate = 0.002 if "Adam" in optimizer else 0.05
     recipe = Recipe(batch_size, rate, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer], l2=l2, schedule=OneCycle())
@@ -44,7 +44,7 @@ def test_the_epoch_kernel_takes_every_optimizer_penalties_and_rates(
 
 
 def test_velocities_stay_outside_where_they_do_not_fit_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpunn.kernels.layout_cuda import CudaLayout
+    from gpunn.kernels.cuda.epoch.layout import CudaLayout
 
     found = {}
     for room in (10**5, 7_000, 6_000):

@@ -1,4 +1,4 @@
-"""The CUDA kernels beside the reference, on every shape that blocks and grids divide differently."""
+"""The CUDA kernels beside the oracle, on every shape that blocks and grids divide differently."""
 
 import inspect
 from typing import Any
@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from gpunn.dropout import mask
-from gpunn.kernels import cuda, reference
+from gpunn.kernels.cuda import contract as cuda
 
+from .. import oracle
 from ..kernel_cases import CASES, EPS, NAMES, ONCE, Case, check
 
 SHAPES = [(1, 1), (1, 35), (3, 5), (9, 10), (2, 33), (33, 2)]
@@ -23,7 +24,7 @@ def run(name: str, *arguments: Any, out: np.ndarray, in_place: bool) -> list[Any
 @pytest.mark.usefixtures("launches")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_simulated_kernels_do_what_the_reference_does(case: Case, shape: tuple[int, int]) -> None:
+def test_simulated_kernels_do_what_the_oracle_does(case: Case, shape: tuple[int, int]) -> None:
     check(case, run, *shape)
 
 
@@ -39,7 +40,7 @@ def test_parameters_of_any_shape_descend(shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(parameter.ravel(), np.arange(-1, parameter.size - 1))
 
 
-def test_every_kernel_of_the_reference_has_its_name_and_signature_here() -> None:
+def test_every_kernel_of_the_oracle_has_its_name_and_signature_here() -> None:
     def signatures(module: Any) -> dict[str, Any]:
         return {
             name: [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
@@ -48,8 +49,8 @@ def test_every_kernel_of_the_reference_has_its_name_and_signature_here() -> None
             if not name.startswith(("_", "check_"))
         }
 
-    assert signatures(cuda) == signatures(reference)
-    assert sorted(signatures(reference)) == NAMES
+    assert signatures(cuda) == signatures(oracle)
+    assert sorted(signatures(oracle)) == NAMES
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.999999])
@@ -101,7 +102,7 @@ def test_no_image_is_read_where_there_are_none() -> None:
     assert np.isnan(out).all()
 
 
-@pytest.mark.parametrize("loss", reference.LOSSES)
+@pytest.mark.parametrize("loss", oracle.LOSSES)
 @pytest.mark.parametrize("label", [3, 255])
 def test_a_label_out_of_range_gives_nan(label: int, loss: str) -> None:
     a = np.full((3, 3), 0.5, np.float32)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpunn.kernels import launch_cuda
+from gpunn.kernels.cuda import launch as launch_cuda
 
 
 @pytest.fixture(autouse=True)

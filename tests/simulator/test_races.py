@@ -9,7 +9,7 @@ import pytest
 from numba import float32
 
 from gpunn import MLP
-from gpunn.kernels.cuda_compilation import cuda, kernel
+from gpunn.kernels.cuda.jit import cuda, kernel
 
 from ..conftest import random_split
 from .test_epoch import Trained
@@ -122,8 +122,8 @@ def test_the_epoch_kernels_threads_keep_apart(
     optimizer: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from gpunn.kernels import epoch_cuda
-    from gpunn.kernels.task_cuda import Task
+    from gpunn.kernels.cuda.epoch import run as epoch_cuda
+    from gpunn.kernels.cuda.epoch.layout import Task
 
     monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: room)
     task = Task(("sigmoid",) * (len(sizes) - 1), loss, optimizer, l2=optimizer != "descent")
@@ -136,7 +136,7 @@ def test_the_epoch_kernels_threads_keep_apart(
 
 
 def test_kernels_that_add_up_keep_apart(watch: Watch, launches: None) -> None:
-    from gpunn.kernels import cuda as kernels
+    from gpunn.kernels.cuda import contract as kernels
 
     rng = np.random.default_rng(0)
     a, gradients = rng.random((2, 9, 5), np.float32)

@@ -1,0 +1,192 @@
+"""The `epoch` engine: one compiled kernel runs a whole epoch."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.backends import Backend
+from gpunn.backends.limits import usable_cores
+from gpunn.engines.base import (
+    Engine,
+    Examples,
+    Parameters,
+    Recipe,
+    dropout_refusal,
+    examples_refusal,
+    in_calls,
+    kernel_refusal,
+    optimizer_refusal,
+    tf32_refusal,
+)
+from gpunn.engines.checks import checked_order, own_examples, rates_of
+from gpunn.engines.cpu.first_layer import are_sparse
+from gpunn.engines.cpu.steps import EpochSteps
+from gpunn.engines.kinds import kind_of
+from gpunn.losses import LOSSES
+from gpunn.optimizers import PLAIN, Memory
+
+logger = logging.getLogger(__name__)
+
+SHARED_SPARSE, SHARED_DENSE = 8, 32
+"""Batch sizes from which two threads are faster than one; with smaller ones they mostly wait for each other."""
+
+AT_ONCE = 10**10
+"""Examples times parameters that one call of the kernel is given, or one batch if that is more: about a second's work.
+
+Between two calls Ctrl-C is heeded.
+"""
+
+ENOUGH = 2**62
+"""More meetings than there ever are: who counts this many waits no longer."""
+
+
+@final
+class EpochEngine(Engine):
+    """For all but the largest networks: between two batches, nothing happens but arithmetic."""
+
+    name = "epoch"
+    own_threads = True
+
+    def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:  # noqa: ARG002
+        from gpunn.engines.cpu.threads import Team
+        from gpunn.kernels.announcement import announced
+        from gpunn.kernels.cpu.activations import of_layers
+        from gpunn.kernels.cpu.epoch.layout import Layout, aligned_zeros
+        from gpunn.kernels.cpu.epoch.run import run_epoch
+        from gpunn.kernels.cpu.matmul import room_for
+        from gpunn.kernels.cpu.threads import CAN_WAIT
+        from gpunn.kernels.cpu.vectors import Static
+
+        self._steps = start.steps
+        self._run = run_epoch
+        self._names = tuple(start.functions)
+        self._functions = of_layers(LOSSES[recipe.loss].computed(self._names))
+        self._loss = Static(recipe.loss)
+        self._recipe = recipe
+        sizes = start.sizes
+        examples = own_examples(np, examples, sizes[0], sizes[-1])
+        self._n_images = len(examples.inputs)
+        sparse = examples.grey and are_sparse(examples.inputs)
+        self._layout = Layout(sizes, sparse=sparse, batch_size=recipe.batch_size)
+        self._parameters = self._layout.pack(start.weights, start.biases)
+        steps_differ = recipe.optimizer != PLAIN or (recipe.l2 and not sparse)
+        self._stepping = EpochSteps(recipe, start, self._layout) if steps_differ else None
+        if self._stepping is None:  # which has nothing to remember
+            recipe.optimizer.moments(np, (*start.weights, *start.biases), start.memory)
+        collects = recipe.batch_size > self._layout.chunk_size or self._stepping is not None
+        self._collected = aligned_zeros(self._layout.n_parameters if collects else 0)
+        self._work = aligned_zeros(self._layout.n_work)
+
+        threads = min(usable_cores(), self._layout.n_shares)
+        worth = recipe.batch_size >= (SHARED_SPARSE if sparse else SHARED_DENSE)
+        self._team = Team(threads if worth and CAN_WAIT else 1)
+        room = room_for(self._layout.chunk_size, sizes)
+        self._rooms = [aligned_zeros(room) if room else None for _ in range(self._team.threads)]
+        # Its first element starts a cache line, which no other data shares.
+        self._counter = aligned_zeros(16).view(np.int64)
+        logger.info(
+            "engine epoch: %d thread%s, %s images",
+            self._team.threads,
+            "s" * (self._team.threads > 1),
+            "sparse" if sparse else "dense",
+        )
+        with announced(kind_of(self.name, start, recipe, examples, sparse=sparse, wide=bool(room))):
+            self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
+            # No work, but the kernel is compiled here, and not in the first epoch's time.
+            self._run_batches(np.zeros(0, np.int64), np.zeros(0), Team(1))
+
+    @classmethod
+    def refusal(
+        cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+    ) -> str | None:
+        return (
+            tf32_refusal(recipe)
+            or examples_refusal(examples, floats=True, rows=True)
+            or optimizer_refusal(recipe)
+            or dropout_refusal(recipe)
+            or kernel_refusal(backend, start, "numba")
+        )
+
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
+        order = checked_order(order, self._n_images)
+        rates = rates_of(self._recipe, len(order), rates)
+        parts = in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters)
+        return sum(self._run_batches(*part, self._team) for part in parts) / len(order)
+
+    def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64], team: Any) -> float:
+        """Train on these examples, whole batches, with steps of these sizes; return the sum of their losses."""
+        from gpunn.kernels.cpu.epoch.state import Crew
+
+        self._counter[0] = 0
+        factor = LOSSES[self._recipe.loss].factor
+        rules = [None] * team.threads
+        steps, penalty = factor * rates, self._recipe.l2 / factor
+        if self._stepping is not None:
+            rules = self._stepping.rules(rates, self._steps, team.threads)
+            steps, penalty = np.full(len(rates), factor), 0.0
+
+        def run(thread: int) -> Any:
+            try:
+                return self._run(
+                    Crew(thread, team.threads, self._counter, self._rooms[thread]),
+                    self._data,
+                    order,
+                    self._layout.table,
+                    self._parameters,
+                    self._collected,
+                    self._work,
+                    self._recipe.batch_size,
+                    self._layout.chunk_size,
+                    self._layout.by_columns,
+                    steps,
+                    penalty,
+                    self._functions,
+                    self._loss,
+                    rules[thread],
+                )
+            except BaseException:
+                self._counter[0] = ENOUGH
+                raise
+
+        self._steps += len(rates)
+        try:
+            return float(sum(team.run(run)))
+        except BaseException:
+            # Interrupted before all had started, those who did would wait for the others for ever.
+            self._counter[0] = ENOUGH
+            raise
+
+    def memory(self) -> Memory:
+        return Memory(self._steps, () if self._stepping is None else self._stepping.moments())
+
+    def parameters(self) -> Parameters:
+        return Parameters(*self._layout.unpack(self._parameters), self._names)
+
+
+def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool) -> Any:
+    """Return the examples as the kernel reads them, a `Data`; `width` is that of the last layer's padding."""
+    from gpunn.kernels.contract import check_array
+    from gpunn.kernels.cpu.epoch.state import Data
+    from gpunn.kernels.cpu.sparse import find_lit_pixels
+
+    inputs, targets, _ = examples
+    n = len(inputs)
+    check_array("images", inputs, np.dtype(np.uint8 if examples.grey else np.float32), (n, sizes[0]))
+    labels = None
+    if examples.labeled:
+        check_array("labels", targets, np.dtype(np.uint8), (n,))
+        labels = targets
+        rows = np.eye(sizes[-1], width, dtype=np.float32)
+    else:
+        check_array("targets", targets, np.dtype(np.float32), (n, sizes[-1]))
+        rows = np.pad(targets, ((0, 0), (0, width - sizes[-1])))
+    pixels = find_lit_pixels(inputs) if sparse else None
+    return Data(pixels, None if sparse else _writable(inputs).ravel(), labels, rows.ravel())
+
+
+def _writable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a C-contiguous array that can be written to: another one has another type for Numba."""
+    return np.require(array, requirements=["C", "W"])

@@ -1,0 +1,219 @@
+"""The `fused` engine: matrix products by BLAS, everything between them by fused kernels."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.backends import Backend
+from gpunn.backends.limits import usable_cores
+from gpunn.dropout import keys as keys_of
+from gpunn.engines.base import (
+    Engine,
+    Examples,
+    Parameters,
+    Recipe,
+    examples_refusal,
+    kernel_refusal,
+    optimizer_refusal,
+    tf32_refusal,
+)
+from gpunn.engines.checks import checked_order, own_examples, rates_of
+from gpunn.engines.cpu.first_layer import DenseInputs, SparseInputs, are_sparse
+from gpunn.engines.cpu.steps import GRADIENT_ROWS, Descent, Kept, is_implicit
+from gpunn.engines.cpu.threads import blas_threads, part
+from gpunn.engines.kinds import kind_of
+from gpunn.equations import Array
+from gpunn.losses import LOSSES
+from gpunn.optimizers import Memory
+
+WORTH_THREADS = 1_500_000
+"""Multiplications in a batch's largest product from which its parts are worth a thread each."""
+
+
+class _Batch(NamedTuple):
+    rows: NDArray[np.int64]
+    """The numbers of its examples."""
+    targets: Array
+    first: int
+    """The place in the epoch of its first example."""
+    keys: Sequence[int]
+    """Those of dropout, one for each hidden layer; none without it."""
+
+
+@final
+class FusedEngine(Engine):
+    """For large networks: all work space is made once, and no array is passed over without need.
+
+    Threads share each batch: first by its examples, forward and backward, then by the neurons whose weights
+    are updated. BLAS runs inside each of them, with no threads of its own to compete.
+    """
+
+    name = "fused"
+    own_threads = True
+
+    def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
+        from gpunn.engines.cpu.threads import Team
+        from gpunn.kernels.announcement import announced
+
+        self._kernels = backend.kernels
+        self._recipe = recipe
+        examples = own_examples(np, examples, start.sizes[0], start.sizes[-1])
+        self._n_images, self._targets = len(examples.inputs), examples.targets
+        self._epoch = 0
+        self._names = tuple(start.functions)
+        self._functions = LOSSES[recipe.loss].computed(self._names)
+        m = recipe.batch_size
+        sizes = start.sizes
+        products = m * max(n_in * n_out for n_in, n_out in pairwise(sizes))
+        self._team = Team(usable_cores() if products >= WORTH_THREADS else 1)
+        self._losses = [np.zeros(1, np.float64) for _ in range(self._team.threads)]
+
+        parameters = (*start.weights, *start.biases)
+        # Of each parameter: what it is, and then what the optimiser remembers of it.
+        kept = list(zip(parameters, *recipe.optimizer.moments(np, parameters, start.memory), strict=True))
+        sparse = examples.grey and are_sparse(examples.inputs)
+        with announced(kind_of(self.name, start, recipe, examples, sparse=sparse)):
+            self._lay_out(kept, sizes, examples, start.steps, sparse=sparse)
+            self._compile()
+
+    def _lay_out(
+        self, kept: Sequence[Kept], sizes: Sequence[int], examples: Examples, steps: int, *, sparse: bool
+    ) -> None:
+        """Copy the parameters and moments `kept`, after so many `steps`, and make all work space."""
+        m, recipe = self._recipe.batch_size, self._recipe
+        first, *weights = kept[: len(sizes) - 1]
+        self._inputs: DenseInputs | SparseInputs
+        if sparse:
+            threads, padded = self._team.threads, len(sizes) > 2
+            self._inputs = SparseInputs(first, examples.inputs, m, threads, implicit=is_implicit(recipe), padded=padded)
+        else:
+            self._inputs = DenseInputs(self._kernels, first, examples.inputs, m)
+        # Sparse inputs pad a hidden layer with neurons without weights.
+        self._n_first = sizes[1]
+        widths = [self._inputs.width, *sizes[2:]]
+        padding = widths[0] - self._n_first
+        self._weights = [[np.array(W) for W in layer] for layer in weights]
+        self._biases = [[np.array(b) for b in layer] for layer in kept[len(sizes) - 1 :]]
+        self._biases[0] = [np.pad(b, (0, padding)) for b in self._biases[0]]
+        if self._weights:
+            self._weights[0] = [np.pad(W, ((0, 0), (0, padding))) for W in self._weights[0]]
+
+        # Zeros: where memory happens to hold NaN, some products warn of it, though it takes no part in them.
+        self._activations = [np.zeros((m, n), np.float32) for n in widths]
+        self._deltas = [np.zeros((m, n), np.float32) for n in widths]
+        # What each layer passes on, which dropout makes another thing than its activations.
+        self._passed = [np.zeros_like(A) if recipe.dropout else A for A in self._activations[:-1]]
+        by_blas = [W.shape for W in (first[0], *(layer[0] for layer in self._weights))]
+        if isinstance(self._inputs, SparseInputs):
+            del by_blas[0]
+        longest = max([*widths, *(min(n, GRADIENT_ROWS) * n_in for n, n_in in by_blas)])
+        self._descent = Descent(self._kernels, recipe, steps, longest, self._team.threads)
+
+    def _compile(self) -> None:
+        """Compute nothing with every kernel, so that it is compiled here, and not in the first epoch's time."""
+        rows = np.zeros(0, np.int64)
+        keys = [0] * (len(self._biases) - 1) if self._recipe.dropout else []
+        self._compute_delta(0, slice(0, 0), _Batch(rows, self._targets[rows], 0, keys), 0.0)
+        self._inputs.compile(rows)
+        self._descent.compile()
+
+    @classmethod
+    def refusal(
+        cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+    ) -> str | None:
+        return (
+            tf32_refusal(recipe)
+            or examples_refusal(examples, floats=True, rows=True)
+            or optimizer_refusal(recipe)
+            or kernel_refusal(backend, start, "numba", "threadpoolctl")
+        )
+
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
+        rows = checked_order(order, self._n_images)
+        m, n = self._recipe.batch_size, len(rows)
+        etas = rates_of(self._recipe, n, rates).tolist()
+        targets = self._targets[rows]
+        hidden = len(self._biases) - 1
+        keys = keys_of(self._recipe.seed, self._epoch, hidden) if self._recipe.dropout else []
+        for loss in self._losses:
+            loss[...] = 0
+        # Whether the numbers stay finite is checked where the epoch ends, not at every operation.
+        with blas_threads(1), np.errstate(over="ignore", invalid="ignore"):
+            for first, eta in zip(range(0, n, m), etas, strict=True):
+                batch = slice(first, first + m)
+                self._step(_Batch(rows[batch], targets[batch], first, keys), eta)
+        self._epoch += 1
+        return sum(float(loss[0]) for loss in self._losses) / n
+
+    def _step(self, batch: _Batch, eta: float) -> None:
+        """Train on one batch."""
+        m, threads = len(batch.rows), self._team.threads
+        factor = LOSSES[self._recipe.loss].factor / m
+
+        def delta(thread: int) -> None:
+            self._compute_delta(thread, part(m, thread, threads), batch, factor)
+
+        def update(thread: int) -> None:
+            self._update(thread, batch.rows)
+
+        self._descent.begin(eta)
+        self._team.run(delta)
+        self._team.run(update)
+
+    def _compute_delta(self, thread: int, own: slice, batch: _Batch, factor: float) -> None:
+        """Go forward and backward with the examples `own` of the batch."""
+        kernels, functions, share = self._kernels, self._functions, self._recipe.dropout
+        keys, first = batch.keys, batch.first + own.start
+        A = [activations[own] for activations in self._activations]
+        passed = [inputs[own] for inputs in self._passed]
+        D = [delta[own] for delta in self._deltas]
+
+        for layer, ((b, *_), function) in enumerate(zip(self._biases, functions, strict=True)):
+            if layer == 0:
+                self._inputs.multiply(batch.rows[own], own, out=A[0])
+            else:
+                np.dot(passed[layer - 1], self._weights[layer - 1][0].T, out=A[layer])
+            kernels.bias_activate(A[layer], b, function, out=A[layer])
+            if layer == 0 and A[0].shape[1] > self._n_first:
+                A[0][:, self._n_first :] = 0
+            if layer < len(keys):
+                kernels.drop(A[layer], keys[layer], first, share, out=passed[layer])
+
+        targets, total = batch.targets[own], self._losses[thread]
+        kernels.output_delta(A[-1], targets, factor, total, functions[-1], self._recipe.loss, out=D[-1])
+        for layer in reversed(range(len(self._weights))):
+            np.dot(D[layer + 1], self._weights[layer][0], out=D[layer])
+            kernels.hidden_delta(D[layer], A[layer], functions[layer], out=D[layer])
+            if keys:
+                kernels.drop(D[layer], keys[layer], first, share, out=D[layer])
+
+    def _update(self, thread: int, rows: Array) -> None:
+        """Make the gradient step for this thread's share of each layer's neurons."""
+        m, threads, descent = len(rows), self._team.threads, self._descent
+        self._inputs.step(descent, rows, self._deltas[0][:m], thread, threads)
+        for layer, kept in enumerate(self._weights, 1):
+            own = part(len(kept[0]), thread, threads)
+            descent.step_rows(kept, self._deltas[layer][:m], self._passed[layer - 1][:m], own, thread)
+        for layer, (kept, delta) in enumerate(zip(self._biases, self._deltas, strict=True)):
+            if layer % threads == thread:
+                descent.step_biases(kept, delta[:m], thread)
+
+    def memory(self) -> Memory:
+        numbers = range(1, 1 + self._recipe.optimizer.n_moments)
+        return Memory(self._descent.steps, tuple([np.array(moment) for moment in self._kept(k)] for k in numbers))
+
+    def parameters(self) -> Parameters:
+        found = self._kept(0)
+        n_layers = len(self._biases)
+        return Parameters(found[:n_layers], found[n_layers:], self._names)
+
+    def _kept(self, number: int) -> list[NDArray[np.float32]]:
+        """Return weights, then biases, or with `number` from 1 on their moments, without the padding."""
+        n = self._n_first
+        weights = [self._inputs.kept(number), *(layer[number] for layer in self._weights)]
+        if len(weights) > 1:
+            weights[1] = weights[1][:, :n]
+        return [*weights, self._biases[0][number][:n], *(layer[number] for layer in self._biases[1:])]

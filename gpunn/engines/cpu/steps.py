@@ -1,0 +1,183 @@
+"""An optimiser's steps by kernels: parameters and its moments are changed while the gradient is in the cache."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.engines.base import Parameters, Recipe
+from gpunn.optimizers import PLAIN, SGD, Adam
+
+Kept = Sequence[NDArray[np.float32]]
+"""A parameter, and the moments that the optimiser keeps for it: arrays of one shape, in any layout."""
+
+WORTH_WAITING = 20
+"""Neurons of the first layer, for each image of a batch, from which the weights of dark pixels wait to be lit.
+
+In larger batches few pixels stay dark, and finding out which ones takes longer than making their steps. Measured with
+16 to 512 neurons at batch sizes from 1 to 15.
+"""
+
+GRADIENT_ROWS = 128
+"""Rows of a weight matrix updated at a time: their gradient is used while it is in the cache."""
+
+
+def is_implicit(recipe: Recipe) -> bool:
+    """Whether gradients are subtracted as they are, so that their terms can be, one by one."""
+    return recipe.optimizer == PLAIN and not recipe.l2
+
+
+@final
+class Descent:
+    """Makes steps on whatever part of the parameters it is given; each thread has work space of its own."""
+
+    def __init__(self, kernels: Any, recipe: Recipe, steps: int, longest: int, threads: int) -> None:
+        """Go on after so many `steps`; `longest` is the most weights, of `GRADIENT_ROWS` neurons, or biases at once."""
+        self._kernels = kernels
+        self._optimizer = recipe.optimizer
+        self._l2 = recipe.l2
+        self.steps = steps
+        """How many were made on each parameter."""
+        self.eta = math.nan
+        """The learning rate of this step."""
+        self._numbers: tuple[tuple[float, ...], ...] = ()
+        """What the kernel takes besides arrays, for biases, and for weights, which alone are penalised."""
+        self._rooms = [np.zeros(longest, np.float32) for _ in range(threads)]
+        self._move = kernels.descend
+        if isinstance(recipe.optimizer, Adam):
+            self._move = kernels.adam_step
+        elif recipe.optimizer.n_moments:
+            self._move = kernels.momentum_step
+
+    def begin(self, eta: float) -> None:
+        """Go on to the next step, of the learning rate `eta`."""
+        self.eta = eta
+        self.steps += 1
+        of_biases = self._numbers_with(0.0)
+        self._numbers = of_biases, self._numbers_with(self._l2) if self._l2 else of_biases
+
+    def compile(self) -> None:
+        """Make a step of nothing, for which kernels are compiled, and forget that it was one."""
+        eta, steps = self.eta, self.steps
+        self.begin(0.0)
+        nothing = [np.zeros(0, np.float32) for _ in range(1 + self._optimizer.n_moments)]
+        self.step(nothing, np.zeros(0, np.float32), weights=True)
+        self.step_biases(nothing, np.zeros((0, 0), np.float32), 0)
+        self.eta, self.steps = eta, steps
+
+    def _numbers_with(self, l2: float) -> tuple[float, ...]:
+        optimizer = self._optimizer
+        if isinstance(optimizer, Adam):
+            return optimizer.numbers(self.steps, self.eta, l2)
+        assert isinstance(optimizer, SGD)
+        return (self.eta, optimizer.momentum, l2, optimizer.nesterov) if optimizer.momentum else (self.eta, l2)
+
+    def step(self, kept: Kept, gradient: NDArray[np.float32], *, weights: bool) -> None:
+        """Make the step on a part of the `weights`, or of biases, shaped like its `gradient`."""
+        parameter, *moments = kept
+        self._move(parameter, gradient, *moments, *self._numbers[weights], out=parameter)
+
+    def step_rows(
+        self, kept: Kept, delta: NDArray[np.float32], inputs: NDArray[np.float32], own: slice, thread: int
+    ) -> None:
+        """Make the step on the rows `own` of a layer's weights (n, n_in), whose gradient is delta^T inputs.
+
+        `delta` (m, n) and `inputs` (m, n_in) are those of the whole batch.
+        """
+        columns = inputs.shape[1]
+        for first in range(own.start, own.stop, GRADIENT_ROWS):
+            rows = slice(first, min(first + GRADIENT_ROWS, own.stop))
+            gradient = self._rooms[thread][: (rows.stop - first) * columns].reshape(-1, columns)
+            np.dot(delta[:, rows].T, inputs, out=gradient)
+            self.step([array[rows] for array in kept], gradient, weights=True)
+
+    def step_biases(self, kept: Kept, delta: NDArray[np.float32], thread: int) -> None:
+        """Make the step on a layer's biases (n,), whose gradient is the sum of the rows of `delta` (m, n)."""
+        biases = kept[0]
+        if len(kept) == 1:
+            self._kernels.descend_sums(biases, delta, self.eta, out=biases)
+            return
+        gradient = self._rooms[thread][: len(biases)]
+        self._kernels.column_sums(delta, out=gradient)
+        self.step(kept, gradient, weights=False)
+
+
+@final
+class EpochSteps:
+    """The moments of a network whose parameters are laid out by `layout`, of `gpunn.kernels.cpu.epoch.layout`."""
+
+    def __init__(self, recipe: Recipe, start: Parameters, layout: Any) -> None:
+        """Raise `ConfigurationError` where `start.memory` is that of another optimiser."""
+        self._layout = layout
+        optimizer = recipe.optimizer
+        assert isinstance(optimizer, SGD | Adam)
+        self._l2, self._decay = map(float, optimizer.penalties(recipe.l2))
+        self._nesterov, self._beta2, self._epsilon = False, 0.0, 0.0
+        if isinstance(optimizer, Adam):
+            self._momentum, self._beta2, self._epsilon = map(
+                float, (optimizer.beta1, optimizer.beta2, optimizer.epsilon)
+            )
+        else:
+            self._momentum, self._nesterov = float(optimizer.momentum), optimizer.nesterov
+        self._moments: list[NDArray[np.float32] | None] = [None, None]
+        found = optimizer.moments(np, (*start.weights, *start.biases), start.memory)
+        n = len(start.weights)
+        # The kernel has the gradient times -1.
+        for which, (sign, moments) in enumerate(zip((-1, 1), found, strict=False)):
+            signed = [sign * moment for moment in moments]
+            self._moments[which] = layout.pack(signed[:n], signed[n:])
+        self._waits = isinstance(optimizer, SGD) and bool(optimizer.momentum) and layout.sparse
+        self._waits &= layout.sizes[1] >= WORTH_WAITING * recipe.batch_size
+        self._powers, self._rate = np.zeros((0, 4), np.float32), np.nan
+
+    def rules(self, rates: NDArray[np.float64], steps: int, threads: int) -> list[Any]:
+        """Return the `gpunn.kernels.cpu.epoch.steps.Rule` of each thread, for a call with these learning `rates`.
+
+        So many `steps` have been made before.
+        """
+        from gpunn.kernels.cpu.epoch.steps import Rule
+
+        n_pixels, (velocities, squares) = self._layout.sizes[0], self._moments
+        with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is infinite, and seen to diverge
+            powers, epsilon, l2 = self._powers_for(rates), np.float32(self._epsilon), np.float32(self._l2)
+        return [
+            Rule(
+                velocities,
+                squares,
+                self._momentum,
+                self._beta2,
+                epsilon,
+                l2,
+                self._decay,
+                np.bool_(self._nesterov),
+                np.int64(steps),
+                rates,
+                np.bool_(len(powers) > 0),
+                powers.ravel(),
+                np.zeros(n_pixels, np.int64),
+                np.zeros(2 * n_pixels, np.int64),
+            )
+            for _ in range(threads)
+        ]
+
+    def _powers_for(self, rates: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the matrices of steps in the dark; none where they aren't all of one rate, or no pixel waits."""
+        from gpunn.kernels.cpu.epoch.deferred import powers_in_the_dark
+
+        if not self._waits or not len(rates) or rates.min() != rates.max():
+            return np.zeros((0, 4), np.float32)
+        if rates[0] != self._rate or len(self._powers) <= len(rates):
+            self._rate = float(rates[0])
+            self._powers = powers_in_the_dark(self._rate, self._momentum, self._l2, self._nesterov, len(rates))
+        return self._powers
+
+    def moments(self) -> tuple[list[NDArray[Any]], ...]:
+        """Return copies of the moments, as in `gpunn.optimizers.Memory`."""
+        found = []
+        for sign, packed in zip((-1, 1), self._moments, strict=True):
+            if packed is not None:
+                weights, biases = self._layout.unpack(packed)
+                found.append([sign * moment for moment in (*weights, *biases)])
+        return tuple(found)

@@ -1,0 +1,183 @@
+"""The `epoch` engine on CUDA: one launch runs a whole epoch, on one multiprocessor."""
+
+import logging
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.backends import Backend
+from gpunn.engines.base import (
+    Engine,
+    Examples,
+    Parameters,
+    Recipe,
+    dropout_refusal,
+    examples_refusal,
+    in_calls,
+    kernel_refusal,
+    optimizer_refusal,
+    tf32_refusal,
+)
+from gpunn.engines.checks import checked_order, own_examples, rates_of
+from gpunn.equations import Array
+from gpunn.optimizers import SGD, Adam, Memory
+
+logger = logging.getLogger(__name__)
+
+THREADS = 512
+"""In the block that trains the network."""
+
+AT_ONCE = 10**11
+"""Examples times parameters that one launch is given: a few seconds' work, reckoned. Between two Ctrl-C is heeded."""
+
+
+@final
+class EpochCudaEngine(Engine):
+    """For small networks and small batches, where launching kernels takes longer than what they compute."""
+
+    name = "epoch"
+    own_threads = False
+
+    def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
+        from gpunn.kernels.cuda.epoch.steps import RATES
+
+        images, labels, _ = own_examples(backend.xp, examples, start.sizes[0], start.sizes[-1])
+        xp, asarray = backend.xp, backend.asarray
+        self._backend, self._recipe, self._functions = backend, recipe, tuple(start.functions)
+        self._n_images, n_pixels = images.shape
+        self._kernel = _kernel(start, recipe)
+        self._layout = layout = self._kernel.layout
+        # Four pixels a word, so that the images' rows may have to be longer.
+        padded = xp.zeros((self._n_images, 4 * layout.n_words), np.uint8)
+        padded[:, :n_pixels] = images
+        self._parameters = asarray(layout.pack(start.weights, start.biases)[np.newaxis])
+        self._collected, self._moments = self._remembered(start)
+        self._losses = xp.zeros((1, THREADS), np.float64)
+        self._order = xp.zeros((1, self._n_images), np.int64)
+        self._rates = xp.zeros((1, -(-self._n_images // recipe.batch_size), RATES), np.float32)
+        self._kernel.prepare(
+            words=padded.view(np.uint32),
+            labels=labels,
+            orders=self._order,
+            batch_sizes=asarray(np.array([recipe.batch_size], np.int64)),
+            rates=self._rates,
+            constants=asarray(np.array([_constants(recipe)], np.float32)),
+            parameters=self._parameters,
+            collected=self._collected,
+            moments=self._moments,
+            losses=self._losses,
+        )
+        self._count = xp.zeros(1, np.int64)
+        # No work, but the kernel is compiled here, and not in the first epoch's time.
+        self._kernel.compile(self._count)
+        logger.info(
+            "engine epoch: parameters in %s memory, %d images at a time",
+            "shared" if layout.in_shared else "the device's",
+            layout.chunk_size,
+        )
+
+    @classmethod
+    def refusal(
+        cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+    ) -> str | None:
+        reason = (
+            tf32_refusal(recipe)
+            or examples_refusal(examples)
+            or optimizer_refusal(recipe)
+            or dropout_refusal(recipe)
+            or kernel_refusal(backend, start)
+        )
+        if reason is not None:
+            return reason
+        products = recipe.batch_size * start.n_weights
+        if products > AT_ONCE:
+            return f"found batches of {products:,} multiplications, expected at most {AT_ONCE:,} in a launch"
+        try:
+            with backend.activate():
+                _kernel(start, recipe)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
+        order = checked_order(order, self._n_images)
+        rates = rates_of(self._recipe, len(order), rates)
+        asarray, loss = self._backend.asarray, 0.0
+        for part, its_rates in in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters):
+            self._order[0, : len(part)] = asarray(part)
+            self._rates[0, : len(its_rates)] = asarray(self._rows(its_rates))
+            self._steps += len(its_rates)
+            self._count.fill(len(part))
+            self._kernel.launch(self._count)
+            loss += float(self._backend.to_host(self._losses).sum())
+        return loss / len(order)
+
+    def _remembered(self, start: Parameters) -> tuple[Array, Array]:
+        """Return what batches collect, velocities with momentum, and other moments, on the device."""
+        layout, optimizer = self._layout, self._recipe.optimizer
+        self._steps = start.steps
+        n_layers = len(start.weights)
+        moments = optimizer.moments(np, (*start.weights, *start.biases), start.memory)
+        packed = [layout.pack(each[:n_layers], each[n_layers:]) for each in moments]
+        self._in_collected = _task(start, self._recipe).optimizer == "momentum"
+        collected = np.zeros(layout.n_parameters if layout.collects_outside else 1, np.float32)
+        if self._in_collected:
+            collected, packed = packed[0], []
+        rest = np.concatenate(packed) if packed else np.zeros(1, np.float32)
+        return self._backend.asarray(collected[np.newaxis]), self._backend.asarray(rest[np.newaxis])
+
+    def _rows(self, etas: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return what the kernel is told of each batch, see `gpunn.kernels.cuda.epoch.steps.RATES`."""
+        optimizer, ones = self._recipe.optimizer, np.ones_like(etas)
+        columns = [etas, ones, etas * self._recipe.l2]
+        if isinstance(optimizer, Adam):
+            steps = self._steps + 1 + np.arange(len(etas))
+            columns[0] = etas / (1 - optimizer.beta1**steps)
+            columns[1] = 1 / np.sqrt(1 - optimizer.beta2**steps)
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def memory(self) -> Memory:
+        n, layout = self._recipe.optimizer.n_moments, self._layout
+        packed = self._backend.to_host(self._collected if self._in_collected else self._moments)[0]
+        moments = []
+        for number in range(n):
+            weights, biases = layout.unpack(packed[number * layout.n_parameters : (number + 1) * layout.n_parameters])
+            moments.append([*weights, *biases])
+        return Memory(self._steps, tuple(moments))
+
+    def parameters(self) -> Parameters:
+        packed = self._backend.to_host(self._parameters)[0]
+        weights, biases = self._layout.unpack(packed)
+        asarray = self._backend.asarray
+        return Parameters([asarray(W) for W in weights], [asarray(b) for b in biases], self._functions)
+
+
+def _kernel(start: Parameters, recipe: Recipe) -> Any:
+    """Return the kernel for a network and a recipe, not compiled yet; raise `ValueError` where there is none."""
+    from gpunn.kernels.cuda.epoch.run import EpochKernel
+
+    task = _task(start, recipe)
+    return EpochKernel(start.sizes, batch_size=recipe.batch_size, threads=THREADS, task=task)
+
+
+def _task(start: Parameters, recipe: Recipe) -> Any:
+    from gpunn.kernels.cuda.epoch.layout import Task
+
+    optimizer, apart = recipe.optimizer, recipe.optimizer.decays_apart
+    if isinstance(optimizer, SGD):
+        name = "nesterov" if optimizer.nesterov else "momentum" if optimizer.momentum else "descent"
+    else:
+        name = "adam"
+    penalized = recipe.l2 > 0
+    return Task(tuple(start.functions), recipe.loss, name, l2=penalized and not apart, decay=penalized and apart)
+
+
+def _constants(recipe: Recipe) -> tuple[float, ...]:
+    """Return what the kernel is told of the optimiser, see `gpunn.kernels.cuda.epoch.steps.CONSTANTS`."""
+    optimizer = recipe.optimizer
+    if isinstance(optimizer, Adam):
+        beta1, beta2 = optimizer.beta1, optimizer.beta2
+        # What is taken from 1 is taken in float64: near 1 float32 has few digits left for the rest.
+        return beta1, 1 - beta1, beta2, 1 - beta2, optimizer.epsilon, recipe.l2
+    return optimizer.momentum if isinstance(optimizer, SGD) else 0.0, 0.0, 0.0, 0.0, 0.0, recipe.l2

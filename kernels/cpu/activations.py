@@ -1,0 +1,159 @@
+"""The activation functions of `gpunn.kernels.formulas.activations` on lanes; kernels take them as a `Static`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from numba.extending import overload
+
+from ..contract import check_name
+from ..formulas.activations import ACTIVATIONS, Formula, Operations
+from .jit import OPTIONS, compiled
+from .vector_math import positive, saturated
+from .vectors import Static, fused, maximum, minimum
+
+F = np.float32
+
+# tanh(x) = x P(x^2) / Q(x^2), as used by Eigen and XLA, up to LIMIT; beyond it is 1, which it is within 3e-7.
+LIMIT = F(7.90531110763549805)
+P = tuple(
+    F(coefficient)
+    for coefficient in (
+        4.89352455891786e-03,
+        6.37261928875436e-04,
+        1.48572235717979e-05,
+        5.12229709037114e-08,
+        -8.60467152213735e-11,
+        2.00018790482477e-13,
+        -2.76076847742355e-16,
+    )
+)
+Q = tuple(
+    F(coefficient)
+    for coefficient in (4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06)
+)
+
+
+@compiled
+def _tanh(z: Any) -> Any:
+    """Compute tanh(z) within 3e-7; NaN stays NaN.
+
+    From 7.9 on it is 1, so that neurons that say the same whatever they are given have a slope of 0, as in float64:
+    Adam makes a full step of any other.
+    """
+    # Estrin's scheme: fewer of the operations wait for one another than in Horner's.
+    x2 = z * z
+    x4 = x2 * x2
+    x8 = x4 * x4
+    low = fused(fused(x2, P[3], P[2]), x4, fused(x2, P[1], P[0]))
+    high = fused(x4, P[6], fused(x2, P[5], P[4]))
+    p = z * fused(high, x8, low)
+    q = fused(fused(x2, Q[3], Q[2]), x4, fused(x2, Q[1], Q[0]))
+    return saturated(p / q, z, LIMIT)
+
+
+@compiled
+def _sigmoid(z: Any) -> Any:
+    """Compute sigma(z) = 1 / (1 + exp(-z)) = (1 + tanh(z / 2)) / 2, within 2e-7; NaN stays NaN."""
+    return fused(_tanh(F(0.5) * z), F(0.5), F(0.5))
+
+
+@compiled
+def _expm1(z: Any) -> Any:
+    """Compute exp(z) - 1 = 2 t / (1 - t) with t = tanh(z / 2), for z up to 0, where nothing cancels; NaN stays NaN."""
+    t = _tanh(F(0.5) * z)
+    return (t + t) / (F(1) - t)
+
+
+OPERATIONS = Operations(
+    number=F, minimum=minimum, maximum=maximum, positive=positive, sigmoid=_sigmoid, tanh=_tanh, expm1=_expm1
+)
+
+
+def _made(formula: Formula) -> tuple[Any, Any]:
+    """Return the two functions of a formula, to be compiled into those that call them, and not kept by themselves."""
+    activate, slope = formula(OPERATIONS)
+    return numba.njit(**OPTIONS)(activate), numba.njit(**OPTIONS)(slope)
+
+
+FORMULAS = {name: _made(formula) for name, formula in ACTIVATIONS.items()}
+
+
+STATICS = {name: Static(name) for name in ACTIVATIONS}
+SIGMOID = STATICS["sigmoid"]
+
+
+def static(name: str) -> Static:
+    """Return what kernels take for the activation function called `name`; raises `ValueError` where there is none."""
+    check_name("activation", name, STATICS)
+    return STATICS[name]
+
+
+def of_layers(names: Sequence[str]) -> Static:
+    """Return the activation functions of all layers, for `activate_layer`; one name, where all have the same."""
+    return Static(",".join(names) if len(set(names)) > 1 else names[0])
+
+
+def activate(activation: Any, z: Any) -> Any:
+    """Return f(z), lane by lane."""
+    raise NotImplementedError("for compiled code only")
+
+
+def slope(activation: Any, a: Any) -> Any:
+    """Return f'(z) where f(z) = a, lane by lane."""
+    raise NotImplementedError("for compiled code only")
+
+
+def activate_layer(functions: Any, number: int, z: Any) -> Any:
+    """Return f(z), lane by lane, with the f of layer `number`, from 0; `functions` as `of_layers` returns them."""
+    raise NotImplementedError("for compiled code only")
+
+
+def slope_of_layer(functions: Any, number: int, a: Any) -> Any:
+    """Return f'(z) where f(z) = a, lane by lane, with the f of layer `number`."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(activate)
+def _activate(activation: Any, z: Any) -> Any:
+    formula = FORMULAS[activation.value][0]
+
+    def implementation(activation: Any, z: Any) -> Any:
+        return formula(z)
+
+    return implementation
+
+
+@overload(slope)
+def _slope(activation: Any, a: Any) -> Any:
+    formula = FORMULAS[activation.value][1]
+
+    def implementation(activation: Any, a: Any) -> Any:
+        return formula(a)
+
+    return implementation
+
+
+def _choice(which: int, again: Any) -> Any:
+    """Return an overload that takes the formula of a layer, by its number where not all are the same."""
+
+    def chosen(functions: Any, number: Any, lanes: Any) -> Any:
+        first, *others = functions.value.split(",")
+        formula, rest = FORMULAS[first][which], Static(",".join(others))
+
+        def the_only_one(functions: Any, number: Any, lanes: Any) -> Any:
+            return formula(lanes)
+
+        def one_of_several(functions: Any, number: Any, lanes: Any) -> Any:
+            if number == 0:
+                return formula(lanes)
+            return again(rest, number - 1, lanes)
+
+        return one_of_several if set(others) - {first} else the_only_one
+
+    return chosen
+
+
+overload(activate_layer)(_choice(0, activate_layer))
+overload(slope_of_layer)(_choice(1, slope_of_layer))

@@ -1,0 +1,21 @@
+"""The operations of `gpunn.kernels.contract` compiled for CPUs: float32 only, one pass over memory, no temporaries.
+
+Whatever breaks the contract is refused before the compiled code, which checks nothing, is entered.
+"""
+
+from .elementwise import bias_activate, drop, gather_scale, hidden_delta
+from .outputs import output_delta
+from .steps import adam_step, column_sums, descend, descend_sums, momentum_step
+
+__all__ = [
+    "adam_step",
+    "bias_activate",
+    "column_sums",
+    "descend",
+    "descend_sums",
+    "drop",
+    "gather_scale",
+    "hidden_delta",
+    "momentum_step",
+    "output_delta",
+]

@@ -1,0 +1,122 @@
+"""Where the parameters and the work space of a whole-epoch kernel lie in their arrays."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..matmul import BLOCK, TILE
+from ..memory import CACHE_LINE
+from ..vectors import LANES
+from .state import Layer
+
+CHUNK, LARGE_CHUNK = 128, 1024
+"""Images worked on at a time: what fits the cache; more with large layers, whose weights don't."""
+
+WIDE, FEW = 512, 256
+"""Neurons in a layer, and images in a chunk, with which threads had better share neurons than images."""
+
+LARGE = 2**18
+"""Weights of a large layer: 1 MiB."""
+
+
+def padded(size: int) -> int:
+    """Return `size`, or the next multiple of 16."""
+    return -(-size // LANES) * LANES
+
+
+def aligned_zeros(size: int) -> NDArray[np.float32]:
+    """Return float32 zeros whose first one starts a cache line, so that no vector lies across two."""
+    spare = np.zeros(4 * size + CACHE_LINE, np.uint8)
+    start = -spare.ctypes.data % CACHE_LINE
+    return spare[start : start + 4 * size].view(np.float32)
+
+
+class Layout:
+    """The arrays of `run.run_epoch` for a network of `sizes`, trained on sparse images or others.
+
+    `table` (L, 11) has a `Layer` a row; `n_parameters` and `n_work` are the lengths of the float32 arrays,
+    `chunk_size` how many images are worked on at a time, `n_shares` the most threads that find something to do,
+    and `by_columns` what they share.
+    """
+
+    def __init__(self, sizes: Sequence[int], *, sparse: bool, batch_size: int) -> None:
+        self.sizes = tuple(sizes)
+        self.sparse = sparse
+        widths = [padded(size) for size in sizes]
+        large = max((n_in * n_out for n_in, n_out in pairwise(sizes[1:])), default=0) >= LARGE
+        self.chunk_size = min(batch_size, LARGE_CHUNK if large else CHUNK)
+        # A tile may be computed whole of which a part is wanted.
+        rows = -(-self.chunk_size // TILE) * TILE if self.chunk_size > 1 else 1
+        # Activations of every layer, those of sparse images taking no room; then delta of all but the images.
+        room = np.array([0 if sparse else widths[0], *widths[1:], *widths[1:]]) * rows
+        if rows == 1:
+            room[0] *= 2  # for the image before, see `gpunn.kernels.cpu.epoch.first_layer.go_on`
+        places = np.concatenate([[0], np.cumsum(room)])
+        n_layers = len(sizes) - 1
+        self.n_work = int(places[-1])
+        self.layers = []
+        place = 0
+        for number, (n_in, n_out) in enumerate(pairwise(sizes)):
+            forward = place
+            backward = forward + n_in * widths[number + 1]
+            bias = backward + (n_out * widths[number] if number else 0)
+            place = bias + widths[number + 1]
+            self.layers.append(
+                Layer(
+                    n_in=n_in,
+                    n_out=n_out,
+                    width_in=widths[number],
+                    width=widths[number + 1],
+                    forward=forward,
+                    backward=backward,
+                    bias=bias,
+                    below=int(places[number]),
+                    activation=int(places[number + 1]),
+                    delta_below=int(places[n_layers + number]),
+                    delta=int(places[n_layers + number + 1]),
+                )
+            )
+        self.n_parameters = place
+        self.table = np.array(self.layers, np.int64)
+        self.by_columns = max(widths[1:]) >= WIDE and rows <= FEW
+        # Sparse images share the first layer by its blocks of columns, as then the least has to move between caches.
+        self.n_shares = -(-widths[1] // BLOCK) if sparse else -(-rows // TILE)
+
+    def pack(
+        self, weights: Sequence[NDArray[np.float32]], biases: Sequence[NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """Return the parameters, shaped (n_l, n_(l-1)) and (n_l,), as one array in this layout."""
+        packed = aligned_zeros(self.n_parameters)
+        for number, (layer, W, b) in enumerate(zip(self.layers, weights, biases, strict=True)):
+            packed[layer.bias : layer.bias + layer.n_out] = b
+            for columns, block in self._forward_blocks(number, packed):
+                block[:, : columns.stop - columns.start] = W[columns].T
+            if number:
+                backward = packed[layer.backward : layer.bias].reshape(layer.n_out, layer.width_in)
+                backward[:, : layer.n_in] = W
+        return packed
+
+    def unpack(self, packed: NDArray[np.float32]) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """Return copies of the weights and biases in `packed`."""
+        weights, biases = [], []
+        for number, layer in enumerate(self.layers):
+            W = np.empty((layer.n_out, layer.n_in), np.float32)
+            for columns, block in self._forward_blocks(number, packed):
+                W[columns] = block[:, : columns.stop - columns.start].T
+            weights.append(W)
+            biases.append(packed[layer.bias : layer.bias + layer.n_out].copy())
+        return weights, biases
+
+    def _forward_blocks(self, number: int, packed: NDArray[np.float32]) -> list[tuple[slice, NDArray[np.float32]]]:
+        """Return which neurons are in each block of a layer's `forward`, and the block, (n_in, width)."""
+        layer = self.layers[number]
+        width = BLOCK if number == 0 and self.sparse else layer.width
+        blocks = []
+        for first in range(0, layer.width, width):
+            last = min(first + width, layer.width)
+            place = layer.forward + first * layer.n_in
+            block = packed[place : place + (last - first) * layer.n_in].reshape(layer.n_in, last - first)
+            blocks.append((slice(first, min(last, layer.n_out)), block))
+        return blocks

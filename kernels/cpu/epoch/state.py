@@ -1,0 +1,124 @@
+"""What a whole-epoch kernel works on: the network in flat arrays, the examples, and the threads that share the work."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..jit import compiled
+from ..matmul import TILE, Chunk
+from ..memory import at
+from ..threads import share, wait_for_others
+from ..vectors import LANES
+
+FIRST = np.int64(0)
+"""The number of the first layer; Numba compiles a function once more for a plain 0, which it takes into the type."""
+
+COLUMNS, ROWS = np.int64(2 * LANES), np.int64(TILE)
+"""What threads share the columns and the rows of a matrix by; for plain numbers, again, there would be more code."""
+
+
+class Layer(NamedTuple):
+    """A layer's sizes, and where its arrays start: a row of the table that compiled code reads.
+
+    Widths are sizes padded to a multiple of 16. They are also the distances between rows: `width` of `forward`,
+    activations and delta, `width_in` of `backward`.
+    """
+
+    n_in: int
+    n_out: int
+    width_in: int
+    width: int
+    forward: int
+    backward: int
+    bias: int
+    below: int
+    """The activations of the layer below, in the work space; those of the images for the first layer."""
+    activation: int
+    delta_below: int
+    delta: int
+
+
+N_FIELDS = len(Layer._fields)
+
+
+class Data(NamedTuple):
+    """The examples; inputs are in `pixels` (`LitPixels`) or, flat, in `images`, and the other one is None."""
+
+    pixels: Any
+    images: Any
+    """uint8 or float32, see `gather`."""
+    labels: Any
+    """uint8, or None where each example has a target of its own."""
+    targets: Any
+    """Row j, as wide as the last layer's padding, is the target of class j, or of example j; flat."""
+
+
+class Network(NamedTuple):
+    """The layers' `table`, flat, of `n_layers` rows like `Layer`; the parameters and the work space, laid out so."""
+
+    n_layers: int
+    table: Any
+    parameters: Any
+    work: Any
+    room: Any
+    """This thread's work space of products."""
+
+
+class Crew(NamedTuple):
+    """This thread's number, how many there are, and where they count their meetings: int64 at a cache line's start."""
+
+    thread: int
+    threads: int
+    counter: Any
+    room: Any
+    """Work space of this thread alone, of the length that `dense.room_for` says, or None."""
+
+
+class Share(NamedTuple):
+    """Which of how many shares."""
+
+    thread: int
+    threads: int
+
+
+@compiled
+def meet(crew: Any, met: int) -> int:
+    """Wait for the other threads, if there are any; return the count of meetings, `met`, after this one."""
+    if crew.threads > 1:
+        met += crew.threads
+        wait_for_others(crew.counter, met)
+    return met
+
+
+@compiled
+def share_of(crew: Any, by_columns: bool) -> Any:
+    """Return this thread's share of a matrix's columns, and of its rows."""
+    if by_columns:
+        return Share(crew.thread, crew.threads), Share(0, 1)
+    return Share(0, 1), Share(crew.thread, crew.threads)
+
+
+@compiled
+def part_of(chunk: Any, crew: Any) -> Any:
+    """Return this thread's share of the examples of a chunk."""
+    begin, end = share(chunk.rows, ROWS, crew.thread, crew.threads)
+    return Chunk(chunk.order, chunk.n, chunk.first + begin, chunk.row + begin, end - begin)
+
+
+@compiled
+def layer_at(net: Any, number: int) -> Any:
+    """Return a row of the table as a `Layer`."""
+    row = number * N_FIELDS
+    return Layer(
+        at(net.table, row),
+        at(net.table, row + 1),
+        at(net.table, row + 2),
+        at(net.table, row + 3),
+        at(net.table, row + 4),
+        at(net.table, row + 5),
+        at(net.table, row + 6),
+        at(net.table, row + 7),
+        at(net.table, row + 8),
+        at(net.table, row + 9),
+        at(net.table, row + 10),
+    )

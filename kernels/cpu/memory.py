@@ -1,0 +1,252 @@
+"""Unchecked access to arrays, for Numba-compiled code on CPUs.
+
+Numba's own indexing must allow for negative indices and for arrays that overlap; these functions say what is meant.
+Arrays are one-dimensional and C-contiguous, and an index counts elements from the start. Nothing is checked unless
+Numba's bounds checking is on when the code is compiled (NUMBA_BOUNDSCHECK=1): then every access is, and `IndexError`
+is raised.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.core.imputils import impl_ret_borrowed
+from numba.extending import intrinsic
+
+from .vectors import I32, LANES, VECTOR, LanesType, multiply_add, pack, spread, unpack
+
+BYTES = ir.VectorType(ir.IntType(8), LANES)
+MASK = ir.VectorType(ir.IntType(1), LANES)
+BYTE_POINTER = ir.IntType(8).as_pointer()
+
+CACHE_LINE = 64
+
+
+def _address(context: Any, builder: Any, kind: Any, pointee: Any, array: Any, index: Any, count: Any = 1) -> Any:
+    """Return a pointer to `pointee` at element `index` of `array`, of Numba type `kind`; `count` will be used."""
+    if isinstance(kind, types.CPointer):
+        return builder.bitcast(builder.gep(array, [index]), pointee.as_pointer())
+    view = context.make_array(kind)(context, builder, array)
+    if config.BOUNDSCHECK:
+        if isinstance(count, int):
+            count = ir.Constant(index.type, count)
+        outside = builder.or_(
+            builder.icmp_signed("<", index, ir.Constant(index.type, 0)),
+            builder.icmp_signed(">", builder.add(index, count), view.nitems),
+        )
+        with builder.if_then(outside, likely=False):
+            context.call_conv.return_user_exc(builder, IndexError, ("a kernel left the bounds of its array",))
+    return builder.bitcast(builder.gep(view.data, [index]), pointee.as_pointer())
+
+
+def _read(builder: Any, start: Any, count: int) -> list[Any]:
+    """Load `count` vectors from `start`; arrays are aligned to their elements, and need not be to vectors."""
+    loaded = [builder.load(builder.gep(start, [I32(number)])) for number in range(count)]
+    for instruction in loaded:
+        instruction.align = 4
+    return loaded
+
+
+def _write(builder: Any, start: Any, vectors: list[Any]) -> None:
+    for number, vector in enumerate(vectors):
+        builder.store(vector, builder.gep(start, [I32(number)])).align = 4
+
+
+def _mask(builder: Any, count: Any) -> Any:
+    """Return which of 16 lanes come before `count`, an LLVM int64."""
+    nothing = ir.Constant(ir.VectorType(I32, LANES), ir.Undefined)
+    first = builder.insert_element(nothing, builder.trunc(count, I32), I32(0))
+    counts = builder.shuffle_vector(first, nothing, ir.Constant(nothing.type, [0] * LANES))
+    return builder.icmp_signed("<", ir.Constant(nothing.type, list(range(LANES))), counts)
+
+
+@intrinsic
+def pointer(_typing: Any, array: Any) -> Any:
+    """Return `array` as its address, which takes its place in the functions below.
+
+    Numba passes an array as seven numbers and counts references to it, which costs more than the work on one example.
+    With bounds checking on it stays an array; None stays None.
+    """
+    as_it_is = array == types.none or config.BOUNDSCHECK
+    result = array if as_it_is else types.CPointer(array.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if as_it_is:
+            return impl_ret_borrowed(context, builder, array, args[0])
+        return context.make_array(array)(context, builder, args[0]).data
+
+    return result(array), generate
+
+
+@intrinsic
+def at(_typing: Any, array: Any, index: Any) -> Any:
+    """Return array[index]; integers as int64."""
+    result = types.int64 if isinstance(array.dtype, types.Integer) else array.dtype
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        address = _address(context, builder, array, context.get_data_type(array.dtype), *args)
+        return context.cast(builder, builder.load(address), array.dtype, result)
+
+    return result(array, types.int64), generate
+
+
+@intrinsic
+def put(_typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """Put `value` into array[index], cast to the array's dtype."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        address = _address(context, builder, array, context.get_data_type(array.dtype), *args[:2])
+        builder.store(context.cast(builder, args[2], value, array.dtype), address)
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64, value), generate
+
+
+@intrinsic
+def load(_typing: Any, array: Any, index: Any, vectors: Any) -> Any:
+    """Return the lanes that start at array[index]; how many is `vectors`, a `Static`."""
+    count = vectors.value
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return pack(
+            builder, _read(builder, _address(context, builder, array, VECTOR, args[0], args[1], LANES * count), count)
+        )
+
+    return LanesType(count)(array, types.int64, vectors), generate
+
+
+@intrinsic
+def store(_typing: Any, array: Any, index: Any, lanes: Any) -> Any:
+    """Put `lanes` where array[index] starts."""
+    count = lanes.vectors
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        start = _address(context, builder, array, VECTOR, args[0], args[1], LANES * count)
+        _write(builder, start, unpack(builder, args[2], count))
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64, lanes), generate
+
+
+@intrinsic
+def load_part(_typing: Any, array: Any, index: Any, count: Any) -> Any:
+    """Return array[index : index + count] in 16 lanes, 0 in those beyond; `count` is at most 16."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        start = _address(context, builder, array, VECTOR, *args)
+        kind = ir.FunctionType(VECTOR, [VECTOR.as_pointer(), I32, MASK, VECTOR])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.load.v16f32.p0")
+        zero = ir.Constant(VECTOR, [0.0] * LANES)
+        return pack(builder, [builder.call(function, [start, I32(4), _mask(builder, args[2]), zero])])
+
+    return LanesType(1)(array, types.int64, types.int64), generate
+
+
+@intrinsic
+def store_part(_typing: Any, array: Any, index: Any, lanes: Any, count: Any) -> Any:
+    """Put the first of 16 `lanes` into array[index : index + count]."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        start = _address(context, builder, array, VECTOR, args[0], args[1], args[3])
+        kind = ir.FunctionType(ir.VoidType(), [VECTOR, VECTOR.as_pointer(), I32, MASK])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.store.v16f32.p0")
+        builder.call(function, [*unpack(builder, args[2], 1), start, I32(4), _mask(builder, args[3])])
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64, lanes, types.int64), generate
+
+
+@intrinsic
+def first_lanes(_typing: Any, lanes: Any, count: Any) -> Any:
+    """Return `lanes`, one vector, with 0 in those from `count` on."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        (vector,) = unpack(builder, args[0], 1)
+        return pack(builder, [builder.select(_mask(builder, args[1]), vector, ir.Constant(VECTOR, [0.0] * LANES))])
+
+    return lanes(lanes, types.int64), generate
+
+
+@intrinsic
+def load_bytes(_typing: Any, array: Any, index: Any) -> Any:
+    """Return the 16 numbers array[index : index + 16], uint8, as float32."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        loaded = builder.load(_address(context, builder, array, BYTES, args[0], args[1], LANES))
+        loaded.align = 1
+        return pack(builder, [builder.uitofp(loaded, VECTOR)])
+
+    return LanesType(1)(array, types.int64), generate
+
+
+@intrinsic
+def load_rows(_typing: Any, array: Any, index: Any, stride: Any, rows: Any, vectors: Any) -> Any:
+    """Return the lanes at array[index], array[index + stride], ...: `rows` times `vectors`, both `Static`."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        loaded = []
+        place = args[1]
+        for _ in range(rows.value):
+            start = _address(context, builder, array, VECTOR, args[0], place, LANES * vectors.value)
+            loaded += _read(builder, start, vectors.value)
+            place = builder.add(place, args[2])
+        return pack(builder, loaded)
+
+    return LanesType(rows.value * vectors.value)(array, types.int64, types.int64, rows, vectors), generate
+
+
+@intrinsic
+def store_rows(_typing: Any, array: Any, index: Any, stride: Any, rows: Any, lanes: Any) -> Any:
+    """Put `rows` times some vectors where `load_rows` finds them."""
+    count = lanes.vectors // rows.value
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        values = unpack(builder, args[4], lanes.vectors)
+        place = args[1]
+        for row in range(rows.value):
+            start = _address(context, builder, array, VECTOR, args[0], place, LANES * count)
+            _write(builder, start, values[row * count : (row + 1) * count])
+            place = builder.add(place, args[2])
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64, types.int64, rows, lanes), generate
+
+
+@intrinsic
+def add_outer(_typing: Any, rows: Any, array: Any, index: Any, stride: Any, lanes: Any) -> Any:
+    """Return `rows`, each with array[index], array[index + stride], ... times `lanes` added."""
+    count = rows.vectors // lanes.vectors
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        others = unpack(builder, args[4], lanes.vectors)
+        values = unpack(builder, args[0], rows.vectors)
+        summed = []
+        place = args[2]
+        for row in range(count):
+            number = builder.load(_address(context, builder, array, ir.FloatType(), args[1], place))
+            factor = spread(builder, number)
+            for column, other in enumerate(others):
+                summed.append(multiply_add(builder, factor, other, values[row * len(others) + column]))
+            place = builder.add(place, args[3])
+        return pack(builder, summed)
+
+    return rows(rows, array, types.int64, types.int64, lanes), generate
+
+
+@intrinsic
+def prefetch(_typing: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of array[index], which need not exist."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        start = args[0]
+        if isinstance(array, types.Array):
+            start = context.make_array(array)(context, builder, start).data
+        address = builder.bitcast(builder.gep(start, [args[1]]), BYTE_POINTER)
+        kind = ir.FunctionType(ir.VoidType(), [BYTE_POINTER, I32, I32, I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # For reading; to stay in every cache; data, not instructions.
+        builder.call(function, [address, I32(0), I32(3), I32(1)])
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64), generate

@@ -1,0 +1,255 @@
+"""Products with sparse images: a dark pixel adds nothing to z and its weights don't change, so only lit ones count.
+
+The result is that of the dense product but for the order of the additions. Weights W (n_pixels, columns) are kept in
+blocks of up to 64 columns, each block pixel by pixel: the block from column c on starts at c n_pixels, and pixel p in
+it at p times the block's width. One block of all weights stays in the cache close to a core while a batch is worked on.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract import check_array, check_below
+from .gather import AHEAD
+from .jit import compiled
+from .matmul import BLOCK, FOUR, ONE, THREE, TWO, Chunk, Matrix
+from .memory import at, load, pointer, prefetch, store
+from .sparse import PARTS, WORDS_A_LINE, LitPixels
+from .vectors import LANES, add_scaled, n_lanes, zeros
+
+F = np.float32
+
+MANY = 128
+"""Images from which a weight's changes are added up before they reach it, as each alone would be rounded off."""
+
+GREYS = np.arange(256, dtype=np.float32) / np.float32(255)
+
+
+def lit_product(
+    pixels: LitPixels,
+    rows: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    *,
+    out: NDArray[np.float32],
+) -> None:
+    """Compute out = X W, with X the images `rows` (m,) as activations, grey level / 255.
+
+    `out` is (m, columns), columns a multiple of 16; `weights` (n_pixels columns,) float32 in blocks. Wrong dtypes raise
+    `TypeError`, wrong shapes `ValueError`, and a row out of range `IndexError`.
+    """
+    _check("out", out, pixels, rows, weights, changed=out)
+    _lit_product(pixels, rows, weights, out.ravel(), pixels.n_pixels)
+
+
+def lit_descend(
+    weights: NDArray[np.float32],
+    pixels: LitPixels,
+    rows: NDArray[np.int64],
+    delta: NDArray[np.float32],
+    learning_rate: float,
+    *,
+    thread: int = 0,
+    threads: int = 1,
+    room: NDArray[np.float32] | None = None,
+) -> None:
+    """Compute W -= learning_rate X^T delta in place; everything else is as in `lit_product`, `delta` like `out`.
+
+    Of several threads that call it at once, each does every so many blocks. With work space `room` (64 n_pixels,), of a
+    thread's own, many changes of a weight are added up before they reach it: each alone would be rounded off.
+    """
+    _check("delta", delta, pixels, rows, weights, changed=weights)
+    if room is not None:
+        check_array("room", room, np.dtype(np.float32), (BLOCK * pixels.n_pixels,))
+    _lit_descend(pixels, rows, delta.ravel(), F(-learning_rate), weights, pixels.n_pixels, thread, threads, room)
+
+
+def _check(name: str, matrix: Any, pixels: LitPixels, rows: Any, weights: Any, changed: Any) -> None:
+    check_array("rows", rows, np.dtype(np.int64), (len(matrix) if isinstance(matrix, np.ndarray) else 0,))
+    check_below("rows", rows, len(pixels.starts) // PARTS)
+    columns = matrix.shape[-1] if isinstance(matrix, np.ndarray) else 0
+    check_array(name, matrix, np.dtype(np.float32), (len(rows), columns))
+    if columns % LANES:
+        raise ValueError(f"found {name} of {columns} columns, expected a multiple of {LANES}")
+    check_array("weights", weights, np.dtype(np.float32), (pixels.n_pixels * columns,))
+    if np.may_share_memory(weights, matrix):
+        raise ValueError(f"found weights overlapping {name}, expected arrays of their own")
+    if not changed.flags.writeable:
+        raise ValueError("found a read-only array to change, expected one that can be written to")
+
+
+@compiled
+def _lit_product(pixels: Any, rows: Any, weights: Any, out: Any, n_pixels: int) -> None:
+    m = rows.size
+    if m:
+        chunk = Chunk(pointer(rows), m, 0, 0, m)
+        multiply_lit(
+            pointers(pixels), chunk, pointer(weights), n_pixels, Matrix(pointer(out), 0, out.size // m, 1), 0, 1
+        )
+
+
+@compiled
+def _lit_descend(
+    pixels: Any, rows: Any, delta: Any, factor: float, weights: Any, n_pixels: int, thread: int, threads: int, room: Any
+) -> None:
+    m = rows.size
+    if m:
+        chunk = Chunk(pointer(rows), m, 0, 0, m)
+        add_lit(
+            pointers(pixels),
+            chunk,
+            Matrix(pointer(delta), 0, delta.size // m, 1),
+            factor,
+            n_pixels,
+            pointer(weights),
+            thread,
+            threads,
+            pointer(room),
+        )
+
+
+@compiled
+def pointers(pixels: Any) -> Any:
+    """Return `LitPixels` with pointers for arrays; None stays None."""
+    if pixels is None:
+        return None
+    return LitPixels(pointer(pixels.words), pointer(pixels.starts), pixels.n_pixels, pixels.middle, pixels.lines)
+
+
+@compiled
+def multiply_lit(pixels: Any, chunk: Any, weights: Any, n_pixels: int, out: Any, thread: int, threads: int) -> None:
+    """Compute out = X W for the images of `chunk`; W is (n_pixels, columns) in blocks.
+
+    `out` is a `Matrix`; columns is the distance between its rows. Of `threads` that call it at the same time, each does
+    every so many blocks, the same ones in `add_lit`, so that they stay in the cache of one core.
+    """
+    for column in range(thread * BLOCK, out.row, threads * BLOCK):
+        ask = column < threads * BLOCK
+        start = column * n_pixels
+        vectors = (out.row - column) // LANES
+        if vectors >= 4:
+            _multiply_block(pixels, chunk, weights, start, out, column, ask, FOUR)
+        elif vectors == 3:
+            _multiply_block(pixels, chunk, weights, start, out, column, ask, THREE)
+        elif vectors == 2:
+            _multiply_block(pixels, chunk, weights, start, out, column, ask, TWO)
+        else:
+            _multiply_block(pixels, chunk, weights, start, out, column, ask, ONE)
+
+
+@compiled
+def _multiply_block(
+    pixels: Any, chunk: Any, weights: Any, start: int, out: Any, column: int, ask: bool, width: Any
+) -> None:
+    words, step = pixels.words, n_lanes(width)
+    for r in range(chunk.rows):
+        if ask:
+            _ask_for(pixels, chunk, chunk.first + r + AHEAD)
+        image = PARTS * at(chunk.order, chunk.first + r)
+        # Four sums, since each addition to one has to wait for the one before.
+        z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
+        p3 = start
+        for word in range(at(pixels.starts, image), at(pixels.starts, image + PARTS)):
+            entries = at(words, word)
+            p0 = p3 + (entries & 255) * step
+            p1 = p0 + (entries >> 8 & 255) * step
+            p2 = p1 + (entries >> 16 & 255) * step
+            p3 = p2 + (entries >> 24 & 255) * step
+            z0 = add_scaled(z0, at(GREYS, entries >> 32 & 255), load(weights, p0, width))
+            z1 = add_scaled(z1, at(GREYS, entries >> 40 & 255), load(weights, p1, width))
+            z2 = add_scaled(z2, at(GREYS, entries >> 48 & 255), load(weights, p2, width))
+            z3 = add_scaled(z3, at(GREYS, entries >> 56 & 255), load(weights, p3, width))
+        store(out.data, out.start + (chunk.row + r) * out.row + column, (z0 + z1) + (z2 + z3))
+
+
+@compiled
+def add_lit(
+    pixels: Any,
+    chunk: Any,
+    delta: Any,
+    factor: float,
+    n_pixels: int,
+    weights: Any,
+    thread: int,
+    threads: int,
+    room: Any,
+) -> None:
+    """Compute W += factor X^T D for the images of `chunk`; `delta` D is a `Matrix` as `out` above.
+
+    Of `threads` that call it at the same time, each does every so many blocks. `room` is None, or this thread's work
+    space for a block, in which the changes by `MANY` images or more are added up.
+    """
+    # Backwards, so that each begins with the weights that forward used last.
+    for block in range((delta.row + BLOCK - 1) // BLOCK - 1, -1, -1):
+        if threads > 1 and block % threads != thread:
+            continue
+        column = block * BLOCK
+        start = column * n_pixels
+        # Numba leaves this branch out where `room` is None.
+        if room is not None:  # noqa: SIM102
+            if chunk.rows >= MANY:
+                size = min(delta.row - column, BLOCK) * n_pixels
+                for place in range(0, size, LANES):
+                    store(room, place, zeros(ONE, ONE))
+                _add_columns(pixels, chunk, delta, factor, column, room, 0)
+                for place in range(0, size, LANES):
+                    updated = load(weights, start + place, ONE) + load(room, place, ONE)
+                    store(weights, start + place, updated)
+                continue
+        _add_columns(pixels, chunk, delta, factor, column, weights, start)
+
+
+@compiled
+def _add_columns(pixels: Any, chunk: Any, delta: Any, factor: float, column: int, weights: Any, start: int) -> None:
+    """Add to the block of weights that begins with `column`, at `start`."""
+    vectors = (delta.row - column) // LANES
+    if vectors >= 4:
+        _add_block(pixels, chunk, delta, factor, column, weights, start, FOUR)
+    elif vectors == 3:
+        _add_block(pixels, chunk, delta, factor, column, weights, start, THREE)
+    elif vectors == 2:
+        _add_block(pixels, chunk, delta, factor, column, weights, start, TWO)
+    else:
+        _add_block(pixels, chunk, delta, factor, column, weights, start, ONE)
+
+
+@compiled
+def _add_block(
+    pixels: Any, chunk: Any, delta: Any, factor: float, column: int, weights: Any, start: int, width: Any
+) -> None:
+    words, step = pixels.words, n_lanes(width)
+    # The weights of half the pixels of a wide block fit the cache, those of all don't.
+    parts = 1 if chunk.rows > 1 and step > 2 * LANES else PARTS
+    for part in range(0, PARTS, parts):
+        for r in range(chunk.rows):
+            image = PARTS * at(chunk.order, chunk.first + r) + part
+            d = factor * load(delta.data, delta.start + (chunk.row + r) * delta.row + column, width)
+            p3 = start + (0 if part == 0 else pixels.middle * step)
+            for word in range(at(pixels.starts, image), at(pixels.starts, image + parts)):
+                entries = at(words, word)
+                p0 = p3 + (entries & 255) * step
+                p1 = p0 + (entries >> 8 & 255) * step
+                p2 = p1 + (entries >> 16 & 255) * step
+                p3 = p2 + (entries >> 24 & 255) * step
+                _add_pixel(weights, p0, at(GREYS, entries >> 32 & 255), d, width)
+                _add_pixel(weights, p1, at(GREYS, entries >> 40 & 255), d, width)
+                _add_pixel(weights, p2, at(GREYS, entries >> 48 & 255), d, width)
+                _add_pixel(weights, p3, at(GREYS, entries >> 56 & 255), d, width)
+
+
+@compiled
+def _add_pixel(weights: Any, place: int, grey: Any, d: Any, width: Any) -> None:
+    store(weights, place, add_scaled(load(weights, place, width), grey, d))
+
+
+@compiled
+def _ask_for(pixels: Any, chunk: Any, number: int) -> None:
+    """Ask for an image, and before that for where it starts.
+
+    It is as many cache lines for every image: a loop to its end would have to wait for where that is.
+    """
+    if number + AHEAD < chunk.n:
+        prefetch(pixels.starts, PARTS * at(chunk.order, number + AHEAD))
+        word = at(pixels.starts, PARTS * at(chunk.order, number))
+        for line in range(pixels.lines):
+            prefetch(pixels.words, word + line * WORDS_A_LINE)

@@ -1,0 +1,164 @@
+"""What is done with the numbers of vectors, besides arithmetic: signs, sums, roots, and their order."""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .vectors import I32, LANES, VECTOR, pack, spread, unpack
+
+SMALL = np.float32(1e-30)
+"""What is left of a mean of gradients when it is forgotten, see `flushed`."""
+
+SUBNORMAL = np.finfo(np.float32).tiny
+"""Squares of gradients are forgotten where they are below this, and no sooner: steps are divided by their roots."""
+
+
+def _each(builder: Any, name: str, vectors: list[Any]) -> list[Any]:
+    """Return what LLVM's function `name` of one number makes of LLVM `vectors`."""
+    kind = ir.FunctionType(VECTOR, [VECTOR])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v16f32")
+    return [builder.call(function, [vector]) for vector in vectors]
+
+
+@intrinsic
+def square_root(_typing: Any, lanes: Any) -> Any:
+    """Return the square root of every lane; NaN of what is below 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return pack(builder, _each(builder, "sqrt", unpack(builder, args[0], lanes.vectors)))
+
+    return lanes(lanes), generate
+
+
+@intrinsic
+def rounded(_typing: Any, lanes: Any) -> Any:
+    """Return the whole number nearest to every lane; NaN stays NaN."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return pack(builder, _each(builder, "rint", unpack(builder, args[0], lanes.vectors)))
+
+    return lanes(lanes), generate
+
+
+@intrinsic
+def transposed(_typing: Any, square: Any) -> Any:
+    """Return 16 rows of 16 lanes with rows and columns exchanged."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        rows = unpack(builder, args[0], LANES)
+        half = LANES // 2
+        # Interleaving rows i and i + 8 moves one bit of a row's number into the lane's; there are four of them.
+        low, high = (
+            ir.Constant(ir.VectorType(I32, LANES), [lane // 2 + lane % 2 * LANES + start for lane in range(LANES)])
+            for start in (0, half)
+        )
+        for _ in range(half.bit_length()):
+            pairs = [(rows[number], rows[number + half]) for number in range(half)]
+            rows = [builder.shuffle_vector(*pair, order) for pair in pairs for order in (low, high)]
+        return pack(builder, rows)
+
+    return square(square), generate
+
+
+@intrinsic
+def subtract_one(_typing: Any, lanes: Any, number: Any) -> Any:
+    """Return `lanes`, one vector, with 1 less in lane `number`; as they are where there is no such lane."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        (vector,) = unpack(builder, args[0], 1)
+        numbers = ir.VectorType(ir.IntType(64), LANES)
+        nothing = ir.Constant(numbers, ir.Undefined)
+        first = builder.insert_element(nothing, args[1], I32(0))
+        wanted = builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+        here = builder.icmp_signed("==", ir.Constant(numbers, list(range(LANES))), wanted)
+        return pack(builder, [builder.select(here, builder.fsub(vector, ir.Constant(VECTOR, [1.0] * LANES)), vector)])
+
+    return lanes(lanes, types.int64), generate
+
+
+@intrinsic
+def positive(_typing: Any, lanes: Any) -> Any:
+    """Return 1 in the lanes that are above 0, else 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        one, zero = (ir.Constant(VECTOR, [number] * LANES) for number in (1.0, 0.0))
+        vectors = unpack(builder, args[0], lanes.vectors)
+        return pack(builder, [builder.select(builder.fcmp_ordered(">", x, zero), one, zero) for x in vectors])
+
+    return lanes(lanes), generate
+
+
+@intrinsic
+def flushed(_typing: Any, lanes: Any, limit: Any) -> Any:
+    """Return `lanes` with 0 for numbers nearer to it than `limit`, a float32; NaN stays NaN.
+
+    What shrinks step by step would otherwise end among the subnormal numbers, with which arithmetic is slow, for ever.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        zero, least = ir.Constant(VECTOR, [0.0] * LANES), spread(builder, args[1])
+        vectors = unpack(builder, args[0], lanes.vectors)
+        small = [builder.fcmp_ordered("<", x, least) for x in _each(builder, "fabs", vectors)]
+        return pack(builder, [builder.select(gone, zero, x) for gone, x in zip(small, vectors, strict=True)])
+
+    return lanes(lanes, types.float32), generate
+
+
+@intrinsic
+def saturated(_typing: Any, lanes: Any, places: Any, limit: Any) -> Any:
+    """Return `lanes`, but 1, with the sign of `places`, where these are farther from 0 than `limit`, a float32."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        one, most = ir.Constant(VECTOR, [1.0] * LANES), spread(builder, args[2])
+        kind = ir.FunctionType(VECTOR, [VECTOR] * 2)
+        signed = cgutils.get_or_insert_function(builder.module, kind, "llvm.copysign.v16f32")
+        values, vectors = (unpack(builder, arg, lanes.vectors) for arg in args[:2])
+        beyond = [builder.fcmp_ordered(">", x, most) for x in _each(builder, "fabs", vectors)]
+        ones = [builder.call(signed, [one, x]) for x in vectors]
+        return pack(builder, [builder.select(*choice) for choice in zip(beyond, ones, values, strict=True)])
+
+    return lanes(lanes, places, types.float32), generate
+
+
+@intrinsic
+def lane_sum(_typing: Any, lanes: Any) -> Any:
+    """Return the sum of all lanes, a float32."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, *others = unpack(builder, args[0], lanes.vectors)
+        for other in others:
+            value = builder.fadd(value, other)
+        half = LANES // 2
+        while half:
+            nothing = ir.Constant(value.type, ir.Undefined)
+            low, high = (
+                builder.shuffle_vector(
+                    value, nothing, ir.Constant(ir.VectorType(I32, half), list(range(start, start + half)))
+                )
+                for start in (0, half)
+            )
+            value = builder.fadd(low, high)
+            half //= 2
+        return builder.extract_element(value, I32(0))
+
+    return types.float32(lanes), generate
+
+
+@intrinsic
+def power_of_two(_typing: Any, lanes: Any) -> Any:
+    """Return 2^n for whole numbers n from -126 to 127, as float32 has them by their exponents' bits; any for others."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        whole = ir.VectorType(I32, LANES)
+        bias, bits = (ir.Constant(whole, [number] * LANES) for number in (127, 23))
+        powers = []
+        for vector in unpack(builder, args[0], lanes.vectors):
+            exponent = builder.add(builder.fptosi(vector, whole), bias)
+            powers.append(builder.bitcast(builder.shl(exponent, bits), VECTOR))
+        return pack(builder, powers)
+
+    return lanes(lanes), generate

@@ -1,0 +1,228 @@
+"""The steps that a block of threads takes with a chunk of images: forward, backward and the update.
+
+Activations and delta are in shared memory, `memory`, and the parameters there or in the device's memory, `weights`.
+Each sum is added up by one thread, or by several in one order, so that the same input gives the same bits.
+
+Every layer gets functions of its own, for which its sizes and places are constants. Between any two of them the threads
+meet; `t` is the number of the one that calls.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from ..activations import FORMULAS
+from ..jit import device_function
+from .layout import TILE, CudaLayer, CudaLayout, Task
+from .outputs import output_steps
+from .tiles import GREY, N_SUMS, ZERO, U, clear, tile_products
+
+
+def forward_steps(layout: CudaLayout, task: Task) -> list[Any]:
+    """Return the functions that compute all activations and the last layer's delta; what they return is the loss."""
+    finish_last, after = output_steps(layout, task.functions[-1], task.loss)
+    hidden = zip(layout.layers[:-1], task.functions, strict=False)
+    finish = [*(_finish(layer, function) for layer, function in hidden), finish_last]
+    pairs = enumerate(pairwise(layout.layers), start=1)
+    upper = [_forward(layout, below, layer, finish[number]) for number, (below, layer) in pairs]
+    return _forward_images(layout, finish[0]) + upper + after
+
+
+def backward_steps(layout: CudaLayout, task: Task) -> list[Any]:
+    """Return the functions that compute delta of all layers below the last one; they return 0."""
+    pairs = zip(pairwise(layout.layers), task.functions, strict=False)
+    return [_backward(layout, below, layer, function) for (below, layer), function in pairs][::-1]
+
+
+def _finish(layer: CudaLayer, activation: str) -> Any:
+    """Return the function that stores neuron j's activation for image b; it returns 0."""
+    activate, _ = FORMULAS[activation]
+    n_out, width, a_at = layer.n_out, layer.width, layer.activation
+
+    @device_function
+    def finish(z: Any, b: int, j: int, label: int, step: Any, memory: Any) -> Any:
+        memory[U(a_at + b * width + j)] = activate(z) if j < n_out else ZERO
+        return ZERO
+
+    return finish
+
+
+def _forward_images(layout: CudaLayout, finish: Any) -> list[Any]:
+    """Return the functions for the first layer.
+
+    Where there are more threads than tiles, several work on one, each on a part of the words.
+    """
+    add_forward, _ = tile_products(layout)
+    layer, T, n_words, labels, at = layout.layers[0], layout.threads, layout.n_words, layout.labels, layout.partials
+    groups, columns, bias = layout.groups, layer.width // TILE, layer.bias
+    n_tiles = groups * columns
+    slices = T // n_tiles
+
+    @device_function
+    def multiply(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
+        part, tile = t // n_tiles, t % n_tiles
+        if part < slices:
+            clear(sums)
+            begin, end = n_words * part // slices, n_words * (part + 1) // slices
+            add_forward(x, tile // columns, weights, tile % columns, begin, end, sums)
+            for k in range(N_SUMS):
+                memory[U(at + k * T + t)] = sums[k]
+        return ZERO
+
+    @device_function
+    def add_up(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
+        losses = ZERO
+        for i in range(t, N_SUMS * n_tiles, T):
+            k, tile = i // n_tiles, i % n_tiles
+            b = tile // columns + groups * (k // TILE)
+            if b < rows:
+                j = tile % columns + columns * (k % TILE)
+                z = ZERO
+                for part in range(slices):
+                    z += memory[U(at + k * T + part * n_tiles + tile)]
+                losses += finish(z * GREY + weights[U(bias + j)], b, j, x[U(labels + b)], step, memory)
+        return losses
+
+    @device_function
+    def tile_by_tile(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
+        losses = ZERO
+        for tile in range(t, n_tiles, T):
+            row, column = tile // columns, tile % columns
+            if row < rows:
+                clear(sums)
+                add_forward(x, row, weights, column, 0, n_words, sums)
+                for k in range(N_SUMS):
+                    b, j = row + groups * (k // TILE), column + columns * (k % TILE)
+                    if b < rows:
+                        z = sums[k] * GREY + weights[U(bias + j)]
+                        losses += finish(z, b, j, x[U(labels + b)], step, memory)
+        return losses
+
+    return [multiply, add_up] if slices > 1 else [tile_by_tile]
+
+
+def _forward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, finish: Any) -> Any:
+    """Return the function for a layer above the first."""
+    T, labels = layout.threads, layout.labels
+
+    @device_function
+    def forward(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
+        losses = ZERO
+        for i in range(t, rows * layer.width, T):
+            b, j = i // layer.width, i % layer.width
+            z = ZERO
+            if j < layer.n_out:
+                z = weights[U(layer.bias + j)]
+                for k in range(layer.n_in):
+                    a = memory[U(below.activation + b * below.width + k)]
+                    z += a * weights[U(layer.weights + k * layer.stride + j)]
+            losses += finish(z, b, j, x[U(labels + b)], step, memory)
+        return losses
+
+    return forward
+
+
+def _backward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, activation: str) -> Any:
+    """Return the function for delta of the layer below `layer`."""
+    _, slope = FORMULAS[activation]
+    T = layout.threads
+
+    @device_function
+    def backward(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
+        for i in range(t, rows * below.width, T):
+            b, k = i // below.width, i % below.width
+            s = ZERO
+            if k < layer.n_in:
+                for j in range(layer.n_out):
+                    d = memory[U(layer.delta + b * layer.width + j)]
+                    s += d * weights[U(layer.weights + k * layer.stride + j)]
+                s *= slope(memory[U(below.activation + i)])
+            memory[U(below.delta + i)] = s
+        return ZERO
+
+    return backward
+
+
+def update_step(layout: CudaLayout, task: Task) -> Any:
+    """Return the function that adds all gradients, times the step, to `target`.
+
+    `target` are the parameters, or what is collected of their changes. Where all batches collect, it is multiplied by
+    `scale` first. With an L2 penalty `decay` times the `weights` is added too, but for the biases'.
+    """
+    _, add_update = tile_products(layout)
+    bottom, T, n_words = layout.layers[0], layout.threads, layout.n_words
+    columns = bottom.width // TILE
+    adders = _adder(task, of_weights=True), _adder(task, of_weights=False)
+    add, _ = adders
+    pairs = [(None, bottom), *pairwise(layout.layers)]
+    others = _update_all([_update(layout, below, layer, adders) for below, layer in pairs])
+
+    @device_function
+    def update(
+        t: int, x: Any, rows: int, memory: Any, target: Any, weights: Any, scale: Any, decay: Any, sums: Any
+    ) -> None:
+        # The last threads come first here, as the first ones have most to do in the first layer.
+        others(T - 1 - t, rows, memory, target, weights, scale, decay)
+        for i in range(t, n_words * columns, T):
+            word, column = i // columns, i % columns
+            clear(sums)
+            add_update(x, word, memory, column, rows, sums)
+            place = bottom.weights + 4 * word * bottom.stride + column
+            for k in range(N_SUMS):
+                own = place + k // TILE * bottom.stride + k % TILE * columns
+                add(target, weights, own, sums[k] * GREY, scale, decay)
+
+    return update
+
+
+def _adder(task: Task, *, of_weights: bool) -> Any:
+    """Return the function that adds to a number of `target`."""
+    scales, l2 = task.collects, task.l2 and of_weights
+
+    @device_function
+    def add(target: Any, weights: Any, place: int, change: Any, scale: Any, decay: Any) -> None:
+        before = target[U(place)]
+        if scales:
+            before *= scale
+        if l2:
+            before += decay * weights[U(place)]
+        target[U(place)] = before + change
+
+    return add
+
+
+def _update_all(functions: Sequence[Any]) -> Any:
+    """Return a function that calls `functions`."""
+    if len(functions) == 1:
+        return functions[0]
+    first, others = functions[0], _update_all(functions[1:])
+
+    @device_function
+    def run(t: int, rows: int, memory: Any, target: Any, weights: Any, scale: Any, decay: Any) -> None:
+        first(t, rows, memory, target, weights, scale, decay)
+        others(t, rows, memory, target, weights, scale, decay)
+
+    return run
+
+
+def _update(layout: CudaLayout, below: CudaLayer | None, layer: CudaLayer, adders: tuple[Any, Any]) -> Any:
+    """Return the function for a layer's biases, and where there is a layer below, its weights."""
+    T, (add_to_weight, add_to_bias) = layout.threads, adders
+    n_weights = layer.n_in * layer.n_out if below is not None else 0
+    a_at, a_width = (below.activation, below.width) if below is not None else (0, 0)
+
+    @device_function
+    def update(t: int, rows: int, memory: Any, target: Any, weights: Any, scale: Any, decay: Any) -> None:
+        for j in range(t, layer.n_out, T):
+            s = ZERO
+            for b in range(rows):
+                s += memory[U(layer.delta + b * layer.width + j)]
+            add_to_bias(target, weights, layer.bias + j, s, scale, decay)
+        for i in range(t, n_weights, T):
+            k, j = i // layer.n_out, i % layer.n_out
+            s = ZERO
+            for b in range(rows):
+                s += memory[U(a_at + b * a_width + k)] * memory[U(layer.delta + b * layer.width + j)]
+            add_to_weight(target, weights, layer.weights + k * layer.stride + j, s, scale, decay)
+
+    return update

@@ -1,0 +1,145 @@
+"""What the whole-epoch kernel on GPUs is compiled for: a task, and where network and work space of a block lie."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+TILE = 4
+"""Images, pixels and neurons that a thread works on together: 4 x 4 sums in its registers."""
+
+WARP = 32
+
+WORDS_A_THREAD = 16
+"""Words of four pixels that a thread fetches ahead, into registers."""
+
+MOST_PIXELS = 4 * WARP * WORDS_A_THREAD
+"""Pixels of an image that one warp can fetch at once."""
+
+
+class Task(NamedTuple):
+    """The functions of a network, and what its steps are made of."""
+
+    functions: tuple[str, ...]
+    """The activations of all layers but the inputs."""
+    loss: str = "squared_error"
+    optimizer: str = "descent"
+    """One of those that `gpunn.kernels.cuda.epoch.steps` has: "descent", "momentum", "nesterov" and "adam"."""
+    l2: bool = False
+    """Whether an L2 penalty is a part of the gradients of the weights."""
+    decay: bool = False
+    """Whether Adam shrinks the weights besides."""
+
+    @property
+    def collects(self) -> bool:
+        """Whether all batches collect something before their step, and not only large ones."""
+        return self.optimizer != "descent"
+
+
+class CudaLayer(NamedTuple):
+    """A layer's sizes, and where its arrays start.
+
+    The weights into all neurons from input k start at `weights + k * stride`; `stride` is odd, so that threads that
+    read one neuron's weights from consecutive inputs use different banks of shared memory. Activations and delta have
+    `width` numbers an image, `n_out` of which count and the others are 0.
+    """
+
+    n_in: int
+    n_out: int
+    width: int
+    stride: int
+    weights: int
+    bias: int
+    activation: int
+    delta: int
+
+
+class CudaLayout:
+    """How a block of `threads` trains a network of `sizes` in shared memory of at most `room` bytes.
+
+    `layers` are the parts of the network, and `groups` says how many times four images a chunk has. Places in the
+    block's memory are counted in numbers of 4 bytes: work space first, then the parameters if they are `in_shared`,
+    then what is collected of their changes by a batch larger than `chunk_size`, or if it `collects` by any batch, where
+    that is `collects_in_shared`; `shared_bytes` are all of it. Two layouts are equal if the same compiled kernel serves
+    both. Raises `ValueError` where the work space alone doesn't fit.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], *, batch_size: int, threads: int, room: int, collects: bool = False
+    ) -> None:
+        self.sizes = tuple(sizes)
+        self.threads = threads
+        self.n_words = -(-sizes[0] // 4)
+        self.x_stride = self.n_words | 1
+        steps = -(-self.n_words // WARP)
+        if steps > WORDS_A_THREAD:
+            raise ValueError(f"found images of {sizes[0]} pixels, expected at most {MOST_PIXELS}")
+        most = min(batch_size, threads // WARP * (WORDS_A_THREAD // steps))
+        for rows in range(most, 0, -1):
+            self._place(sizes, rows)
+            if 4 * self.n_work <= room:
+                break
+        else:
+            raise ValueError(
+                f"found layers that need {4 * self.n_work} bytes of shared memory, expected at most {room}"
+            )
+        needed = 4 * (self.n_work + self.n_parameters * np.arange(3))
+        self.in_shared = bool(needed[1] <= room)
+        collects = collects or batch_size > self.chunk_size
+        self.collects_in_shared = bool(collects and needed[2] <= room)
+        self.collects_outside = collects and not self.collects_in_shared
+        self.shared_bytes = int(needed[self.in_shared + self.collects_in_shared])
+        # Everything else follows from these.
+        self._key = (self.sizes, threads, self.chunk_size, self.in_shared, self.collects_in_shared)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CudaLayout) and self._key == other._key
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self.sizes))
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def _place(self, sizes: Sequence[int], chunk_size: int) -> None:
+        """Lay out `chunk_size` images at a time."""
+        self.chunk_size = chunk_size
+        self.groups = -(-chunk_size // TILE)
+        rows = self.groups * TILE
+        self.labels = rows * self.x_stride
+        self.partials = self.labels + rows
+        place = self.partials + TILE * TILE * self.threads
+        parameters = 0
+        self.layers: list[CudaLayer] = []
+        for number, (n_in, n_out) in enumerate(pairwise(sizes)):
+            width = -(-n_out // TILE) * TILE
+            stride = width | 1
+            bias = parameters + (n_in if number else 4 * self.n_words) * stride
+            self.layers.append(
+                CudaLayer(n_in, n_out, width, stride, parameters, bias, place, place + rows * width),
+            )
+            place += 2 * rows * width
+            parameters = bias + width
+        self.n_work, self.n_parameters = place, parameters
+
+    def pack(
+        self, weights: Sequence[NDArray[np.float32]], biases: Sequence[NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """Return the parameters, shaped (n_l, n_(l-1)) and (n_l,), as one array in this layout."""
+        packed = np.zeros(self.n_parameters, np.float32)
+        for layer, W, b in zip(self.layers, weights, biases, strict=True):
+            self._weights(layer, packed)[...] = W.T
+            packed[layer.bias : layer.bias + layer.n_out] = b
+        return packed
+
+    def unpack(self, packed: NDArray[np.float32]) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """Return copies of the weights and biases in `packed`."""
+        weights = [self._weights(layer, packed).T.copy() for layer in self.layers]
+        return weights, [packed[layer.bias : layer.bias + layer.n_out].copy() for layer in self.layers]
+
+    @staticmethod
+    def _weights(layer: CudaLayer, packed: NDArray[np.float32]) -> NDArray[np.float32]:
+        end = layer.weights + layer.n_in * layer.stride
+        return packed[layer.weights : end].reshape(layer.n_in, layer.stride)[:, : layer.n_out]

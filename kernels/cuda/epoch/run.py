@@ -1,0 +1,221 @@
+"""A whole epoch of training in one launch: every block trains one network, from its first batch to its last.
+
+The parameters of a small network stay in the shared memory of the multiprocessor that its block runs on; between two
+batches nothing is launched, and nothing is read back but the loss. Blocks know nothing of each other, so that one
+launch trains as many networks of one shape as are asked for, each with an order, a batch size and learning rates of its
+own.
+"""
+
+import functools
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..jit import allow_shared_memory, as_cuda_array, cuda, device_function, kernel, shared_memory
+from ..launch import launch
+from .layers import backward_steps, forward_steps, update_step
+from .layout import WORDS_A_THREAD, CudaLayout, Task
+from .steps import step_of
+from .tiles import N_SUMS, ZERO, F, U, transfers
+
+FLOAT32, UINT32 = np.dtype(np.float32), np.dtype(np.uint32)
+
+logger = logging.getLogger(__name__)
+
+REGISTERS = 65536
+"""Registers that the threads of a block share."""
+
+
+def in_turn(functions: Sequence[Any]) -> Any:
+    """Return a function that calls `functions`, adds up what they return, and lets the threads meet after each."""
+    if not functions:
+
+        @device_function
+        def nothing(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
+            return ZERO
+
+        return nothing
+    first, others = functions[0], in_turn(functions[1:])
+
+    @device_function
+    def run(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
+        result = first(t, x, rows, step, weights, memory, sums)
+        cuda.syncthreads()
+        return result + others(t, x, rows, step, weights, memory, sums)
+
+    return run
+
+
+@functools.lru_cache(maxsize=64)
+def compile_epoch(layout: CudaLayout, task: Task) -> Any:
+    """Return the kernel for networks of a layout and a task.
+
+    Its arguments are, for B networks, trained on n examples each: `words` (N, n_words) uint32, the images, four pixels
+    a word; `labels` (N,) uint8; `orders` (B, n or more) int64, below N; `count` (1,) int64, n; `batch_sizes` (B,)
+    int64, from 1 to that of the layout, which nothing checks here; `rates` (B, any, RATES) float32, a row for each
+    batch, and `constants` (B, CONSTANTS) float32, see `gpunn.kernels.cuda.epoch.steps`; `parameters` (B, n_parameters)
+    float32, which are changed; `collected` likewise with momentum, whose velocities they are, and where the layout
+    `collects_outside`, all 0 at first, and (B, any) otherwise; `moments` (B, n_parameters) with Nesterov's method and
+    (B, 2 n_parameters) with Adam, float32, which are changed, and (B, any) otherwise; `losses` (B, threads) float64,
+    whose rows' sums will be those of the examples' losses, each before its batch's step. For no examples it does
+    nothing.
+    """
+    logger.info("getting the GPU's kernel for %s ready: some seconds the first time", layout)
+    forward, backward = in_turn(forward_steps(layout, task)), in_turn(backward_steps(layout, task))
+    make_step = step_of(layout, task)
+    update, (fetch, put_down) = update_step(layout, task), transfers(layout)
+    T, chunk_size, labels_at = layout.threads, layout.chunk_size, layout.labels
+    in_shared, collects_in_shared = layout.in_shared, layout.collects_in_shared
+    collects, has_velocities = task.collects, task.optimizer == "momentum"
+    n_work, n_parameters = layout.n_work, layout.n_parameters
+    # Of a square's derivative.
+    factor = F(2 if task.loss == "squared_error" else 1)
+
+    @device_function
+    def rows_at(first: int, n: int, batch_size: int) -> Any:
+        """Return how many images the chunk has that starts at `first`; none reaches over the end of its batch."""
+        if first >= n:
+            return 0
+        return min(chunk_size, min(first - first % batch_size + batch_size, n) - first)
+
+    @kernel(max_registers=REGISTERS // T)
+    def run_epochs(
+        words: Any,
+        labels: Any,
+        orders: Any,
+        count: Any,
+        batch_sizes: Any,
+        rates: Any,
+        constants: Any,
+        parameters: Any,
+        collected: Any,
+        moments: Any,
+        losses: Any,
+    ) -> None:
+        n = count[0]
+        if n == 0:
+            return
+        network, t = cuda.blockIdx.x, cuda.threadIdx.x
+        memory, x = cuda.shared.array(0, FLOAT32), cuda.shared.array(0, UINT32)
+        order, m = orders[network], batch_sizes[network]
+        own_rates, own_constants, own_moments = rates[network], constants[network], moments[network]
+        # What is left of what the batch before has collected; velocities are a part of the next.
+        rest, penalty = own_constants[0] if has_velocities else ZERO, own_constants[5]
+        if in_shared:
+            weights = memory[n_work:]
+            for i in range(t, n_parameters, T):
+                weights[i] = parameters[network, i]
+        else:
+            weights = parameters[network]
+        if collects_in_shared:
+            collection = memory[n_work + n_parameters :]
+            for i in range(t, n_parameters, T):
+                collection[i] = collected[network, i] if has_velocities else ZERO
+        else:
+            collection = collected[network]
+        fetched, sums = cuda.local.array(WORDS_A_THREAD, UINT32), cuda.local.array(N_SUMS, FLOAT32)
+        loss = 0.0
+
+        first, label, number, eta = 0, 0, 0, own_rates[0, 0]
+        rows = rows_at(first, n, m)
+        fetch(t, words, order, first, rows, fetched)
+        if t < rows:
+            label = labels[order[first + t]]
+        while first < n:
+            put_down(t, fetched, rows, x)
+            if t < rows:
+                x[labels_at + t] = label
+            cuda.syncthreads()
+            # What comes next is on its way while this chunk is worked on.
+            after = first + rows
+            next_rows = rows_at(after, n, m)
+            fetch(t, words, order, after, next_rows, fetched)
+            if t < next_rows:
+                label = labels[order[after + t]]
+            start = first - first % m
+            batch = min(m, n - start)
+            ends = after == start + batch
+            next_number = number + 1 if ends else number
+            next_eta = own_rates[U(next_number), 0] if after < n else eta
+
+            decay = penalty if first == start else ZERO
+            if collects:
+                scale, step = rest if first == start else F(1), factor / F(batch)
+                target = collection
+            else:
+                scale, step = F(1), -factor * eta / F(batch)
+                decay *= -eta
+                target = weights if batch <= chunk_size else collection
+            loss += forward(t, x, rows, step, weights, memory, sums)
+            backward(t, x, rows, step, weights, memory, sums)
+            update(t, x, rows, memory, target, weights, scale, decay, sums)
+            cuda.syncthreads()
+            if ends and (collects or batch > chunk_size):
+                its_rates = eta, own_rates[U(number), 1], own_rates[U(number), 2]
+                c = own_constants
+                numbers = c[0], c[1], c[2], c[3], c[4]
+                for i in range(t, n_parameters, T):
+                    make_step(i, weights, collection, own_moments, its_rates, numbers)
+                cuda.syncthreads()
+            first, rows, number, eta = after, next_rows, next_number, next_eta
+
+        losses[network, t] = loss
+        if in_shared:
+            for i in range(t, n_parameters, T):
+                parameters[network, i] = weights[i]
+        if has_velocities and collects_in_shared:
+            for i in range(t, n_parameters, T):
+                collected[network, i] = collection[i]
+
+    return run_epochs
+
+
+class EpochKernel:
+    """The kernel for networks of `sizes`, with its arguments.
+
+    Raises `ValueError` where the layers don't fit the shared memory of a multiprocessor.
+    """
+
+    def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, task: Task | None = None) -> None:
+        self._task = task or Task(("sigmoid",) * (len(sizes) - 1))
+        room, collects = shared_memory(), self._task.collects
+        self.layout = CudaLayout(sizes, batch_size=batch_size, threads=threads, room=room, collects=collects)
+
+    def prepare(
+        self,
+        *,
+        words: Any,
+        labels: Any,
+        orders: Any,
+        batch_sizes: Any,
+        rates: Any,
+        constants: Any,
+        parameters: Any,
+        collected: Any,
+        moments: Any,
+        losses: Any,
+    ) -> None:
+        """Take the arguments of `compile_epoch`'s kernel but for the count, arrays on the device, and compile it.
+
+        They are made Numba's once, and not at every launch. A launch reads and changes them in place.
+        """
+        self._networks = len(parameters)
+        self._before = [as_cuda_array(array) for array in (words, labels, orders)]
+        after = (batch_sizes, rates, constants, parameters, collected, moments, losses)
+        self._after = [as_cuda_array(array) for array in after]
+        self._kernel = compile_epoch(self.layout, self._task)
+
+    def compile(self, zero: Any) -> None:
+        """Compile the kernel by launching it for no examples; `zero` is its count on the device."""
+        self._launch(zero, 0)
+        allow_shared_memory(self._kernel, self.layout.shared_bytes)
+
+    def launch(self, count: Any) -> None:
+        """Train all networks on `count` examples, (1,) int64 on the device; don't wait for it."""
+        self._launch(count, self.layout.shared_bytes)
+
+    def _launch(self, count: Any, shared: int) -> None:
+        arguments = (*self._before, as_cuda_array(count), *self._after)
+        launch(self._kernel, self._networks, self.layout.threads, *arguments, shared=shared)

@@ -1,0 +1,81 @@
+"""Launching CUDA kernels: on how many blocks of how many threads, and on CuPy's stream.
+
+Blocks are rectangles of threads: neighbouring threads, x, take neighbouring columns, so that a warp reads and writes
+memory in one piece, and y are rows. Both sizes of a rectangle are powers of two. All shapes follow from those of the
+arrays and the GPU alone, so the same work is divided in the same way every time.
+"""
+
+import functools
+from typing import Any
+
+from ..overheard import overheard
+from .jit import SIMULATED, cuda, current_device, current_stream
+
+# The simulator runs a thread of the operating system for each of these.
+THREADS = 8 if SIMULATED else 256
+"""In a block whose threads work on their own."""
+TEAM_THREADS = 16 if SIMULATED else 1024
+"""In a block whose threads add up one sum together."""
+MOST_THREADS = 1024
+"""In any block, on any GPU."""
+WARP = 32
+BLOCKS_A_MULTIPROCESSOR = 8
+"""Enough to fill it; a kernel goes over larger arrays in steps of the whole grid."""
+
+Shape = tuple[int, ...]
+
+
+def multiprocessors() -> int:
+    """Return how many multiprocessors the current GPU has."""
+    return _multiprocessors(current_device())
+
+
+@functools.cache
+def _multiprocessors(device: int) -> int:  # noqa: ARG001 - the current one
+    return 2 if SIMULATED else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+
+
+def line(size: int) -> tuple[int, int]:
+    """Return the number of blocks and of threads for `size` elements in a row."""
+    return min(-(-size // THREADS), BLOCKS_A_MULTIPROCESSOR * multiprocessors()), THREADS
+
+
+def rectangles(rows: int, columns: int) -> tuple[Shape, Shape]:
+    """Return the shapes of grid and block, both (x, y), for all elements of a matrix."""
+    width, height = _rectangle(rows, columns, THREADS)
+    most = BLOCKS_A_MULTIPROCESSOR * multiprocessors()
+    across = min(-(-columns // width), most)
+    return (across, min(-(-rows // height), max(1, most // across))), (width, height)
+
+
+def team(rows: int, columns: int) -> Shape:
+    """Return the shape (x, y) of a block that goes over all rows of a matrix, or of a part of its columns."""
+    return _rectangle(rows, columns, TEAM_THREADS)
+
+
+def _rectangle(rows: int, columns: int, threads: int) -> Shape:
+    width = min(WARP, threads, _power_of_two(columns))
+    return width, min(threads // width, _power_of_two(rows))
+
+
+def _power_of_two(n: int) -> int:
+    """Return the smallest power of two that is at least `n`."""
+    return 1 << max(0, n - 1).bit_length()
+
+
+def launch(kernel: Any, grid: int | Shape, block: int | Shape, *arguments: Any, shared: int = 0) -> None:
+    """Run `kernel` with `arguments` after everything that CuPy's current stream has been given; don't wait for it.
+
+    `shared` is the dynamic shared memory of a block in bytes.
+    """
+    _configured(kernel, grid, block, current_stream(), shared)(*arguments)
+
+
+def _configure(kernel: Any, grid: int | Shape, block: int | Shape, stream: Any, shared: int) -> Any:
+    # A batch of a small network has work for no more than a few blocks; Numba can't know.
+    with overheard(start="Grid size"):
+        return kernel[grid, block, stream, shared]
+
+
+# A kernel of the simulator doesn't return its configuration, it keeps the latest.
+_configured = _configure if SIMULATED else functools.lru_cache(maxsize=1024)(_configure)
