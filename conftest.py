@@ -36,7 +36,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run the tests on several cores where all of them are asked for, and pytest-xdist is there."""
     option = config.option
     whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not (option.keyword or option.markexpr)
-    if not whole or option.benchmark or option.usepdb or option.collectonly:
+    if not whole or option.benchmark or option.usepdb or option.collectonly or hasattr(config, "workerinput"):
         return
     if getattr(option, "numprocesses", 0) is None and option.dist == "no":
         from gpunn.backends.limits import usable_cores
