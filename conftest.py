@@ -7,6 +7,9 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 
+MOST_PROCESSES = 4
+"""For the tests; each has threads of its own."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the benchmarks."""
@@ -26,6 +29,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     # With a space, pytest would take the folder of a file that is there already for the root of the tests.
     results = "Write all numbers there, with = before the path; by default into .benchmarks/."
     add("--results", default=None, metavar="PATH", help=results)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the tests on several cores where all of them are asked for, and pytest-xdist is there."""
+    option = config.option
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not (option.keyword or option.markexpr)
+    if not whole or option.benchmark or option.usepdb or option.collectonly or hasattr(config, "workerinput"):
+        return
+    if getattr(option, "numprocesses", 0) is None and option.dist == "no":
+        from gpunn.backends.limits import usable_cores
+
+        # Compiled kernels use several cores by themselves. The tests on GPUs keep to one process.
+        option.numprocesses, option.dist = min(MOST_PROCESSES, usable_cores()), "loadgroup"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -48,15 +48,24 @@ class Simulation:
 SIMULATION = pytest.StashKey[Simulation]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave for the end what waits for the simulation."""
-    items.sort(key=lambda item: "simulation" in getattr(item, "fixturenames", ()))
+def _waits(item: pytest.Item) -> bool:
+    return "simulation" in getattr(item, "fixturenames", ())
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether pytest-xdist gives this process some of the tests."""
+    return hasattr(config, "workerinput")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave for the end what waits for the simulation; among several workers one begins with it."""
+    items.sort(key=_waits, reverse=_is_worker(config))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start the simulation with the first test; a worker of pytest-xdist doesn't know yet whether it has to."""
-    waits = any("simulation" in getattr(item, "fixturenames", ()) for item in session.items)
-    if waits and not session.config.option.collectonly and not hasattr(session.config, "workerinput"):
+    """Start the simulation before the first test, unless one of several workers will have to."""
+    wanted = any(map(_waits, session.items)) and not session.config.option.collectonly
+    if wanted and not _is_worker(session.config):
         session.config.stash[SIMULATION] = Simulation()
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -282,3 +283,33 @@ def test_a_peer_that_is_not_installed_is_skipped_with_how_to_get_it(monkeypatch:
     start = Parameters(net.weights, net.biases)
     with pytest.raises(AbsentError, match="sklearn is not installed: pip install scikit-learn"):
         harness.ways(Entrant("sklearn", "cpu", is_peer=True), start, Recipe(32, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("change", "processes"),
+    [
+        ({}, 2),
+        ({"keyword": "sigmoid"}, None),
+        ({"usepdb": True}, None),
+        ({"collectonly": True}, None),
+        ({"benchmark": True}, None),
+        ({"numprocesses": 3}, 3),
+        ({"numprocesses": 0}, 0),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("where", ["everything", "a worker", "a file"])
+def test_all_tests_run_on_several_cores_and_parts_of_them_do_not(
+    where: str, change: dict[str, Any], processes: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import conftest
+
+    monkeypatch.setattr("gpunn.backends.limits.usable_cores", lambda: 2)
+    unset = dict.fromkeys(("keyword", "markexpr", "benchmark", "usepdb", "collectonly"))
+    option = SimpleNamespace(**unset | {"numprocesses": None, "dist": "no"} | change)
+    source = pytest.Config.ArgsSource.ARGS if where == "a file" else pytest.Config.ArgsSource.TESTPATHS
+    config: Any = SimpleNamespace(option=option, args_source=source)
+    if where == "a worker":
+        config.workerinput = {}
+    conftest.pytest_cmdline_main(config)
+    assert option.numprocesses == (processes if where == "everything" else change.get("numprocesses"))

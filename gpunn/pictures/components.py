@@ -44,7 +44,10 @@ class Components:
 
     def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the sum of `values` (rows, columns) over each."""
-        return np.bincount(self.number, weights=values.ravel()[self.places], minlength=len(self))
+        sums: NDArray[np.float64] = np.bincount(
+            self.number, weights=values.ravel()[self.places], minlength=len(self)
+        ).astype(np.float64)
+        return sums
 
     def peaks(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the largest of `values` (rows, columns) in each."""
