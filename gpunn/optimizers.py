@@ -13,7 +13,7 @@ from gpunn.checks import check_number
 from gpunn.errors import ConfigurationError
 
 
-class Memory(NamedTuple):
+class OptimizerState(NamedTuple):
     """What an optimiser remembers of the steps before, on the host; with it, training goes on as if never interrupted.
 
     `moments` has what the optimiser keeps for each parameter: no list for plain gradient descent, one of velocities
@@ -31,7 +31,7 @@ class Stepper(ABC):
     steps: int
     """How many there were."""
     moments: tuple[list[Array], ...]
-    """As in `Memory`, on the device."""
+    """As in `OptimizerState`, on the device."""
 
     @abstractmethod
     def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
@@ -53,16 +53,16 @@ class Optimizer(ABC):
     @property
     @abstractmethod
     def n_moments(self) -> int:
-        """How many numbers are kept for each parameter, see `Memory`."""
+        """How many numbers are kept for each parameter, see `OptimizerState`."""
 
     @abstractmethod
-    def stepper(self, xp: Any, parameters: Sequence[Array], memory: Memory | None = None) -> Stepper:
+    def stepper(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None = None) -> Stepper:
         """Return what makes the next step, on the device of `parameters`: the first one, where there is no `memory`.
 
         Raises `ConfigurationError` where `memory` is that of another optimiser or network.
         """
 
-    def moments(self, xp: Any, parameters: Sequence[Array], memory: Memory | None) -> tuple[list[Array], ...]:
+    def moments(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None) -> tuple[list[Array], ...]:
         """Return copies of the moments in `memory`, on the device of `parameters`, or zeros."""
         if memory is None:
             return tuple([xp.zeros_like(parameter) for parameter in parameters] for _ in range(self.n_moments))
@@ -99,7 +99,7 @@ class SGD(Optimizer):
     def n_moments(self) -> int:
         return 1 if self.momentum else 0
 
-    def stepper(self, xp: Any, parameters: Sequence[Array], memory: Memory | None = None) -> Stepper:
+    def stepper(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None = None) -> Stepper:
         return _SGD(self, 0 if memory is None else memory.steps, self.moments(xp, parameters, memory))
 
 
@@ -167,7 +167,7 @@ class Adam(Optimizer):
         averages = float(self.beta1), float(self.beta2), float(self.epsilon)
         return rate / divisor, root, *averages, in_gradient, rate * apart
 
-    def stepper(self, xp: Any, parameters: Sequence[Array], memory: Memory | None = None) -> Stepper:
+    def stepper(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None = None) -> Stepper:
         return _Adam(self, xp, 0 if memory is None else memory.steps, self.moments(xp, parameters, memory))
 
 

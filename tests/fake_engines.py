@@ -11,7 +11,7 @@ from gpunn import Backend
 from gpunn.engines import ENGINES
 from gpunn.engines.base import Engine, Examples, Parameters, Recipe
 from gpunn.engines.plain import PlainEngine
-from gpunn.optimizers import Memory
+from gpunn.optimizers import OptimizerState
 
 
 class Fake(Engine):
@@ -25,7 +25,7 @@ class Fake(Engine):
         self._device: threading.Thread | None = None
 
     @classmethod
-    def refusal(
+    def unsupported_reason(
         cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
     ) -> str | None:
         return None
@@ -41,7 +41,7 @@ class Fake(Engine):
             self._device.join()
         return self._plain.parameters()
 
-    def memory(self) -> Memory:
+    def memory(self) -> OptimizerState:
         return self._plain.memory()
 
 
@@ -68,7 +68,7 @@ class Picky(Fake):
     name = "picky"
 
     @classmethod
-    def refusal(
+    def unsupported_reason(
         cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
     ) -> str | None:
         return "it doesn't like Mondays"

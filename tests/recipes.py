@@ -9,7 +9,7 @@ import pytest
 from gpunn import Adam, Backend, get_backend
 from gpunn.engines import ENGINES, Engine, Examples, Parameters, Recipe, choose_engine
 from gpunn.losses import LOSSES
-from gpunn.optimizers import SGD, Memory, Optimizer
+from gpunn.optimizers import SGD, Optimizer, OptimizerState
 
 from .conftest import random_split
 
@@ -25,7 +25,7 @@ OUTPUTS = [(name, output) for name, loss in LOSSES.items() for output in loss.ou
 N = 40
 
 
-def drawn(sizes: tuple[int, ...], functions: tuple[str, ...], memory: Memory | None = None) -> Parameters:
+def drawn(sizes: tuple[int, ...], functions: tuple[str, ...], memory: OptimizerState | None = None) -> Parameters:
     rng = np.random.default_rng(1)
     weights = [rng.normal(0, 1 / np.sqrt(n_in), (n_out, n_in)).astype(np.float32) for n_in, n_out in pairwise(sizes)]
     biases = [rng.normal(0, 0.1, n_out).astype(np.float32) for n_out in sizes[1:]]
@@ -33,7 +33,7 @@ def drawn(sizes: tuple[int, ...], functions: tuple[str, ...], memory: Memory | N
 
 
 def in_float64(start: Parameters) -> Parameters:
-    memory = start.memory and Memory(
+    memory = start.memory and OptimizerState(
         start.memory.steps, tuple([moment.astype(np.float64) for moment in each] for each in start.memory.moments)
     )
     weights, biases = ([array.astype(np.float64) for array in each] for each in (start.weights, start.biases))
@@ -77,7 +77,7 @@ def assert_same_parameters(gpu: Backend, engines: tuple[Engine, Engine], *, atol
         np.testing.assert_allclose(gpu.to_host(mine), exact, atol=atol)
 
 
-def assert_same_memory(found: Memory, expected: Memory) -> None:
+def assert_same_memory(found: OptimizerState, expected: OptimizerState) -> None:
     assert found.steps == expected.steps
     assert [len(moments) for moments in found.moments] == [len(moments) for moments in expected.moments]
     for ours, theirs in zip(chain(*found.moments), chain(*expected.moments), strict=True):

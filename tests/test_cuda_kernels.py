@@ -16,7 +16,7 @@ import numba
 import numpy as np
 import pytest
 
-from gpunn.kernels.cuda.epoch.layout import CudaLayout, Task
+from gpunn.kernels.cuda.epoch.layout import CudaLayout, KernelSpec
 from gpunn.kernels.formulas.activations import ACTIVATIONS
 
 from .conftest import Simulation
@@ -60,7 +60,7 @@ EPOCH = (
 
 def epoch(
     *sizes: int,
-    room: int = 227 * 1024,
+    capacity: int = 227 * 1024,
     batch_size: int = 32,
     hidden: str = "sigmoid",
     output: str = "sigmoid",
@@ -69,16 +69,16 @@ def epoch(
     spilled: int = 128,
     **penalty: bool,
 ) -> Compiled:
-    task = Task((*[hidden] * (len(sizes) - 2), output), loss, optimizer, **penalty)
-    layout = CudaLayout(sizes, batch_size=batch_size, threads=512, room=room, collects=task.collects)
-    return Compiled("cuda.epoch.run", "compile_epoch", EPOCH, (layout, task), 512, True, spilled)
+    spec = KernelSpec((*[hidden] * (len(sizes) - 2), output), loss, optimizer, **penalty)
+    layout = CudaLayout(sizes, batch_size=batch_size, threads=512, capacity=capacity, collects=spec.collects)
+    return Compiled("cuda.epoch.run", "compile_epoch", EPOCH, (layout, spec), 512, True, spilled)
 
 
 COMPILED = [
     epoch(784, 16, 10),
     epoch(784, 16, 10, batch_size=128),
     epoch(784, 48, 10, batch_size=128),
-    epoch(784, 100, 50, 10, room=64 * 1024),
+    epoch(784, 100, 50, 10, capacity=64 * 1024),
     epoch(784, 10),
     epoch(784, 128, 10, batch_size=128),
     *(
@@ -96,8 +96,8 @@ COMPILED = [
     epoch(784, 16, 10, output="softmax", loss="cross_entropy", optimizer="momentum", l2=True, batch_size=128),
     epoch(784, 16, 10, output="softmax", loss="cross_entropy", optimizer="adam", decay=True, batch_size=128),
     # Parameters, and what is collected of their changes, in the device's memory: addresses don't all find room.
-    epoch(784, 100, 50, 10, room=64 * 1024, optimizer="momentum", l2=True, spilled=640),
-    epoch(784, 100, 50, 10, room=64 * 1024, output="softmax", loss="cross_entropy", optimizer="adam", spilled=640),
+    epoch(784, 100, 50, 10, capacity=64 * 1024, optimizer="momentum", l2=True, spilled=640),
+    epoch(784, 100, 50, 10, capacity=64 * 1024, output="softmax", loss="cross_entropy", optimizer="adam", spilled=640),
     *(
         Compiled("cuda.elementwise", "_gather_scale", f"void({images}[:, ::1], i8[::1], f4[:, ::1])", (images == "u1",))
         for images in ("u1", "f4")

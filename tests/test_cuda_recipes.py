@@ -9,7 +9,7 @@ from gpunn import Adam, ConfigurationError
 from gpunn.activations import HIDDEN
 from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import Recipe, choose_engine
-from gpunn.optimizers import SGD, Memory
+from gpunn.optimizers import SGD, OptimizerState
 from gpunn.schedules import OneCycle
 
 from .recipes import OPTIMIZERS, OUTPUTS, N, assert_goes_on, assert_same, both, drawn, examples
@@ -71,7 +71,7 @@ def test_training_goes_on_with_what_is_remembered(gpu: CudaBackend, optimizer: s
 
 
 def test_the_memory_of_another_optimizer_is_refused(gpu: CudaBackend) -> None:
-    start = drawn((12, 3), ("sigmoid",), Memory(1, ()))
+    start = drawn((12, 3), ("sigmoid",), OptimizerState(1, ()))
     with pytest.raises(ConfigurationError, match="found the memory of an optimiser that isn't"):
         both(gpu, "fused", start, Recipe(7, 0.1, optimizer=SGD(0.9)))
 

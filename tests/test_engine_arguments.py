@@ -207,7 +207,7 @@ def test_images_that_change_while_lit_pixels_are_found_are_not_written_beyond_th
         words[:] = room[: words.size]
 
     monkeypatch.setattr(lit_pixels, "_go_through", brightened_after_counting)
-    found = lit_pixels.find_lit_pixels(images)
+    found = lit_pixels.find_nonzero(images)
     assert (ends[0] == 3).all()
     # However images change, no way along an image's entries leaves its pixels.
     for image in range(40):

@@ -220,10 +220,10 @@ def test_threads_that_are_interrupted_do_not_wait_for_ever(monkeypatch: pytest.M
     order = np.arange(2000)
     engine.run_epoch(order)
 
-    def interrupted(crew: Any, *arguments: Any) -> float:
-        if crew.thread == 0:
+    def interrupted(worker: Any, *arguments: Any) -> float:
+        if worker.thread == 0:
             raise KeyboardInterrupt
-        loss: float = run_kernel(crew, *arguments)
+        loss: float = run_kernel(worker, *arguments)
         return loss
 
     engine._run = interrupted
@@ -241,10 +241,10 @@ def test_a_thread_that_fails_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, 
     )
     run_kernel = engine._run
 
-    def fails(crew: Any, *arguments: Any) -> Any:
-        if crew.thread == failing:
+    def fails(worker: Any, *arguments: Any) -> Any:
+        if worker.thread == failing:
             raise OSError("no space left")
-        return run_kernel(crew, *arguments)
+        return run_kernel(worker, *arguments)
 
     engine._run = fails
     with pytest.raises(OSError, match="no space left"):

@@ -94,7 +94,7 @@ def trained(name: str, net: MLP, split: Split, recipe: Recipe, dtype: type) -> t
 
 
 def assert_follows_plain(split: Split, net: MLP, recipe: Recipe) -> None:
-    assert ENGINES["epoch"].refusal(CPU, Parameters(net.weights, net.biases, net.functions), recipe) is None
+    assert ENGINES["epoch"].unsupported_reason(CPU, Parameters(net.weights, net.biases, net.functions), recipe) is None
     loss, found = trained("epoch", net, split, recipe, np.float32)
     exact_loss, exact = trained("plain", net, split, recipe, np.float64)
     assert loss == pytest.approx(exact_loss, rel=2e-5)

@@ -9,7 +9,7 @@ from gpunn import MLP, SGD, Adam, ConfigurationError, Dataset, Split, get_backen
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.base import Engine
 from gpunn.engines.cpu import epoch as epoch_engine
-from gpunn.kernels.cpu.epoch.deferred import powers_in_the_dark
+from gpunn.kernels.cpu.epoch.deferred import deferred_powers
 from gpunn.kernels.cpu.vector_math import SMALL
 from gpunn.optimizers import Optimizer
 from gpunn.schedules import Cosine, OneCycle, Schedule
@@ -78,7 +78,7 @@ def test_optimisers_and_penalties_follow_plain(
     digits: Split, optimizer: Optimizer, l2: float, batch_size: int, sizes: tuple[int, ...]
 ) -> None:
     recipe = Recipe(batch_size, 0.01 if isinstance(optimizer, Adam) else 0.03, optimizer=optimizer, l2=l2)
-    assert ENGINES["epoch"].refusal(CPU, start_of(MLP(sizes)), recipe) is None
+    assert ENGINES["epoch"].unsupported_reason(CPU, start_of(MLP(sizes)), recipe) is None
     assert_follows_plain(Examples(digits.images, digits.labels), MLP(sizes, seed=1), recipe)
 
 
@@ -151,7 +151,7 @@ def test_weights_of_a_pixel_that_is_seldom_lit_make_all_steps(optimizer: Optimiz
 def test_powers_are_those_of_single_steps() -> None:
     rate, momentum, l2 = 0.1, 0.9, 0.05
     for nesterov in (False, True):
-        w, v, powers = 1.0, 0.5, powers_in_the_dark(rate, momentum, l2, nesterov, 1000)
+        w, v, powers = 1.0, 0.5, deferred_powers(rate, momentum, l2, nesterov, 1000)
         assert powers.shape == (1001, 4)
         for ww, wv, vw, vv in powers.astype(np.float64):
             assert (ww + 0.5 * wv, vw + 0.5 * vv) == pytest.approx((w, v), rel=1e-5, abs=1e-7)

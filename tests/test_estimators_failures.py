@@ -47,13 +47,14 @@ def test_values_that_lie_at_one_place_of_a_sparse_matrix_are_added() -> None:
 
 def test_a_fit_that_fails_leaves_the_estimator_as_it_was() -> None:
     model = MLPClassifier((5,), max_iter=2, random_state=0)
-    weights, refusal = np.arange(1.0, 61), "epoch can't train this network: it takes examples that all count the same"
-    with pytest.raises(ConfigurationError, match=refusal):
+    weights = np.arange(1.0, 61)
+    reason = "epoch can't train this network: it takes examples that all count the same"
+    with pytest.raises(ConfigurationError, match=reason):
         model.set_params(engine="epoch").fit(X, Y, weights)
     assert not any(name.endswith("_") and not name.startswith("_") for name in vars(model))
     model.set_params(engine="auto").fit(X, Y)
     before, answers = vars(model).copy(), model.predict(X)
-    with pytest.raises(ConfigurationError, match=refusal):
+    with pytest.raises(ConfigurationError, match=reason):
         model.set_params(engine="epoch").fit(X[:, :4], np.array(list("xyz"))[Y], weights)
     model.set_params(engine="auto")
     assert vars(model) == before

@@ -13,7 +13,7 @@ from gpunn import Backend, ConfigurationError, DivergenceError, MLPClassifier, M
 from gpunn.engines import Examples, Parameters, Recipe
 from gpunn.engines.plain import PlainEngine
 from gpunn.estimators import loop
-from gpunn.optimizers import SGD, Adam, Memory
+from gpunn.optimizers import SGD, Adam, OptimizerState
 
 from .fake_engines import Fake
 from .strict_cupy import StrictCupy
@@ -219,7 +219,7 @@ def test_another_solver_starts_afresh_from_the_network_there_is() -> None:
     model.set_params(solver="sgd").partial_fit(X, LABELS)
     assert model.n_iter_ == 1
     assert 0 < abs(model.coefs_[0] - before).max() < 0.01
-    assert isinstance(model._memory[0], Memory)
+    assert isinstance(model._memory[0], OptimizerState)
 
 
 def test_batches_larger_than_the_data_are_clipped_aloud() -> None:

@@ -12,7 +12,7 @@ from gpunn import MLP, ConfigurationError, Split, get_backend, train
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.base import Engine
 from gpunn.engines.cpu import fused as fused_engine
-from gpunn.optimizers import PLAIN, SGD, Adam, Memory, Optimizer
+from gpunn.optimizers import PLAIN, SGD, Adam, Optimizer, OptimizerState
 
 from .conftest import parameters
 
@@ -56,14 +56,14 @@ def examples(n_inputs: int, n_outputs: int, kind: str, *, rows: str = "") -> Exa
     return Examples(inputs, targets)
 
 
-def engine(name: str, case: Case, dtype: type, memory: Memory | None = None) -> Engine:
+def engine(name: str, case: Case, dtype: type, memory: OptimizerState | None = None) -> Engine:
     weights: list[Any] = [W.astype(dtype) for W in case.net.weights]
     biases: list[Any] = [b.astype(dtype) for b in case.net.biases]
     inputs, targets, _ = (
         array if array is None or array.dtype == np.uint8 else array.astype(dtype) for array in case.examples
     )
     start = Parameters(weights, biases, case.net.functions, memory)
-    assert ENGINES[name].refusal(CPU, start, case.recipe, Examples(inputs, targets)) is None
+    assert ENGINES[name].unsupported_reason(CPU, start, case.recipe, Examples(inputs, targets)) is None
     return ENGINES[name](CPU, start, Examples(inputs, targets), case.recipe)
 
 

@@ -9,27 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpunn.kernels.cpu import gather as gathering
-from gpunn.kernels.cpu import matmul as dense
-from gpunn.kernels.cpu import sparse_matmul as lit
+from gpunn.kernels.cpu import matmul, sparse_matmul
 from gpunn.kernels.cpu.epoch.layout import Layout, aligned_zeros, padded
 from gpunn.kernels.cpu.jit import compiled
 from gpunn.kernels.cpu.memory import pointer
-from gpunn.kernels.cpu.sparse import PARTS, find_lit_pixels
+from gpunn.kernels.cpu.sparse import PARTS, find_nonzero
 
 
 @compiled
 def multiply(
-    x: Any, x_row: int, x_column: int, y: Any, columns: int, out: Any, rows: int, inner: int, add: bool, room: Any
+    x: Any, x_row: int, x_column: int, y: Any, columns: int, out: Any, rows: int, inner: int, add: bool, scratch: Any
 ) -> None:
-    dense.multiply(
-        dense.Matrix(pointer(x), 0, x_row, x_column),
-        dense.Matrix(pointer(y), 0, columns, 1),
-        dense.Matrix(pointer(out), 0, columns, 1),
+    matmul.multiply(
+        matmul.Matrix(pointer(x), 0, x_row, x_column),
+        matmul.Matrix(pointer(y), 0, columns, 1),
+        matmul.Matrix(pointer(out), 0, columns, 1),
         rows,
         inner,
         columns,
         add,
-        pointer(room),
+        pointer(scratch),
     )
 
 
@@ -40,8 +39,8 @@ def check_product(rows: int, inner: int, columns: int, transposed: bool, add: bo
     out = rng.normal(size=(rows, columns)).astype(np.float32)
     expected = (X.T if transposed else X).astype(np.float64) @ Y + (out if add else 0)
     strides = (1, rows) if transposed else (inner, 1)
-    room = aligned_zeros(dense.DEPTH * (rows + 32)) if packed else None
-    multiply(X.ravel(), *strides, Y.ravel(), columns, out.ravel(), rows, inner, add, room)
+    scratch = aligned_zeros(matmul.K_BLOCK * (rows + 32)) if packed else None
+    multiply(X.ravel(), *strides, Y.ravel(), columns, out.ravel(), rows, inner, add, scratch)
     np.testing.assert_allclose(out, expected, rtol=0, atol=4 * float(np.finfo(np.float32).eps) * (inner + 1))
 
 
@@ -65,7 +64,7 @@ put_images = gathering.gather
 
 @compiled
 def gather(images: Any, n_pixels: int, rows: Any, out: Any) -> None:
-    put_images(images, n_pixels, dense.Chunk(rows, rows.size, 0, 0, rows.size), dense.Matrix(out, 0, n_pixels, 1))
+    put_images(images, n_pixels, matmul.Chunk(rows, rows.size, 0, 0, rows.size), matmul.Matrix(out, 0, n_pixels, 1))
 
 
 @pytest.mark.parametrize("n_pixels", [1, 16, 256, 255])
@@ -87,7 +86,7 @@ def sparse_images(n: int, n_pixels: int, share: float, seed: int = 0) -> np.ndar
 @settings(deadline=None)
 def test_lit_pixels_say_all_of_an_image(n: int, n_pixels: int, share: float) -> None:
     images = sparse_images(n, n_pixels, share)
-    pixels = find_lit_pixels(images)
+    pixels = find_nonzero(images)
     assert pixels.n_pixels == n_pixels
     found = np.zeros((n, n_pixels), np.int64)
     for part in range(PARTS * n):
@@ -105,10 +104,10 @@ def test_lit_pixels_may_lie_far_apart() -> None:
     images = np.zeros((3, 100_000), np.uint8)
     images[:, [0, 255, 511, 99_999]] = [[1, 2, 3, 4]]
     images[1] = 0
-    pixels = find_lit_pixels(images)
+    pixels = find_nonzero(images)
     weights = np.random.default_rng(0).normal(size=100_000 * 16).astype(np.float32)
     out = np.empty((3, 16), np.float32)
-    lit.lit_product(pixels, np.arange(3), weights, out=out)
+    sparse_matmul.sparse_product(pixels, np.arange(3), weights, out=out)
     np.testing.assert_allclose(out, images / 255 @ weights.reshape(-1, 16), rtol=0, atol=1e-6)
 
 
@@ -117,7 +116,7 @@ def test_lit_pixels_may_lie_far_apart() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_products_with_sparse_images_are_the_dense_ones(columns: int, m: int, threads: int) -> None:
     images = sparse_images(50, 61, 0.3)
-    pixels = find_lit_pixels(images)
+    pixels = find_nonzero(images)
     rng = np.random.default_rng(1)
     rows = rng.integers(0, 50, m)
     X = images[rows] / 255
@@ -128,10 +127,10 @@ def test_products_with_sparse_images_are_the_dense_ones(columns: int, m: int, th
     weights = packed[: 61 * columns]
 
     out = np.full((m, columns), np.nan, np.float32)
-    lit.lit_product(pixels, rows, weights, out=out)
+    sparse_matmul.sparse_product(pixels, rows, weights, out=out)
     np.testing.assert_allclose(out, X @ W.T, rtol=0, atol=1e-5)
     for thread in range(threads):
-        lit.lit_descend(weights, pixels, rows, delta, 0.3, thread=thread, threads=threads)
+        sparse_matmul.sparse_descend(weights, pixels, rows, delta, 0.3, thread=thread, threads=threads)
     np.testing.assert_allclose(layout.unpack(packed)[0][0], W - 0.3 * delta.T @ X, rtol=0, atol=1e-5)
     dark = ~images[rows].any(axis=0)
     np.testing.assert_array_equal(layout.unpack(packed)[0][0][:, dark], W[:, dark])
@@ -141,27 +140,27 @@ def test_products_with_sparse_images_are_the_dense_ones(columns: int, m: int, th
 def test_many_small_changes_add_up(columns: int) -> None:
     """Each is less than half the distance from 1 to the next float32."""
     images = sparse_images(600, 20, 0.5)
-    pixels, rows = find_lit_pixels(images), np.arange(600)
+    pixels, rows = find_nonzero(images), np.arange(600)
     weights = np.ones(20 * columns, np.float32)
     delta = np.full((600, columns), 1e-8, np.float32)
-    room = np.full(64 * 20, np.nan, np.float32)
-    lit.lit_descend(weights, pixels, rows, delta, 1.0, room=room)
+    scratch = np.full(64 * 20, np.nan, np.float32)
+    sparse_matmul.sparse_descend(weights, pixels, rows, delta, 1.0, scratch=scratch)
     expected = np.repeat((images / 255).sum(axis=0)[:, np.newaxis] * 1e-8, columns, axis=1)
     packed = Layout((20, columns), sparse=True, batch_size=1)
     found = packed.unpack(np.concatenate([weights, np.zeros(columns, np.float32)]))[0][0].T
     np.testing.assert_allclose(1 - found, expected, atol=6e-8)
     with pytest.raises(ValueError, match=r"found room of shape \(10,\), expected \(1280,\)"):
-        lit.lit_descend(weights, pixels, rows, delta, 1.0, room=room[:10])
+        sparse_matmul.sparse_descend(weights, pixels, rows, delta, 1.0, scratch=scratch[:10])
 
 
 def call(name: str, **change: Any) -> None:
-    pixels = find_lit_pixels(sparse_images(9, 20, 0.5))
+    pixels = find_nonzero(sparse_images(9, 20, 0.5))
     good: dict[str, Any] = {"pixels": pixels, "rows": np.arange(4), "weights": np.zeros(20 * 16, np.float32)}
     matrix = np.zeros((4, 16), np.float32)
     if name == "lit_product":
-        lit.lit_product(**(good | {"out": matrix} | change))
+        sparse_matmul.sparse_product(**(good | {"out": matrix} | change))
     else:
-        lit.lit_descend(**(good | {"delta": matrix, "learning_rate": 1.0} | change))
+        sparse_matmul.sparse_descend(**(good | {"delta": matrix, "learning_rate": 1.0} | change))
 
 
 @pytest.mark.parametrize(("name", "matrix"), [("lit_product", "out"), ("lit_descend", "delta")])
@@ -200,7 +199,7 @@ def test_sparse_products_refuse_what_breaks_their_contract(name: str, matrix: st
 
 
 def test_damaged_lit_pixels_are_not_looked_at() -> None:
-    pixels = find_lit_pixels(sparse_images(9, 20, 0.5))
+    pixels = find_nonzero(sparse_images(9, 20, 0.5))
     with pytest.raises(ValueError, match=r"found weights of shape \(320,\), expected \(160,\)"):
         call("lit_product", pixels=pixels._replace(n_pixels=10))
 

@@ -276,13 +276,13 @@ def test_floats_and_rows_keep_to_the_device_of_the_cuda_backend() -> None:
 def test_auto_chooses_an_engine_that_takes_floats_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[bool, bool]] = []
 
-    def refusal(_: Any, __: Any, ___: Any, examples: Examples | None = None) -> str | None:
+    def unsupported_reason(_: Any, __: Any, ___: Any, examples: Examples | None = None) -> str | None:
         assert examples is not None
         asked.append((examples.grey, examples.labeled))
         return "it takes grey levels and classes alone"
 
     for engine in (EpochEngine, FusedEngine):
-        monkeypatch.setattr(engine, "refusal", refusal)
+        monkeypatch.setattr(engine, "refusal", unsupported_reason)
     split = Split(GREY.images / 255, np.eye(3)[GREY.labels])
     history = train(MLP([16, 3]), split, epochs=1, batch_size=8, learning_rate=0.1, device="cpu")
     assert history.engine == "plain"

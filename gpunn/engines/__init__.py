@@ -29,7 +29,7 @@ Measured with one and two threads at batch sizes from 1 to 60,000: up to 1024 x 
 """
 
 
-WORTH_A_LAUNCH = 200_000
+MIN_PRODUCTS_PER_LAUNCH = 200_000
 """Multiplications that one multiprocessor of a GPU does while a kernel is launched: reckoned, not measured."""
 
 
@@ -47,17 +47,17 @@ def choose_engine(
     if name == "auto":
         engine, why = _fastest(backend, start, recipe, examples)
         # For float32 it has been asked whether it can.
-        if recipe.precision == "float32" or engine.refusal(backend, start, recipe, examples) is None:
+        if recipe.precision == "float32" or engine.unsupported_reason(backend, start, recipe, examples) is None:
             logger.info("engine auto: %s, %s", engine.name, why)
             return engine
     elif name in ENGINES:
         engine = _on(backend, name)
     else:
         raise ConfigurationError(f"found the engine {name!r}, expected {' or '.join(['auto', *ENGINES])}")
-    refusal = engine.refusal(backend, start, recipe, examples)
-    if refusal is not None:
+    unsupported_reason = engine.unsupported_reason(backend, start, recipe, examples)
+    if unsupported_reason is not None:
         advice = "choose the engine auto, or plain" if recipe.precision == "float32" else "choose the precision float32"
-        raise ConfigurationError(f"the engine {engine.name} can't train this network: {refusal}; {advice}")
+        raise ConfigurationError(f"the engine {engine.name} can't train this network: {unsupported_reason}; {advice}")
     return engine
 
 
@@ -72,19 +72,19 @@ def _fastest(
     fused, epoch = _on(backend, "fused"), _on(backend, "epoch")
     if recipe.precision == "tf32":
         return fused, "the only one that multiplies in TF32"
-    refusal = epoch.refusal(backend, start, recipe, examples)
-    other_refusal = fused.refusal(backend, start, recipe, examples)
-    if refusal is not None:
-        why = f"as epoch can't train this network: {refusal}"
-        if other_refusal is None:
+    unsupported_reason = epoch.unsupported_reason(backend, start, recipe, examples)
+    other_reason = fused.unsupported_reason(backend, start, recipe, examples)
+    if unsupported_reason is not None:
+        why = f"as epoch can't train this network: {unsupported_reason}"
+        if other_reason is None:
             return fused, why
-        return PlainEngine, why if other_refusal == refusal else f"{why}; nor can fused: {other_refusal}"
-    fused_can = other_refusal is None
+        return PlainEngine, why if other_reason == unsupported_reason else f"{why}; nor can fused: {other_reason}"
+    fused_can = other_reason is None
     if backend.name != "cpu":
         # What `fused` launches for each batch: six kernels and products for every layer.
         launches = 6 * len(start.weights)
         products = recipe.batch_size * start.n_weights
-        if products >= launches * WORTH_A_LAUNCH and fused_can:
+        if products >= launches * MIN_PRODUCTS_PER_LAUNCH and fused_can:
             return fused, f"the fastest for batches of {products:,} multiplications"
         return epoch, f"the fastest for batches of {products:,} multiplications"
     largest = max((W.size for W in start.weights[1:]), default=0)

@@ -14,7 +14,7 @@ from gpunn.backends import Backend
 from gpunn.checks import check_whole
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError
-from gpunn.optimizers import PLAIN, SGD, Adam, Memory, Optimizer
+from gpunn.optimizers import PLAIN, SGD, Adam, Optimizer, OptimizerState
 from gpunn.schedules import CONSTANT, Schedule
 
 
@@ -42,7 +42,7 @@ class Examples(NamedTuple):
         return bool(self.targets.ndim == 1)
 
 
-def examples_refusal(
+def examples_reason(
     examples: Examples | None, *, floats: bool = False, rows: bool = False, weights: bool = False
 ) -> str | None:
     """Return the refusal of an engine that takes grey levels and classes, and more only where it says so, or None."""
@@ -65,7 +65,7 @@ class Parameters:
     biases: Sequence[Array]
     functions: Sequence[str] = ()
     """The activation functions of all layers but the inputs; sigmoid, where none are given."""
-    memory: Memory | None = None
+    memory: OptimizerState | None = None
     """What the optimiser remembers of the steps before these parameters; None, where there were none."""
 
     def __post_init__(self) -> None:
@@ -153,7 +153,7 @@ class Engine(ABC):
 
     @classmethod
     @abstractmethod
-    def refusal(
+    def unsupported_reason(
         cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
     ) -> str | None:
         """Return in a few words why the engine can't train these parameters on this backend like this, or None.
@@ -175,7 +175,7 @@ class Engine(ABC):
         """Return the parameters as they are now, on the device. The next epoch may change these arrays."""
 
     @abstractmethod
-    def memory(self) -> Memory:
+    def memory(self) -> OptimizerState:
         """Return a copy of what the optimiser remembers, on the host: with it, another engine can go on."""
 
 
@@ -188,7 +188,7 @@ def in_calls(
         yield order[first * batch_size : (first + batches) * batch_size], rates[first : first + batches]
 
 
-def tf32_refusal(recipe: Recipe) -> str | None:
+def tf32_reason(recipe: Recipe) -> str | None:
     """Return the refusal of an engine that multiplies in the parameters' own precision, or None."""
     return (
         None
@@ -197,7 +197,7 @@ def tf32_refusal(recipe: Recipe) -> str | None:
     )
 
 
-def optimizer_refusal(recipe: Recipe) -> str | None:
+def optimizer_reason(recipe: Recipe) -> str | None:
     """Return the refusal of an engine with compiled steps, where the optimiser is none of those, or None."""
     if isinstance(recipe.optimizer, SGD | Adam):
         return None
@@ -209,7 +209,7 @@ def dropout_refusal(recipe: Recipe) -> str | None:
     return "it has no dropout" if recipe.dropout else None
 
 
-def kernel_refusal(backend: Backend, start: Parameters, *modules: str) -> str | None:
+def kernels_reason(backend: Backend, start: Parameters, *modules: str) -> str | None:
     """Return the refusal of an engine with compiled float32 kernels, which needs `modules`, or None."""
     dtype = start.weights[0].dtype
     if dtype != np.float32:

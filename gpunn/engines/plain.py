@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.dropout import keys, mask
-from gpunn.engines.base import Engine, Examples, Parameters, Recipe, tf32_refusal
+from gpunn.engines.base import Engine, Examples, Parameters, Recipe, tf32_reason
 from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.equations import Array, backpropagate, scale
 from gpunn.losses import LOSSES
-from gpunn.optimizers import Memory
+from gpunn.optimizers import OptimizerState
 
 
 @final
@@ -35,14 +35,14 @@ class PlainEngine(Engine):
         self._epoch = 0
 
     @classmethod
-    def refusal(
+    def unsupported_reason(
         cls,
         backend: Backend,  # noqa: ARG003
         start: Parameters,  # noqa: ARG003
         recipe: Recipe,
         examples: Examples | None = None,  # noqa: ARG003
     ) -> str | None:
-        return tf32_refusal(recipe)
+        return tf32_reason(recipe)
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         xp, m = self._backend.xp, self._recipe.batch_size
@@ -105,7 +105,7 @@ class PlainEngine(Engine):
     def parameters(self) -> Parameters:
         return Parameters(self._weights, self._biases, self._functions)
 
-    def memory(self) -> Memory:
+    def memory(self) -> OptimizerState:
         to_host = self._backend.to_host
         moments = [[np.array(to_host(moment)) for moment in moments] for moments in self._stepper.moments]
-        return Memory(self._stepper.steps, tuple(moments))
+        return OptimizerState(self._stepper.steps, tuple(moments))

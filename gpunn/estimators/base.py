@@ -19,7 +19,7 @@ from gpunn.estimators.outputs import outputs_of
 from gpunn.estimators.parameters import FUNCTIONS, Settings, check_supported, hidden_sizes
 from gpunn.estimators.progress import Network, Progress
 from gpunn.estimators.start import draw
-from gpunn.optimizers import Memory
+from gpunn.optimizers import OptimizerState
 
 OUTPUTS = {"identity": "squared_error", "logistic": "binary_cross_entropy", "softmax": "cross_entropy"}
 """The losses that go with the output layers' activation functions, as scikit-learn calls these."""
@@ -51,7 +51,7 @@ class Perceptron(Settings, BaseEstimator, ABC):
     """The parameters that `partial_fit` found to be right."""
     _without_improvement: int
     _rate: float
-    _memory: tuple[Memory | None, float]
+    _memory: tuple[OptimizerState | None, float]
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:

@@ -18,7 +18,7 @@ from gpunn.estimators.outputs import outputs_of
 from gpunn.estimators.parameters import Settings, optimizer_of
 from gpunn.estimators.progress import Network, Progress
 from gpunn.estimators.steps import Penalty, rescale
-from gpunn.optimizers import Memory
+from gpunn.optimizers import OptimizerState
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,9 @@ class Epochs:
         if memory is not None and len(memory.moments) != optimizer_of(self.settings, self.scale).n_moments:
             memory = None  # it is that of another solver
         if memory is not None and coasts:
-            memory = Memory(memory.steps, tuple([np.array(array) for array in arrays] for arrays in memory.moments))
+            memory = OptimizerState(
+                memory.steps, tuple([np.array(array) for array in arrays] for arrays in memory.moments)
+            )
             rescale(memory.moments, progress.memory_rate / progress.rate)
         return Parameters(*progress.network, self.task.functions, memory)
 

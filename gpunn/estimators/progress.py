@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.estimators.parameters import Settings
-from gpunn.optimizers import Memory
+from gpunn.optimizers import OptimizerState
 
 SLOWEST = 1e-6
 """The learning rate at which an adaptive one falls no further."""
@@ -39,7 +39,7 @@ class Progress:
     """Examples, since the network was drawn."""
     without_improvement: int = 0
     """Epochs, up to now."""
-    memory: Memory | None = None
+    memory: OptimizerState | None = None
     """The optimiser's, of the learning rate below."""
     memory_rate: float = 0.0
     device: str = ""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.equations import Array
-from gpunn.optimizers import SGD, Adam, Memory, Optimizer, Stepper
+from gpunn.optimizers import SGD, Adam, Optimizer, OptimizerState, Stepper
 
 
 class Penalty:
@@ -67,7 +67,7 @@ class Exact(Optimizer):
     def n_moments(self) -> int:
         return self.optimizer.n_moments
 
-    def stepper(self, xp: Any, parameters: Sequence[Array], memory: Memory | None = None) -> Stepper:
+    def stepper(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None = None) -> Stepper:
         inner = self.optimizer.stepper(xp, parameters, memory)
         if isinstance(self.optimizer, Adam):
             return _ExactAdam(xp, self.optimizer, self.penalty, inner.steps, inner.moments)

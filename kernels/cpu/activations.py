@@ -11,7 +11,7 @@ from ..contract import check_name
 from ..formulas.activations import ACTIVATIONS, Formula, Operations
 from .jit import OPTIONS, compiled
 from .vector_math import positive, saturated
-from .vectors import Static, fused, maximum, minimum
+from .vectors import Static, fma, maximum, minimum
 
 F = np.float32
 
@@ -46,17 +46,17 @@ def _tanh(z: Any) -> Any:
     x2 = z * z
     x4 = x2 * x2
     x8 = x4 * x4
-    low = fused(fused(x2, P[3], P[2]), x4, fused(x2, P[1], P[0]))
-    high = fused(x4, P[6], fused(x2, P[5], P[4]))
-    p = z * fused(high, x8, low)
-    q = fused(fused(x2, Q[3], Q[2]), x4, fused(x2, Q[1], Q[0]))
+    low = fma(fma(x2, P[3], P[2]), x4, fma(x2, P[1], P[0]))
+    high = fma(x4, P[6], fma(x2, P[5], P[4]))
+    p = z * fma(high, x8, low)
+    q = fma(fma(x2, Q[3], Q[2]), x4, fma(x2, Q[1], Q[0]))
     return saturated(p / q, z, LIMIT)
 
 
 @compiled
 def _sigmoid(z: Any) -> Any:
     """Compute sigma(z) = 1 / (1 + exp(-z)) = (1 + tanh(z / 2)) / 2, within 2e-7; NaN stays NaN."""
-    return fused(_tanh(F(0.5) * z), F(0.5), F(0.5))
+    return fma(_tanh(F(0.5) * z), F(0.5), F(0.5))
 
 
 @compiled

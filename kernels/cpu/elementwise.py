@@ -15,7 +15,7 @@ from .gather import gather
 from .jit import compiled
 from .matmul import Chunk, Matrix
 from .memory import load_part, pointer, store_part
-from .vectors import I32, LANES, VECTOR, LanesType, pack, spread
+from .vectors import I32, LANES, VECTOR, LanesType, pack, splat
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -77,10 +77,10 @@ def hidden_delta(
 def _multiply_by_slope(activation: Any, delta: Any, a: Any, out: Any) -> None:
     size = delta.size
     delta, a, out = pointer(delta), pointer(a), pointer(out)
-    for place in range(0, size, LANES):
-        count = min(LANES, size - place)
-        product = load_part(delta, place, count) * slope(activation, load_part(a, place, count))
-        store_part(out, place, product, count)
+    for offset in range(0, size, LANES):
+        count = min(LANES, size - offset)
+        product = load_part(delta, offset, count) * slope(activation, load_part(a, offset, count))
+        store_part(out, offset, product, count)
 
 
 def drop(activations: NDArray[np.float32], key: int, first: int, share: float, *, out: NDArray[np.float32]) -> None:
@@ -125,6 +125,6 @@ def _mask(_typing: Any, start: Any, key: Any, least: Any, scale: Any) -> Any:
             h = builder.mul(h, constant(multiplier))
         h = builder.xor(h, builder.lshr(h, constant(LAST)))
         kept = builder.icmp_unsigned(">=", h, whole(args[2]))
-        return pack(builder, [builder.select(kept, spread(builder, args[3]), ir.Constant(VECTOR, [0.0] * LANES))])
+        return pack(builder, [builder.select(kept, splat(builder, args[3]), ir.Constant(VECTOR, [0.0] * LANES))])
 
     return LanesType(1)(types.int64, types.int64, types.int64, types.float32), generate

@@ -8,12 +8,12 @@ from numba.extending import overload
 
 from .jit import OPTIONS, compiled
 from .memory import CACHE_LINE, at, load, load_bytes, prefetch, put, store
-from .vectors import LANES, Static, fused
+from .vectors import LANES, Static, fma
 
 F = np.float32
 ONE = Static(1)
 
-AHEAD = 8
+PREFETCH_DISTANCE = 8
 """How many images ahead of its use one is asked for."""
 
 
@@ -26,23 +26,23 @@ def gather(images: Any, n_pixels: int, chunk: Any, out: Any) -> None:
     line = in_a_line(images)
     for r in range(chunk.rows):
         # In random order an image would be waited for, unless it has been asked for.
-        later = at(chunk.order, min(chunk.first + r + AHEAD, chunk.n - 1)) * n_pixels
+        later = at(chunk.order, min(chunk.first + r + PREFETCH_DISTANCE, chunk.n - 1)) * n_pixels
         for p in range(0, n_pixels, line):
             prefetch(images, later + p)
         pixel = at(chunk.order, chunk.first + r) * n_pixels
-        place = out.start + (chunk.row + r) * out.row
+        offset = out.start + (chunk.row + r) * out.row
         for p in range(0, n_pixels - LANES + 1, LANES):
-            store(out.data, place + p, inputs_at(images, pixel + p))
+            store(out.data, offset + p, inputs_at(images, pixel + p))
         for p in range(n_pixels - n_pixels % LANES, n_pixels):
-            put(out.data, place + p, input_at(images, pixel + p))
+            put(out.data, offset + p, input_at(images, pixel + p))
 
 
-def inputs_at(images: Any, place: Any) -> Any:
+def inputs_at(images: Any, offset: Any) -> Any:
     """Return the 16 activations from images[place] on."""
     raise NotImplementedError("for compiled code only")
 
 
-def input_at(images: Any, place: Any) -> Any:
+def input_at(images: Any, offset: Any) -> Any:
     """Return the activation images[place]."""
     raise NotImplementedError("for compiled code only")
 
@@ -53,23 +53,23 @@ def in_a_line(images: Any) -> int:
 
 
 @overload(inputs_at, jit_options=OPTIONS)
-def _inputs_at(images: Any, place: Any) -> Any:
-    def scaled(images: Any, place: Any) -> Any:
-        return _scaled(load_bytes(images, place))
+def _inputs_at(images: Any, offset: Any) -> Any:
+    def scaled(images: Any, offset: Any) -> Any:
+        return _scaled(load_bytes(images, offset))
 
-    def as_they_are(images: Any, place: Any) -> Any:
-        return load(images, place, ONE)
+    def as_they_are(images: Any, offset: Any) -> Any:
+        return load(images, offset, ONE)
 
     return scaled if images.dtype == types.uint8 else as_they_are
 
 
 @overload(input_at, jit_options=OPTIONS)
-def _input_at(images: Any, place: Any) -> Any:
-    def scaled(images: Any, place: Any) -> Any:
-        return F(at(images, place)) / F(255)
+def _input_at(images: Any, offset: Any) -> Any:
+    def scaled(images: Any, offset: Any) -> Any:
+        return F(at(images, offset)) / F(255)
 
-    def as_it_is(images: Any, place: Any) -> Any:
-        return at(images, place)
+    def as_it_is(images: Any, offset: Any) -> Any:
+        return at(images, offset)
 
     return scaled if images.dtype == types.uint8 else as_it_is
 
@@ -88,4 +88,4 @@ def _in_a_line(images: Any) -> Any:
 def _scaled(grey: Any) -> Any:
     """Return grey / 255: a product, and one correction by what is left of it, which is cheaper than a division."""
     product = grey * F(1 / 255)
-    return fused(fused(product, F(-255), grey), F(1 / 255), product)
+    return fma(fma(product, F(-255), grey), F(1 / 255), product)

@@ -11,19 +11,19 @@ from .vector_math import transposed
 from .vectors import LANES, Static, add_scaled, n_lanes, zeros
 
 ONE, TWO, THREE, FOUR, EIGHT, SIXTEEN = (Static(count) for count in (1, 2, 3, 4, 8, 16))
-FAR_APART = 256
+PACK_FROM_COLUMNS = 256
 """Columns of Y from which copying parts of large matrices pays."""
 
-DEPTH = 256
+K_BLOCK = 256
 """How much of the inner dimension of large matrices is worked on at a time."""
 
 OVERWRITE, ADD = np.bool_(False), np.bool_(True)
 """For `multiply`; Numba compiles it once more for a plain False or True, which it takes into the type."""
 
-BLOCK = 4 * LANES
+N_BLOCK = 4 * LANES
 """The most columns that are worked on together."""
 
-TILE = 8
+M_TILE = 8
 """Rows that are computed together; where threads share rows, at multiples of it, so that each comes out the same."""
 
 
@@ -52,34 +52,34 @@ class Matrix(NamedTuple):
     column: int
 
 
-def room_for(rows: int, sizes: Sequence[int]) -> int:
+def scratch_size(rows: int, sizes: Sequence[int]) -> int:
     """Return the length of the work space for products of `rows` examples and layers of `sizes`; 0 for none."""
-    return DEPTH * (max(rows, *sizes) + 2 * LANES) if max(sizes[1:]) > FAR_APART - LANES else 0
+    return K_BLOCK * (max(rows, *sizes) + 2 * LANES) if max(sizes[1:]) > PACK_FROM_COLUMNS - LANES else 0
 
 
 @compiled
-def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accumulate: bool, room: Any) -> None:
+def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accumulate: bool, scratch: Any) -> None:
     """Compute out = X Y, or out += X Y with `accumulate`; X is (rows, inner), Y (inner, columns).
 
-    `columns` is a multiple of 16, the rows of Y and `out` are contiguous. `room` is work space, see `room_for`, or None
-    where no matrix has `FAR_APART` columns. How a number is rounded depends on its row being in a full tile or left
-    over, and not on what else is computed with it.
+    `columns` is a multiple of 16, the rows of Y and `out` are contiguous. `scratch` is work space, see `scratch_size`,
+    or None where no matrix has `PACK_FROM_COLUMNS` columns. How a number is rounded depends on its row being in a full
+    tile or left over, and not on what else is computed with it.
     """
-    tiled = rows - rows % TILE
+    tiled = rows - rows % M_TILE
     if inner == 1 and accumulate:
-        whole = columns - columns % BLOCK
-        for first in range(0, whole, BLOCK):
+        whole = columns - columns % N_BLOCK
+        for first in range(0, whole, N_BLOCK):
             _add_outer_product(x, y, out, rows, first, FOUR)
         for first in range(whole, columns, LANES):
             _add_outer_product(x, y, out, rows, first, ONE)
         return
-    # Numba leaves this branch out where `room` is None.
-    if room is not None:  # noqa: SIM102
-        if rows >= 4 * TILE and inner >= 4 * TILE and y.row >= FAR_APART:
-            _multiply_packed(x, y, out, tiled, inner, columns, accumulate, room)
+    # Numba leaves this branch out where `scratch` is None.
+    if scratch is not None:  # noqa: SIM102
+        if rows >= 4 * M_TILE and inner >= 4 * M_TILE and y.row >= PACK_FROM_COLUMNS:
+            _multiply_packed(x, y, out, tiled, inner, columns, accumulate, scratch)
             tiled = 0
-    # What is added comes in sums of `DEPTH` terms, packed or not.
-    depth = DEPTH if accumulate else max(inner, 1)
+    # What is added comes in sums of `K_BLOCK` terms, packed or not.
+    depth = K_BLOCK if accumulate else max(inner, 1)
     for k0 in range(0, max(inner, 1), depth):
         terms = min(depth, inner - k0)
         left = Matrix(x.data, x.start + k0 * x.column, x.row, x.column)
@@ -89,31 +89,31 @@ def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accu
             # From the last row to the first: an update begins with the rows that forward, which goes along them, used
             # last.
             if columns - first == LANES:
-                _multiply_rows(left, right, target, rows - rows % TILE, rows, terms, accumulate, ONE)
+                _multiply_rows(left, right, target, rows - rows % M_TILE, rows, terms, accumulate, ONE)
                 _multiply_tiles(left, right, target, tiled, terms, accumulate, ONE)
             else:
-                _multiply_rows(left, right, target, rows - rows % TILE, rows, terms, accumulate, TWO)
+                _multiply_rows(left, right, target, rows - rows % M_TILE, rows, terms, accumulate, TWO)
                 _multiply_tiles(left, right, target, tiled, terms, accumulate, TWO)
 
 
 @compiled
-def multiply_by_columns(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, room: Any) -> None:
+def multiply_by_columns(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, scratch: Any) -> None:
     """Compute out = X Y where not the rows of Y but its columns are contiguous, all as long as a multiple of 16.
 
-    `columns` is a multiple of 16. X and `out` must have room for `rows` up to the next multiple of 8. `room` is work
-    space, see `room_for`; without it nothing is done.
+    `columns` is a multiple of 16. X and `out` must have room for `rows` up to the next multiple of 8. `scratch` is work
+    space, see `scratch_size`; without it nothing is done.
     """
-    # Numba leaves this out where `room` is None, which it is where no network asks for it.
-    if room is not None:
-        _multiply_packed(x, y, out, (rows + TILE - 1) // TILE * TILE, inner, columns, OVERWRITE, room)
+    # Numba leaves this out where `scratch` is None, which it is where no network asks for it.
+    if scratch is not None:
+        _multiply_packed(x, y, out, (rows + M_TILE - 1) // M_TILE * M_TILE, inner, columns, OVERWRITE, scratch)
 
 
 @compiled
 def _add_outer_product(x: Any, y: Any, out: Any, rows: int, first: int, width: Any) -> None:
     row = load(y.data, y.start + first, width)
     for r in range(rows - 1, -1, -1):
-        place = out.start + r * out.row + first
-        store(out.data, place, add_scaled(load(out.data, place, width), at(x.data, x.start + r * x.row), row))
+        offset = out.start + r * out.row + first
+        store(out.data, offset, add_scaled(load(out.data, offset, width), at(x.data, x.start + r * x.row), row))
 
 
 @compiled
@@ -121,14 +121,14 @@ def _multiply_rows(x: Any, y: Any, out: Any, begin: int, end: int, inner: int, a
     """Compute rows one by one, `width` vectors of columns."""
     y0 = y.start
     for r in range(end - 1, begin - 1, -1):
-        place = out.start + r * out.row
+        offset = out.start + r * out.row
         x0 = x.start + r * x.row
         if accumulate:
             # One sum, as in a tile, so that an updated matrix and its transpose stay equal to the bit.
             z = zeros(ONE, width)
             for k in range(inner):
                 z = add_scaled(z, at(x.data, x0 + k * x.column), load(y.data, y0 + k * y.row, width))
-            store(out.data, place, load(out.data, place, width) + z)
+            store(out.data, offset, load(out.data, offset, width) + z)
             continue
         # Four sums, since each addition to one has to wait for the one before.
         z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
@@ -139,53 +139,53 @@ def _multiply_rows(x: Any, y: Any, out: Any, begin: int, end: int, inner: int, a
             z3 = add_scaled(z3, at(x.data, x0 + (k + 3) * x.column), load(y.data, y0 + (k + 3) * y.row, width))
         for k in range(inner - inner % 4, inner):
             z0 = add_scaled(z0, at(x.data, x0 + k * x.column), load(y.data, y0 + k * y.row, width))
-        store(out.data, place, (z0 + z1) + (z2 + z3))
+        store(out.data, offset, (z0 + z1) + (z2 + z3))
 
 
 @compiled
 def _multiply_tiles(x: Any, y: Any, out: Any, rows: int, inner: int, accumulate: bool, width: Any) -> None:
     """Compute eight rows at a time in registers; `rows` is a multiple of it."""
-    for r in range(rows - TILE, -1, -TILE):
-        place = out.start + r * out.row
+    for r in range(rows - M_TILE, -1, -M_TILE):
+        offset = out.start + r * out.row
         tile = zeros(EIGHT, width)
         for k in range(inner):
             row = load(y.data, y.start + k * y.row, width)
             tile = add_outer(tile, x.data, x.start + r * x.row + k * x.column, x.row, row)
         if accumulate:
-            tile = load_rows(out.data, place, out.row, EIGHT, width) + tile
-        store_rows(out.data, place, out.row, EIGHT, tile)
+            tile = load_rows(out.data, offset, out.row, EIGHT, width) + tile
+        store_rows(out.data, offset, out.row, EIGHT, tile)
 
 
 @compiled
 def _multiply_packed(
-    x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accumulate: bool, room: Any
+    x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accumulate: bool, scratch: Any
 ) -> None:
-    """Compute the tiles of large matrices, `DEPTH` of the inner dimension at a time.
+    """Compute the tiles of large matrices, `K_BLOCK` of the inner dimension at a time.
 
-    That part of X and one block of columns of Y are copied to `room`, in the order in which they are used: rows far
+    That part of X and one block of columns of Y are copied to `scratch`, in the order in which they are used: rows far
     apart would drive each other out of the cache.
     """
-    packed = DEPTH * 2 * LANES
-    for k0 in range(0, inner, DEPTH):
-        depth = min(DEPTH, inner - k0)
+    packed = K_BLOCK * 2 * LANES
+    for k0 in range(0, inner, K_BLOCK):
+        depth = min(K_BLOCK, inner - k0)
         # Eight rows next to each other, k by k.
-        for r in range(0, rows, TILE):
+        for r in range(0, rows, M_TILE):
             for k in range(depth):
-                for i in range(TILE):
+                for i in range(M_TILE):
                     number = at(x.data, x.start + (r + i) * x.row + (k0 + k) * x.column)
-                    put(room, packed + r * DEPTH + k * TILE + i, number)
+                    put(scratch, packed + r * K_BLOCK + k * M_TILE + i, number)
         continued = k0 > 0 and not accumulate
         for first in range(0, columns, 2 * LANES):
             part = Matrix(y.data, y.start + k0 * y.row + first * y.column, y.row, y.column)
             if columns - first == LANES:
-                _multiply_panel(room, packed, part, depth, out, rows, first, continued, accumulate, ONE)
+                _multiply_panel(scratch, packed, part, depth, out, rows, first, continued, accumulate, ONE)
             else:
-                _multiply_panel(room, packed, part, depth, out, rows, first, continued, accumulate, TWO)
+                _multiply_panel(scratch, packed, part, depth, out, rows, first, continued, accumulate, TWO)
 
 
 @compiled
 def _multiply_panel(
-    room: Any,
+    scratch: Any,
     packed: int,
     y: Any,
     depth: int,
@@ -196,34 +196,34 @@ def _multiply_panel(
     accumulate: bool,
     width: Any,
 ) -> None:
-    """Copy a block of columns of Y to the start of `room`, and multiply what lies from `packed` on with it.
+    """Copy a block of columns of Y to the start of `scratch`, and multiply what lies from `packed` on with it.
 
     The sums go on from those in `out` if they are `continued`.
     """
     columns = n_lanes(width)
     if y.column == 1:
         for k in range(depth):
-            store(room, k * columns, load(y.data, y.start + k * y.row, width))
+            store(scratch, k * columns, load(y.data, y.start + k * y.row, width))
     else:
         for k in range(0, depth, LANES):
             for c in range(0, columns, LANES):
                 square = load_rows(y.data, y.start + k + c * y.column, y.column, SIXTEEN, ONE)
-                store_rows(room, k * columns + c, columns, SIXTEEN, transposed(square))
-    for r in range(0, rows, TILE):
-        place = out.start + r * out.row + first
-        tile = load_rows(out.data, place, out.row, EIGHT, width) if continued else zeros(EIGHT, width)
+                store_rows(scratch, k * columns + c, columns, SIXTEEN, transposed(square))
+    for r in range(0, rows, M_TILE):
+        offset = out.start + r * out.row + first
+        tile = load_rows(out.data, offset, out.row, EIGHT, width) if continued else zeros(EIGHT, width)
         for k in range(depth):
-            tile = add_outer(tile, room, packed + r * DEPTH + k * TILE, 1, load(room, k * columns, width))
+            tile = add_outer(tile, scratch, packed + r * K_BLOCK + k * M_TILE, 1, load(scratch, k * columns, width))
         if accumulate:
-            tile = load_rows(out.data, place, out.row, EIGHT, width) + tile
-        store_rows(out.data, place, out.row, EIGHT, tile)
+            tile = load_rows(out.data, offset, out.row, EIGHT, width) + tile
+        store_rows(out.data, offset, out.row, EIGHT, tile)
 
 
 @compiled
 def add_column_sums(x: Any, rows: int, columns: int, out: Any, start: int) -> None:
     """Add the sum of the rows of X, (rows, columns), to out[start : start + columns]."""
-    whole = columns - columns % BLOCK
-    for c in range(0, whole, BLOCK):
+    whole = columns - columns % N_BLOCK
+    for c in range(0, whole, N_BLOCK):
         _add_sums(x, rows, c, out, start, FOUR)
     for c in range(whole, columns, LANES):
         _add_sums(x, rows, c, out, start, ONE)

@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
-from .vectors import I32, LANES, VECTOR, LanesType, multiply_add, pack, spread, unpack
+from .vectors import I32, LANES, VECTOR, LanesType, multiply_add, pack, splat, unpack
 
 BYTES = ir.VectorType(ir.IntType(8), LANES)
 MASK = ir.VectorType(ir.IntType(1), LANES)
@@ -158,7 +158,7 @@ def store_part(_typing: Any, array: Any, index: Any, lanes: Any, count: Any) -> 
 
 
 @intrinsic
-def first_lanes(_typing: Any, lanes: Any, count: Any) -> Any:
+def mask_lanes(_typing: Any, lanes: Any, count: Any) -> Any:
     """Return `lanes`, one vector, with 0 in those from `count` on."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -186,11 +186,11 @@ def load_rows(_typing: Any, array: Any, index: Any, stride: Any, rows: Any, vect
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         loaded = []
-        place = args[1]
+        offset = args[1]
         for _ in range(rows.value):
-            start = _address(context, builder, array, VECTOR, args[0], place, LANES * vectors.value)
+            start = _address(context, builder, array, VECTOR, args[0], offset, LANES * vectors.value)
             loaded += _read(builder, start, vectors.value)
-            place = builder.add(place, args[2])
+            offset = builder.add(offset, args[2])
         return pack(builder, loaded)
 
     return LanesType(rows.value * vectors.value)(array, types.int64, types.int64, rows, vectors), generate
@@ -203,11 +203,11 @@ def store_rows(_typing: Any, array: Any, index: Any, stride: Any, rows: Any, lan
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         values = unpack(builder, args[4], lanes.vectors)
-        place = args[1]
+        offset = args[1]
         for row in range(rows.value):
-            start = _address(context, builder, array, VECTOR, args[0], place, LANES * count)
+            start = _address(context, builder, array, VECTOR, args[0], offset, LANES * count)
             _write(builder, start, values[row * count : (row + 1) * count])
-            place = builder.add(place, args[2])
+            offset = builder.add(offset, args[2])
         return context.get_dummy_value()
 
     return types.none(array, types.int64, types.int64, rows, lanes), generate
@@ -222,13 +222,13 @@ def add_outer(_typing: Any, rows: Any, array: Any, index: Any, stride: Any, lane
         others = unpack(builder, args[4], lanes.vectors)
         values = unpack(builder, args[0], rows.vectors)
         summed = []
-        place = args[2]
+        offset = args[2]
         for row in range(count):
-            number = builder.load(_address(context, builder, array, ir.FloatType(), args[1], place))
-            factor = spread(builder, number)
+            number = builder.load(_address(context, builder, array, ir.FloatType(), args[1], offset))
+            factor = splat(builder, number)
             for column, other in enumerate(others):
                 summed.append(multiply_add(builder, factor, other, values[row * len(others) + column]))
-            place = builder.add(place, args[3])
+            offset = builder.add(offset, args[3])
         return pack(builder, summed)
 
     return rows(rows, array, types.int64, types.int64, lanes), generate

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from ..contract import check_array, check_below, check_name, check_output, check_type, single
 from .activations import SIGMOID, activate, slope, static
 from .jit import compiled
-from .memory import at, first_lanes, load_part, pointer, store_part
+from .memory import at, load_part, mask_lanes, pointer, store_part
 from .vector_math import lane_sum, power_of_two, rounded, subtract_one
-from .vectors import LANES, Static, fused, maximum, zeros
+from .vectors import LANES, Static, fma, maximum, zeros
 
 F = np.float32
 FLOAT32 = np.dtype(np.float32)
@@ -20,7 +20,7 @@ ONE = Static(1)
 LEAST = F(-87)
 """What an exponential is about 2^-126 of, float32's least number in full precision."""
 
-MANY = 1e200
+BEFORE_OVERFLOW = 1e200
 """No factor makes a product of this size overflow."""
 
 
@@ -62,7 +62,7 @@ def sum_of_softplus(z: Any, start: int, n: int) -> Any:
         number = float(at(z, j))
         found += max(number, 0.0)
         product *= 1.0 + math.exp(-abs(number))
-        if product > MANY:
+        if product > BEFORE_OVERFLOW:
             found += math.log(product)
             product = 1.0
     return found + math.log(product)
@@ -83,21 +83,21 @@ def _exp(z: Any) -> Any:
     x = maximum(z, LEAST)
     # exp(x) = 2^n exp(r), with r within ln 2 / 2 of 0; ln 2 in two parts, so that n times the first is exact.
     n = rounded(x * F(1.44269504088896341))
-    r = fused(n, F(2.12194440e-4), fused(n, F(-0.693359375), x))
+    r = fma(n, F(2.12194440e-4), fma(n, F(-0.693359375), x))
     # A minimax polynomial for (exp(r) - 1 - r) / r^2 (Cephes, expf).
-    p = fused(fused(r, F(1.9875691500e-4), F(1.3981999507e-3)), r, F(8.3334519073e-3))
-    p = fused(fused(fused(p, r, F(4.1665795894e-2)), r, F(1.6666665459e-1)), r, F(5.0000001201e-1))
-    return power_of_two(n) * fused(p, r * r, r + F(1))
+    p = fma(fma(r, F(1.9875691500e-4), F(1.3981999507e-3)), r, F(8.3334519073e-3))
+    p = fma(fma(fma(p, r, F(4.1665795894e-2)), r, F(1.6666665459e-1)), r, F(5.0000001201e-1))
+    return power_of_two(n) * fma(p, r * r, r + F(1))
 
 
 @compiled
-def put_exps(z: Any, start: int, n: int, largest: Any, out: Any, place: int) -> Any:
+def put_exps(z: Any, start: int, n: int, largest: Any, out: Any, offset: int) -> Any:
     """Put exp(z_j - largest), for z[start : start + n], where out[place] starts, and return their sum; float64."""
     sums = zeros(ONE, ONE)
     for c in range(0, n, LANES):
         count = min(LANES, n - c)
-        exps = first_lanes(_exp(load_part(z, start + c, count) - largest), count)
-        store_part(out, place + c, exps, count)
+        exps = mask_lanes(_exp(load_part(z, start + c, count) - largest), count)
+        store_part(out, offset + c, exps, count)
         sums = sums + exps
     return float(lane_sum(sums))
 

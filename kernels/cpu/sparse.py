@@ -1,4 +1,4 @@
-"""Sparse images: which pixels are lit, and how brightly."""
+"""Sparse images: the positions and grey levels of their non-zero pixels."""
 
 from typing import Any, NamedTuple
 
@@ -9,17 +9,17 @@ from .jit import compiled
 from .memory import at, put
 
 PARTS = 2
-"""Parts of an image, of about as many lit pixels, whose weights can be updated one after the other."""
+"""Parts of an image, of about as many non-zero pixels, whose weights can be updated one after the other."""
 
 WORDS_A_LINE = 8
 """Words in a cache line."""
 
 FARTHEST = 255
-"""Pixels from one entry to the next; if more of them are dark, entries of grey level 0 lie on the way."""
+"""Pixels from one entry to the next; if more of them are zero, entries of grey level 0 lie on the way."""
 
 
-class LitPixels(NamedTuple):
-    """The lit pixels of images, four to a word: what is read in random order had better be small.
+class NonzeroPixels(NamedTuple):
+    """The non-zero pixels of images, four to a word: what is read in random order had better be small.
 
     Part k of image i is words[starts[PARTS i + k] : starts[PARTS i + k + 1]]. Byte j of a word says how far its entry j
     is from the one before, byte 4 + j how bright it is. Part 0 starts from pixel 0, and ends with an entry for pixel
@@ -35,8 +35,8 @@ class LitPixels(NamedTuple):
     """Cache lines that nine in ten images fit in."""
 
 
-def find_lit_pixels(images: NDArray[np.uint8]) -> LitPixels:
-    """Return the lit pixels of `images` (n, n_pixels), C-contiguous."""
+def find_nonzero(images: NDArray[np.uint8]) -> NonzeroPixels:
+    """Return the non-zero pixels of `images` (n, n_pixels), C-contiguous."""
     n, n_pixels = images.shape
     # A sample tells well enough where half of them come before.
     often = np.cumsum(np.count_nonzero(images[:: max(1, n // 1000)], axis=0))
@@ -50,7 +50,7 @@ def find_lit_pixels(images: NDArray[np.uint8]) -> LitPixels:
     lines = int(np.percentile(lengths, 90)) // WORDS_A_LINE + 1 if n else 0
     words = np.zeros(starts[-1], np.uint64)
     _go_through(flat, n_pixels, middle, starts, words)
-    return LitPixels(words, starts, n_pixels, middle, lines)
+    return NonzeroPixels(words, starts, n_pixels, middle, lines)
 
 
 @compiled
@@ -84,5 +84,5 @@ def _go_through(images: Any, n_pixels: int, middle: int, starts: Any, words: Any
 @compiled
 def _put_entry(words: Any, entry: int, limit: int, distance: int, grey: int) -> None:
     if entry < limit:
-        place = 8 * (entry % 4)
-        put(words, entry // 4, at(words, entry // 4) | distance << place | grey << 32 + place)
+        offset = 8 * (entry % 4)
+        put(words, entry // 4, at(words, entry // 4) | distance << offset | grey << 32 + offset)

@@ -1,4 +1,4 @@
-"""Products with sparse images: a dark pixel adds nothing to z and its weights don't change, so only lit ones count.
+"""Products with sparse images: a zero pixel adds nothing to z and its weights don't change, so only the others count.
 
 The result is that of the dense product but for the order of the additions. Weights W (n_pixels, columns) are kept in
 blocks of up to 64 columns, each block pixel by pixel: the block from column c on starts at c n_pixels, and pixel p in
@@ -11,23 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import check_array, check_below
-from .gather import AHEAD
+from .gather import PREFETCH_DISTANCE
 from .jit import compiled
-from .matmul import BLOCK, FOUR, ONE, THREE, TWO, Chunk, Matrix
+from .matmul import FOUR, N_BLOCK, ONE, THREE, TWO, Chunk, Matrix
 from .memory import at, load, pointer, prefetch, store
-from .sparse import PARTS, WORDS_A_LINE, LitPixels
+from .sparse import PARTS, WORDS_A_LINE, NonzeroPixels
 from .vectors import LANES, add_scaled, n_lanes, zeros
 
 F = np.float32
 
-MANY = 128
+ACCUMULATE_FROM = 128
 """Images from which a weight's changes are added up before they reach it, as each alone would be rounded off."""
 
 GREYS = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
-def lit_product(
-    pixels: LitPixels,
+def sparse_product(
+    pixels: NonzeroPixels,
     rows: NDArray[np.int64],
     weights: NDArray[np.float32],
     *,
@@ -39,32 +39,32 @@ def lit_product(
     `TypeError`, wrong shapes `ValueError`, and a row out of range `IndexError`.
     """
     _check("out", out, pixels, rows, weights, changed=out)
-    _lit_product(pixels, rows, weights, out.ravel(), pixels.n_pixels)
+    _sparse_product(pixels, rows, weights, out.ravel(), pixels.n_pixels)
 
 
-def lit_descend(
+def sparse_descend(
     weights: NDArray[np.float32],
-    pixels: LitPixels,
+    pixels: NonzeroPixels,
     rows: NDArray[np.int64],
     delta: NDArray[np.float32],
     learning_rate: float,
     *,
     thread: int = 0,
     threads: int = 1,
-    room: NDArray[np.float32] | None = None,
+    scratch: NDArray[np.float32] | None = None,
 ) -> None:
-    """Compute W -= learning_rate X^T delta in place; everything else is as in `lit_product`, `delta` like `out`.
+    """Compute W -= learning_rate X^T delta in place; everything else is as in `sparse_product`, `delta` like `out`.
 
-    Of several threads that call it at once, each does every so many blocks. With work space `room` (64 n_pixels,), of a
-    thread's own, many changes of a weight are added up before they reach it: each alone would be rounded off.
+    Of several threads that call it at once, each does every so many blocks. With `scratch` (64 n_pixels,), a thread's
+    own, many changes of a weight are added up before they reach it: each alone would be rounded off.
     """
     _check("delta", delta, pixels, rows, weights, changed=weights)
-    if room is not None:
-        check_array("room", room, np.dtype(np.float32), (BLOCK * pixels.n_pixels,))
-    _lit_descend(pixels, rows, delta.ravel(), F(-learning_rate), weights, pixels.n_pixels, thread, threads, room)
+    if scratch is not None:
+        check_array("room", scratch, np.dtype(np.float32), (N_BLOCK * pixels.n_pixels,))
+    _sparse_descend(pixels, rows, delta.ravel(), F(-learning_rate), weights, pixels.n_pixels, thread, threads, scratch)
 
 
-def _check(name: str, matrix: Any, pixels: LitPixels, rows: Any, weights: Any, changed: Any) -> None:
+def _check(name: str, matrix: Any, pixels: NonzeroPixels, rows: Any, weights: Any, changed: Any) -> None:
     check_array("rows", rows, np.dtype(np.int64), (len(matrix) if isinstance(matrix, np.ndarray) else 0,))
     check_below("rows", rows, len(pixels.starts) // PARTS)
     columns = matrix.shape[-1] if isinstance(matrix, np.ndarray) else 0
@@ -79,23 +79,31 @@ def _check(name: str, matrix: Any, pixels: LitPixels, rows: Any, weights: Any, c
 
 
 @compiled
-def _lit_product(pixels: Any, rows: Any, weights: Any, out: Any, n_pixels: int) -> None:
+def _sparse_product(pixels: Any, rows: Any, weights: Any, out: Any, n_pixels: int) -> None:
     m = rows.size
     if m:
         chunk = Chunk(pointer(rows), m, 0, 0, m)
-        multiply_lit(
+        multiply_sparse(
             pointers(pixels), chunk, pointer(weights), n_pixels, Matrix(pointer(out), 0, out.size // m, 1), 0, 1
         )
 
 
 @compiled
-def _lit_descend(
-    pixels: Any, rows: Any, delta: Any, factor: float, weights: Any, n_pixels: int, thread: int, threads: int, room: Any
+def _sparse_descend(
+    pixels: Any,
+    rows: Any,
+    delta: Any,
+    factor: float,
+    weights: Any,
+    n_pixels: int,
+    thread: int,
+    threads: int,
+    scratch: Any,
 ) -> None:
     m = rows.size
     if m:
         chunk = Chunk(pointer(rows), m, 0, 0, m)
-        add_lit(
+        add_sparse(
             pointers(pixels),
             chunk,
             Matrix(pointer(delta), 0, delta.size // m, 1),
@@ -104,27 +112,27 @@ def _lit_descend(
             pointer(weights),
             thread,
             threads,
-            pointer(room),
+            pointer(scratch),
         )
 
 
 @compiled
 def pointers(pixels: Any) -> Any:
-    """Return `LitPixels` with pointers for arrays; None stays None."""
+    """Return `NonzeroPixels` with pointers for arrays; None stays None."""
     if pixels is None:
         return None
-    return LitPixels(pointer(pixels.words), pointer(pixels.starts), pixels.n_pixels, pixels.middle, pixels.lines)
+    return NonzeroPixels(pointer(pixels.words), pointer(pixels.starts), pixels.n_pixels, pixels.middle, pixels.lines)
 
 
 @compiled
-def multiply_lit(pixels: Any, chunk: Any, weights: Any, n_pixels: int, out: Any, thread: int, threads: int) -> None:
+def multiply_sparse(pixels: Any, chunk: Any, weights: Any, n_pixels: int, out: Any, thread: int, threads: int) -> None:
     """Compute out = X W for the images of `chunk`; W is (n_pixels, columns) in blocks.
 
     `out` is a `Matrix`; columns is the distance between its rows. Of `threads` that call it at the same time, each does
-    every so many blocks, the same ones in `add_lit`, so that they stay in the cache of one core.
+    every so many blocks, the same ones in `add_sparse`, so that they stay in the cache of one core.
     """
-    for column in range(thread * BLOCK, out.row, threads * BLOCK):
-        ask = column < threads * BLOCK
+    for column in range(thread * N_BLOCK, out.row, threads * N_BLOCK):
+        ask = column < threads * N_BLOCK
         start = column * n_pixels
         vectors = (out.row - column) // LANES
         if vectors >= 4:
@@ -144,7 +152,7 @@ def _multiply_block(
     words, step = pixels.words, n_lanes(width)
     for r in range(chunk.rows):
         if ask:
-            _ask_for(pixels, chunk, chunk.first + r + AHEAD)
+            _ask_for(pixels, chunk, chunk.first + r + PREFETCH_DISTANCE)
         image = PARTS * at(chunk.order, chunk.first + r)
         # Four sums, since each addition to one has to wait for the one before.
         z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
@@ -163,7 +171,7 @@ def _multiply_block(
 
 
 @compiled
-def add_lit(
+def add_sparse(
     pixels: Any,
     chunk: Any,
     delta: Any,
@@ -172,29 +180,29 @@ def add_lit(
     weights: Any,
     thread: int,
     threads: int,
-    room: Any,
+    scratch: Any,
 ) -> None:
     """Compute W += factor X^T D for the images of `chunk`; `delta` D is a `Matrix` as `out` above.
 
-    Of `threads` that call it at the same time, each does every so many blocks. `room` is None, or this thread's work
-    space for a block, in which the changes by `MANY` images or more are added up.
+    Of `threads` that call it at the same time, each does every so many blocks. `scratch` is None, or this thread's work
+    space for a block, in which the changes by `ACCUMULATE_FROM` images or more are added up.
     """
     # Backwards, so that each begins with the weights that forward used last.
-    for block in range((delta.row + BLOCK - 1) // BLOCK - 1, -1, -1):
+    for block in range((delta.row + N_BLOCK - 1) // N_BLOCK - 1, -1, -1):
         if threads > 1 and block % threads != thread:
             continue
-        column = block * BLOCK
+        column = block * N_BLOCK
         start = column * n_pixels
-        # Numba leaves this branch out where `room` is None.
-        if room is not None:  # noqa: SIM102
-            if chunk.rows >= MANY:
-                size = min(delta.row - column, BLOCK) * n_pixels
-                for place in range(0, size, LANES):
-                    store(room, place, zeros(ONE, ONE))
-                _add_columns(pixels, chunk, delta, factor, column, room, 0)
-                for place in range(0, size, LANES):
-                    updated = load(weights, start + place, ONE) + load(room, place, ONE)
-                    store(weights, start + place, updated)
+        # Numba leaves this branch out where `scratch` is None.
+        if scratch is not None:  # noqa: SIM102
+            if chunk.rows >= ACCUMULATE_FROM:
+                size = min(delta.row - column, N_BLOCK) * n_pixels
+                for offset in range(0, size, LANES):
+                    store(scratch, offset, zeros(ONE, ONE))
+                _add_columns(pixels, chunk, delta, factor, column, scratch, 0)
+                for offset in range(0, size, LANES):
+                    updated = load(weights, start + offset, ONE) + load(scratch, offset, ONE)
+                    store(weights, start + offset, updated)
                 continue
         _add_columns(pixels, chunk, delta, factor, column, weights, start)
 
@@ -238,8 +246,8 @@ def _add_block(
 
 
 @compiled
-def _add_pixel(weights: Any, place: int, grey: Any, d: Any, width: Any) -> None:
-    store(weights, place, add_scaled(load(weights, place, width), grey, d))
+def _add_pixel(weights: Any, offset: int, grey: Any, d: Any, width: Any) -> None:
+    store(weights, offset, add_scaled(load(weights, offset, width), grey, d))
 
 
 @compiled
@@ -248,8 +256,8 @@ def _ask_for(pixels: Any, chunk: Any, number: int) -> None:
 
     It is as many cache lines for every image: a loop to its end would have to wait for where that is.
     """
-    if number + AHEAD < chunk.n:
-        prefetch(pixels.starts, PARTS * at(chunk.order, number + AHEAD))
+    if number + PREFETCH_DISTANCE < chunk.n:
+        prefetch(pixels.starts, PARTS * at(chunk.order, number + PREFETCH_DISTANCE))
         word = at(pixels.starts, PARTS * at(chunk.order, number))
         for line in range(pixels.lines):
             prefetch(pixels.words, word + line * WORDS_A_LINE)

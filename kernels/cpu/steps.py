@@ -9,7 +9,7 @@ from ..contract import check_array, check_output, check_step, check_type, number
 from .jit import compiled
 from .memory import load, load_part, pointer, store, store_part
 from .vector_math import SMALL, SUBNORMAL, flushed, square_root
-from .vectors import LANES, Static, fused, zeros
+from .vectors import LANES, Static, fma, zeros
 
 FLOAT32 = np.dtype(np.float32)
 ONE, EIGHT = Static(1), Static(8)
@@ -38,11 +38,11 @@ def descend(
 def _descend(parameter: Any, gradient: Any, learning_rate: float, l2: float, out: Any) -> None:
     size = parameter.size
     parameter, gradient, out = pointer(parameter), pointer(gradient), pointer(out)
-    for place in range(0, size, LANES):
-        count = min(LANES, size - place)
-        W = load_part(parameter, place, count)
-        g = fused(W, l2, load_part(gradient, place, count))
-        store_part(out, place, W - learning_rate * g, count)
+    for offset in range(0, size, LANES):
+        count = min(LANES, size - offset)
+        W = load_part(parameter, offset, count)
+        g = fma(W, l2, load_part(gradient, offset, count))
+        store_part(out, offset, W - learning_rate * g, count)
 
 
 def momentum_step(
@@ -76,14 +76,14 @@ def _momentum_step(
 ) -> None:
     size = parameter.size
     parameter, gradient, velocity, out = pointer(parameter), pointer(gradient), pointer(velocity), pointer(out)
-    for place in range(0, size, LANES):
-        count = min(LANES, size - place)
-        W = load_part(parameter, place, count)
-        g = fused(W, l2, load_part(gradient, place, count))
-        v = flushed(fused(load_part(velocity, place, count), momentum, g), SMALL)
-        store_part(velocity, place, v, count)
-        step = fused(v, momentum, g) if nesterov else v
-        store_part(out, place, W - learning_rate * step, count)
+    for offset in range(0, size, LANES):
+        count = min(LANES, size - offset)
+        W = load_part(parameter, offset, count)
+        g = fma(W, l2, load_part(gradient, offset, count))
+        v = flushed(fma(load_part(velocity, offset, count), momentum, g), SMALL)
+        store_part(velocity, offset, v, count)
+        step = fma(v, momentum, g) if nesterov else v
+        store_part(out, offset, W - learning_rate * step, count)
 
 
 def adam_step(
@@ -133,22 +133,22 @@ def _adam_step(
     rest2: float,
     epsilon: float,
     l2: float,
-    kept: float,
+    keep: float,
     out: Any,
 ) -> None:
     size = parameter.size
     parameter, gradient, out = pointer(parameter), pointer(gradient), pointer(out)
     mean, square = pointer(mean), pointer(square)
-    for place in range(0, size, LANES):
-        count = min(LANES, size - place)
-        W = load_part(parameter, place, count)
-        g = fused(W, l2, load_part(gradient, place, count))
-        m = flushed(fused(load_part(mean, place, count), beta1, rest1 * g), SMALL)
-        v = flushed(fused(load_part(square, place, count), beta2, rest2 * g * g), SUBNORMAL)
-        store_part(mean, place, m, count)
-        store_part(square, place, v, count)
-        step = learning_rate * m / fused(square_root(v), inverse_root, epsilon)
-        store_part(out, place, kept * W - step, count)
+    for offset in range(0, size, LANES):
+        count = min(LANES, size - offset)
+        W = load_part(parameter, offset, count)
+        g = fma(W, l2, load_part(gradient, offset, count))
+        m = flushed(fma(load_part(mean, offset, count), beta1, rest1 * g), SMALL)
+        v = flushed(fma(load_part(square, offset, count), beta2, rest2 * g * g), SUBNORMAL)
+        store_part(mean, offset, m, count)
+        store_part(square, offset, v, count)
+        step = learning_rate * m / fma(square_root(v), inverse_root, epsilon)
+        store_part(out, offset, keep * W - step, count)
 
 
 def descend_sums(

@@ -12,10 +12,10 @@ from .memory import CACHE_LINE
 
 I64 = ir.IntType(64)
 
-PATIENCE = 2000
+SPINS_BEFORE_YIELD = 2000
 """How often a waiting thread looks before it offers its core to others, who may be what it waits for."""
 
-CAN_WAIT = hasattr(os, "sched_yield")
+HAS_SCHED_YIELD = hasattr(os, "sched_yield")
 """Whether threads can wait for each other without keeping from a core what they wait for."""
 
 _yield_core = types.ExternalFunction("sched_yield", types.int32())
@@ -58,7 +58,7 @@ def wait_for_others(counter: Any, expected: int) -> None:
     looks = 0
     while _count(counter) < expected:
         looks += 1
-        if CAN_WAIT and looks > PATIENCE:
+        if HAS_SCHED_YIELD and looks > SPINS_BEFORE_YIELD:
             _yield_core()
 
 

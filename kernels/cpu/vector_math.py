@@ -8,7 +8,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .vectors import I32, LANES, VECTOR, pack, spread, unpack
+from .vectors import I32, LANES, VECTOR, pack, splat, unpack
 
 SMALL = np.float32(1e-30)
 """What is left of a mean of gradients when it is forgotten, see `flushed`."""
@@ -100,7 +100,7 @@ def flushed(_typing: Any, lanes: Any, limit: Any) -> Any:
     """
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        zero, least = ir.Constant(VECTOR, [0.0] * LANES), spread(builder, args[1])
+        zero, least = ir.Constant(VECTOR, [0.0] * LANES), splat(builder, args[1])
         vectors = unpack(builder, args[0], lanes.vectors)
         small = [builder.fcmp_ordered("<", x, least) for x in _each(builder, "fabs", vectors)]
         return pack(builder, [builder.select(gone, zero, x) for gone, x in zip(small, vectors, strict=True)])
@@ -113,7 +113,7 @@ def saturated(_typing: Any, lanes: Any, places: Any, limit: Any) -> Any:
     """Return `lanes`, but 1, with the sign of `places`, where these are farther from 0 than `limit`, a float32."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        one, most = ir.Constant(VECTOR, [1.0] * LANES), spread(builder, args[2])
+        one, most = ir.Constant(VECTOR, [1.0] * LANES), splat(builder, args[2])
         kind = ir.FunctionType(VECTOR, [VECTOR] * 2)
         signed = cgutils.get_or_insert_function(builder.module, kind, "llvm.copysign.v16f32")
         values, vectors = (unpack(builder, arg, lanes.vectors) for arg in args[:2])

@@ -96,7 +96,7 @@ def pack(builder: Any, vectors: list[Any]) -> Any:
     return lanes
 
 
-def spread(builder: Any, number: Any) -> Any:
+def splat(builder: Any, number: Any) -> Any:
     """Return a vector whose lanes are all the LLVM float `number`."""
     nothing = ir.Constant(VECTOR, ir.Undefined)
     first = builder.insert_element(nothing, number, I32(0))
@@ -107,7 +107,7 @@ def _as_vectors(context: Any, builder: Any, kind: Any, value: Any, count: int) -
     """Return the vectors of lanes, or of a number `count` times over."""
     if isinstance(kind, LanesType):
         return unpack(builder, value, count)
-    return [spread(builder, context.cast(builder, value, kind, types.float32))] * count
+    return [splat(builder, context.cast(builder, value, kind, types.float32))] * count
 
 
 def multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
@@ -143,7 +143,7 @@ def add_scaled(_typing: Any, lanes: Any, number: Any, others: Any) -> Any:
     count = lanes.vectors
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        factor = spread(builder, args[1])
+        factor = splat(builder, args[1])
         pairs = zip(unpack(builder, args[0], count), unpack(builder, args[2], count), strict=True)
         return pack(builder, [multiply_add(builder, factor, other, value) for value, other in pairs])
 
@@ -151,7 +151,7 @@ def add_scaled(_typing: Any, lanes: Any, number: Any, others: Any) -> Any:
 
 
 @intrinsic
-def fused(_typing: Any, left: Any, right: Any, summand: Any) -> Any:
+def fma(_typing: Any, left: Any, right: Any, summand: Any) -> Any:
     """Return left * right + summand, lane by lane, rounded once; `left` are lanes, the others lanes or numbers."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:

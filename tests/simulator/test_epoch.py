@@ -96,34 +96,36 @@ def test_an_epoch_follows_float64(sizes: tuple[int, ...], batch_size: int, threa
     [(20_000, True, True), (11_000, True, False), (8_000, False, False), (7_000, False, False)],
 )
 def test_what_does_not_fit_shared_memory_stays_outside(
-    room: int, in_shared: bool, collects_in_shared: bool, monkeypatch: pytest.MonkeyPatch
+    capacity: int, in_shared: bool, collects_in_shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gpunn.kernels.cuda.epoch import run as epoch_cuda
 
-    monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: room)
+    monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: capacity)
     kernel = epoch_cuda.EpochKernel((30, 20, 10), batch_size=33, threads=32)
     assert (kernel.layout.in_shared, kernel.layout.collects_in_shared) == (in_shared, collects_in_shared)
-    assert kernel.layout.shared_bytes <= room
+    assert kernel.layout.shared_bytes <= capacity
     assert_follow_float64(kernel, [MLP((30, 20, 10))], random_split(50, 30, 10), [33], [0.5])
 
 
 @pytest.mark.parametrize("room", [10**6, 11_000])
-def test_networks_of_one_launch_have_batches_of_their_own(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_of_one_launch_have_batches_of_their_own(capacity: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from gpunn.kernels.cuda.epoch import run as epoch_cuda
 
-    monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: room)
+    monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: capacity)
     nets, split = [MLP([30, 20, 10], seed=seed) for seed in range(4)], random_split(40, 30, 10)
     kernel = epoch_cuda.EpochKernel((30, 20, 10), batch_size=40, threads=32)
-    assert kernel.layout.collects_outside == (room == 11_000)
+    assert kernel.layout.collects_outside == (capacity == 11_000)
     assert_follow_float64(kernel, nets, split, [3, 17, 33, 40], [0.1, 0.5, 0.5, 0.5])
 
 
 def test_engines_of_one_shape_share_a_compiled_kernel() -> None:
-    from gpunn.kernels.cuda.epoch.layout import CudaLayout, Task
+    from gpunn.kernels.cuda.epoch.layout import CudaLayout, KernelSpec
     from gpunn.kernels.cuda.epoch.run import compile_epoch
 
     first, same, *others = (
-        compile_epoch(CudaLayout((12, n, 3), batch_size=m, threads=32, room=10**5), Task((function, "sigmoid")))
+        compile_epoch(
+            CudaLayout((12, n, 3), batch_size=m, threads=32, capacity=10**5), KernelSpec((function, "sigmoid"))
+        )
         for n, m, function in ((5, 70, "relu"), (5, 80, "relu"), (6, 70, "relu"), (5, 70, "tanh"))
     )
     assert first is same

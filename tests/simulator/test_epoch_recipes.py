@@ -33,9 +33,9 @@ def test_a_network_of_one_layer_has_every_loss(gpu: CudaBackend, batch_size: int
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(("batch_size", "room"), [(15, 10**5), (N, 7_000), (15, 6_000)])
 def test_the_epoch_kernel_takes_every_optimizer_penalties_and_rates(
-    gpu: CudaBackend, batch_size: int, optimizer: str, l2: float, room: int, monkeypatch: pytest.MonkeyPatch
+    gpu: CudaBackend, batch_size: int, optimizer: str, l2: float, capacity: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpunn.kernels.cuda.epoch.run.shared_memory", lambda: room)
+    monkeypatch.setattr("gpunn.kernels.cuda.epoch.run.shared_memory", lambda: capacity)
     start = drawn((12, 9, 6, 3), ("relu", "tanh", "softmax"))
     rate = 0.002 if "Adam" in optimizer else 0.05
     recipe = Recipe(batch_size, rate, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer], l2=l2, schedule=OneCycle())
@@ -47,9 +47,9 @@ def test_velocities_stay_outside_where_they_do_not_fit_shared_memory(monkeypatch
     from gpunn.kernels.cuda.epoch.layout import CudaLayout
 
     found = {}
-    for room in (10**5, 7_000, 6_000):
-        layout = CudaLayout((12, 9, 6, 3), batch_size=15, threads=32, room=room, collects=True)
-        found[room] = layout.in_shared, layout.collects_in_shared
+    for capacity in (10**5, 7_000, 6_000):
+        layout = CudaLayout((12, 9, 6, 3), batch_size=15, threads=32, capacity=capacity, collects=True)
+        found[capacity] = layout.in_shared, layout.collects_in_shared
     assert found == {10**5: (True, True), 7_000: (True, False), 6_000: (False, False)}
 
 

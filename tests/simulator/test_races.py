@@ -117,17 +117,17 @@ def test_the_epoch_kernels_threads_keep_apart(
     watch: Watch,
     sizes: tuple[int, ...],
     batch_size: int,
-    room: int,
+    capacity: int,
     loss: str,
     optimizer: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from gpunn.kernels.cuda.epoch import run as epoch_cuda
-    from gpunn.kernels.cuda.epoch.layout import Task
+    from gpunn.kernels.cuda.epoch.layout import KernelSpec
 
-    monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: room)
-    task = Task(("sigmoid",) * (len(sizes) - 1), loss, optimizer, l2=optimizer != "descent")
-    kernel = epoch_cuda.EpochKernel(sizes, batch_size=batch_size, threads=64, task=task)
+    monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: capacity)
+    spec = KernelSpec(("sigmoid",) * (len(sizes) - 1), loss, optimizer, l2=optimizer != "descent")
+    kernel = epoch_cuda.EpochKernel(sizes, batch_size=batch_size, threads=64, spec=spec)
     split = random_split(14, sizes[0], sizes[-1])
     Trained(kernel, [MLP(sizes), MLP(sizes, seed=1)], split, [batch_size, 2], [0.5, 0.1], 0.9, 0.01)
     assert len(watch.accesses) > kernel.layout.n_parameters

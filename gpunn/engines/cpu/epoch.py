@@ -15,32 +15,32 @@ from gpunn.engines.base import (
     Parameters,
     Recipe,
     dropout_refusal,
-    examples_refusal,
+    examples_reason,
     in_calls,
-    kernel_refusal,
-    optimizer_refusal,
-    tf32_refusal,
+    kernels_reason,
+    optimizer_reason,
+    tf32_reason,
 )
 from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.cpu.first_layer import are_sparse
 from gpunn.engines.cpu.steps import EpochSteps
 from gpunn.engines.kinds import kind_of
 from gpunn.losses import LOSSES
-from gpunn.optimizers import PLAIN, Memory
+from gpunn.optimizers import PLAIN, OptimizerState
 
 logger = logging.getLogger(__name__)
 
 SHARED_SPARSE, SHARED_DENSE = 8, 32
 """Batch sizes from which two threads are faster than one; with smaller ones they mostly wait for each other."""
 
-AT_ONCE = 10**10
+MAX_WORK_PER_CALL = 10**10
 """Examples times parameters that one call of the kernel is given, or one batch if that is more: about a second's work.
 
 Between two calls Ctrl-C is heeded.
 """
 
-ENOUGH = 2**62
-"""More meetings than there ever are: who counts this many waits no longer."""
+RELEASE_ALL = 2**62
+"""A barrier count no run reaches; storing it releases every waiting thread."""
 
 
 @final
@@ -56,8 +56,8 @@ class EpochEngine(Engine):
         from gpunn.kernels.cpu.activations import of_layers
         from gpunn.kernels.cpu.epoch.layout import Layout, aligned_zeros
         from gpunn.kernels.cpu.epoch.run import run_epoch
-        from gpunn.kernels.cpu.matmul import room_for
-        from gpunn.kernels.cpu.threads import CAN_WAIT
+        from gpunn.kernels.cpu.matmul import scratch_size
+        from gpunn.kernels.cpu.threads import HAS_SCHED_YIELD
         from gpunn.kernels.cpu.vectors import Static
 
         self._steps = start.steps
@@ -82,9 +82,9 @@ class EpochEngine(Engine):
 
         threads = min(usable_cores(), self._layout.n_shares)
         worth = recipe.batch_size >= (SHARED_SPARSE if sparse else SHARED_DENSE)
-        self._team = Team(threads if worth and CAN_WAIT else 1)
-        room = room_for(self._layout.chunk_size, sizes)
-        self._rooms = [aligned_zeros(room) if room else None for _ in range(self._team.threads)]
+        self._team = Team(threads if worth and HAS_SCHED_YIELD else 1)
+        scratch = scratch_size(self._layout.chunk_size, sizes)
+        self._scratches = [aligned_zeros(scratch) if scratch else None for _ in range(self._team.threads)]
         # Its first element starts a cache line, which no other data shares.
         self._counter = aligned_zeros(16).view(np.int64)
         logger.info(
@@ -93,32 +93,32 @@ class EpochEngine(Engine):
             "s" * (self._team.threads > 1),
             "sparse" if sparse else "dense",
         )
-        with announced(kind_of(self.name, start, recipe, examples, sparse=sparse, wide=bool(room))):
+        with announced(kind_of(self.name, start, recipe, examples, sparse=sparse, wide=bool(scratch))):
             self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
             # No work, but the kernel is compiled here, and not in the first epoch's time.
             self._run_batches(np.zeros(0, np.int64), np.zeros(0), Team(1))
 
     @classmethod
-    def refusal(
+    def unsupported_reason(
         cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
     ) -> str | None:
         return (
-            tf32_refusal(recipe)
-            or examples_refusal(examples, floats=True, rows=True)
-            or optimizer_refusal(recipe)
+            tf32_reason(recipe)
+            or examples_reason(examples, floats=True, rows=True)
+            or optimizer_reason(recipe)
             or dropout_refusal(recipe)
-            or kernel_refusal(backend, start, "numba")
+            or kernels_reason(backend, start, "numba")
         )
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         order = checked_order(order, self._n_images)
         rates = rates_of(self._recipe, len(order), rates)
-        parts = in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters)
+        parts = in_calls(order, rates, self._recipe.batch_size, MAX_WORK_PER_CALL // self._layout.n_parameters)
         return sum(self._run_batches(*part, self._team) for part in parts) / len(order)
 
     def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64], team: Any) -> float:
         """Train on these examples, whole batches, with steps of these sizes; return the sum of their losses."""
-        from gpunn.kernels.cpu.epoch.state import Crew
+        from gpunn.kernels.cpu.epoch.state import Worker
 
         self._counter[0] = 0
         factor = LOSSES[self._recipe.loss].factor
@@ -131,7 +131,7 @@ class EpochEngine(Engine):
         def run(thread: int) -> Any:
             try:
                 return self._run(
-                    Crew(thread, team.threads, self._counter, self._rooms[thread]),
+                    Worker(thread, team.threads, self._counter, self._scratches[thread]),
                     self._data,
                     order,
                     self._layout.table,
@@ -148,7 +148,7 @@ class EpochEngine(Engine):
                     rules[thread],
                 )
             except BaseException:
-                self._counter[0] = ENOUGH
+                self._counter[0] = RELEASE_ALL
                 raise
 
         self._steps += len(rates)
@@ -156,11 +156,11 @@ class EpochEngine(Engine):
             return float(sum(team.run(run)))
         except BaseException:
             # Interrupted before all had started, those who did would wait for the others for ever.
-            self._counter[0] = ENOUGH
+            self._counter[0] = RELEASE_ALL
             raise
 
-    def memory(self) -> Memory:
-        return Memory(self._steps, () if self._stepping is None else self._stepping.moments())
+    def memory(self) -> OptimizerState:
+        return OptimizerState(self._steps, () if self._stepping is None else self._stepping.moments())
 
     def parameters(self) -> Parameters:
         return Parameters(*self._layout.unpack(self._parameters), self._names)
@@ -170,7 +170,7 @@ def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool)
     """Return the examples as the kernel reads them, a `Data`; `width` is that of the last layer's padding."""
     from gpunn.kernels.contract import check_array
     from gpunn.kernels.cpu.epoch.state import Data
-    from gpunn.kernels.cpu.sparse import find_lit_pixels
+    from gpunn.kernels.cpu.sparse import find_nonzero
 
     inputs, targets, _ = examples
     n = len(inputs)
@@ -183,7 +183,7 @@ def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool)
     else:
         check_array("targets", targets, np.dtype(np.float32), (n, sizes[-1]))
         rows = np.pad(targets, ((0, 0), (0, width - sizes[-1])))
-    pixels = find_lit_pixels(inputs) if sparse else None
+    pixels = find_nonzero(inputs) if sparse else None
     return Data(pixels, None if sparse else _writable(inputs).ravel(), labels, rows.ravel())
 
 

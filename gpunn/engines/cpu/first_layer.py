@@ -5,12 +5,12 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.engines.cpu.steps import Descent, Kept
+from gpunn.engines.cpu.steps import Descent, ParamAndMoments
 from gpunn.engines.cpu.threads import part
 from gpunn.equations import Array
 
 SPARSE = 0.5
-"""The share of lit pixels below which looking at them alone is faster."""
+"""The share of non-zero pixels below which sparse products are faster."""
 
 
 def lit_share(images: NDArray[np.uint8]) -> float:
@@ -20,7 +20,7 @@ def lit_share(images: NDArray[np.uint8]) -> float:
 
 
 def are_sparse(images: NDArray[np.uint8]) -> bool:
-    """Whether to look at the lit pixels of `images` alone."""
+    """Whether sparse products of `images` are faster."""
     return lit_share(images) < SPARSE
 
 
@@ -28,11 +28,11 @@ def are_sparse(images: NDArray[np.uint8]) -> bool:
 class DenseInputs:
     """Weights (n_1, n_0), multiplied by BLAS with inputs put into an array of their own, batch by batch."""
 
-    def __init__(self, kernels: Any, kept: Kept, inputs: Array, batch_size: int) -> None:
-        """Take copies of the weights and their moments, `kept`; `inputs` are uint8 or float32, (n, n_0)."""
+    def __init__(self, kernels: Any, param_and_moments: ParamAndMoments, inputs: Array, batch_size: int) -> None:
+        """Copy the weights and their moments, `param_and_moments`; `inputs` are uint8 or float32, (n, n_0)."""
         self._kernels = kernels
         self._inputs = inputs
-        self._kept = [np.array(array) for array in kept]
+        self._kept = [np.array(array) for array in param_and_moments]
         self._X = np.zeros((batch_size, inputs.shape[1]), np.float32)
         self.width = len(self._kept[0])
 
@@ -52,47 +52,54 @@ class DenseInputs:
     def compile(self, nothing: NDArray[np.int64]) -> None:
         """Compile no more than `multiply` does: steps are made by BLAS."""
 
-    def kept(self, number: int) -> NDArray[np.float32]:
+    def param_and_moments(self, number: int) -> NDArray[np.float32]:
         """Return the weights, number 0, or their moments from 1 on, (n_1, n_0)."""
         return self._kept[number]
 
 
 @final
 class SparseInputs:
-    """Weights laid out for the lit pixels of images, block by block, the neurons padded to a multiple of 16."""
+    """Weights laid out for sparse images, block by block, the neurons padded to a multiple of 16."""
 
     def __init__(
-        self, kept: Kept, images: NDArray[np.uint8], batch_size: int, threads: int, *, implicit: bool, padded: bool
+        self,
+        param_and_moments: ParamAndMoments,
+        images: NDArray[np.uint8],
+        batch_size: int,
+        threads: int,
+        *,
+        implicit: bool,
+        padded: bool,
     ) -> None:
-        """Take copies of the weights and their moments, `kept`.
+        """Take copies of the weights and their moments, `param_and_moments`.
 
         With `implicit`, see `is_implicit`, steps are made without a gradient. If `padded`, what is multiplied and delta
         have columns for the padding, which are 0 in delta; they are spared a copy.
         """
         from gpunn.kernels.cpu.epoch.layout import Layout
-        from gpunn.kernels.cpu.matmul import BLOCK
-        from gpunn.kernels.cpu.sparse import find_lit_pixels
-        from gpunn.kernels.cpu.sparse_matmul import MANY, lit_descend, lit_product
+        from gpunn.kernels.cpu.matmul import N_BLOCK
+        from gpunn.kernels.cpu.sparse import find_nonzero
+        from gpunn.kernels.cpu.sparse_matmul import ACCUMULATE_FROM, sparse_descend, sparse_product
 
-        self._multiply, self._descend = lit_product, lit_descend
-        self._pixels = find_lit_pixels(images)
+        self._multiply, self._descend = sparse_product, sparse_descend
+        self._pixels = find_nonzero(images)
         self._implicit = implicit
-        n_neurons, self._n_pixels = kept[0].shape
+        n_neurons, self._n_pixels = param_and_moments[0].shape
         self._layout = Layout((self._n_pixels, n_neurons), sparse=True, batch_size=1)
         self._padded = self._layout.layers[0].width
         self.width = self._padded if padded else n_neurons
         nothing = np.zeros(n_neurons, np.float32)
-        self._packed = [self._layout.pack([array], [nothing]) for array in kept]
+        self._packed = [self._layout.pack([array], [nothing]) for array in param_and_moments]
         self._all = self._packed[0][: self._n_pixels * self._padded]
         self._blocks = []
         """Where each begins, and its columns of the weights and of their moments."""
-        for column in range(0, self._padded, BLOCK):
-            place = slice(column * self._n_pixels, min(column + BLOCK, self._padded) * self._n_pixels)
+        for column in range(0, self._padded, N_BLOCK):
+            place = slice(column * self._n_pixels, min(column + N_BLOCK, self._padded) * self._n_pixels)
             self._blocks.append((column, [packed[place] for packed in self._packed]))
-        needed = not implicit or batch_size >= MANY
-        self._rooms = [np.zeros(BLOCK * self._n_pixels if needed else 0, np.float32) for _ in range(threads)]
+        needed = not implicit or batch_size >= ACCUMULATE_FROM
+        self._scratches = [np.zeros(N_BLOCK * self._n_pixels if needed else 0, np.float32) for _ in range(threads)]
         self._products = np.zeros((0 if padded else batch_size, self._padded), np.float32)
-        self._deltas = [np.zeros(batch_size * min(BLOCK, self._padded), np.float32) for _ in range(threads)]
+        self._deltas = [np.zeros(batch_size * min(N_BLOCK, self._padded), np.float32) for _ in range(threads)]
 
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:
         """Compute out = X W^T for the images `rows`, which are the part `own` of their batch."""
@@ -107,39 +114,41 @@ class SparseInputs:
         self, descent: Descent, rows: NDArray[np.int64], delta: NDArray[np.float32], thread: int, threads: int
     ) -> None:
         """Make a thread's share of the step with the batch `rows`."""
-        room = self._rooms[thread]
-        sums = room if room.size else None
+        scratch = self._scratches[thread]
+        sums = scratch if scratch.size else None
         if self._implicit and self.width == self._padded:
-            self._descend(self._all, self._pixels, rows, delta, descent.eta, thread=thread, threads=threads, room=sums)
+            self._descend(
+                self._all, self._pixels, rows, delta, descent.eta, thread=thread, threads=threads, scratch=sums
+            )
             return
-        for column, kept in self._blocks[thread::threads]:
-            own = self._part(delta, column, len(kept[0]) // self._n_pixels, self._deltas[thread])
+        for column, param_and_moments in self._blocks[thread::threads]:
+            own = self._part(delta, column, len(param_and_moments[0]) // self._n_pixels, self._deltas[thread])
             if self._implicit:
-                self._descend(kept[0], self._pixels, rows, own, descent.eta, room=sums)
+                self._descend(param_and_moments[0], self._pixels, rows, own, descent.eta, scratch=sums)
                 continue
-            gradient = room[: len(kept[0])]
+            gradient = scratch[: len(param_and_moments[0])]
             gradient.fill(0)
             self._descend(gradient, self._pixels, rows, own, -1.0)
-            descent.step(kept, gradient, weights=True)
+            descent.step(param_and_moments, gradient, weights=True)
 
     def compile(self, nothing: NDArray[np.int64]) -> None:
         """Compile what makes steps, by making one of the images `nothing`, which are none."""
-        room = self._rooms[0] if self._implicit and self._rooms[0].size else None
+        scratch = self._scratches[0] if self._implicit and self._scratches[0].size else None
         delta = np.zeros((0, self._padded), np.float32)
-        self._descend(self._all, self._pixels, nothing, delta, 0.0, room=room)
+        self._descend(self._all, self._pixels, nothing, delta, 0.0, scratch=scratch)
 
     @staticmethod
-    def _part(delta: NDArray[np.float32], column: int, n: int, room: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return `n` columns of `delta`, those that it hasn't as zeros; in `room`, if they aren't all of it."""
+    def _part(delta: NDArray[np.float32], column: int, n: int, scratch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return `n` columns of `delta`, those that it hasn't as zeros; in `scratch`, if they aren't all of it."""
         if n == delta.shape[1]:
             return delta
-        own = room[: len(delta) * n].reshape(-1, n)
+        own = scratch[: len(delta) * n].reshape(-1, n)
         found = delta[:, column : column + n]
         own[:, : found.shape[1]] = found
         if found.shape[1] < n:
             own[:, found.shape[1] :] = 0
         return own
 
-    def kept(self, number: int) -> NDArray[np.float32]:
+    def param_and_moments(self, number: int) -> NDArray[np.float32]:
         """Return a copy of the weights, number 0, or of their moments from 1 on, (n_1, n_0)."""
         return self._layout.unpack(self._packed[number])[0][0]

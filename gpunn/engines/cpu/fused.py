@@ -15,21 +15,21 @@ from gpunn.engines.base import (
     Examples,
     Parameters,
     Recipe,
-    examples_refusal,
-    kernel_refusal,
-    optimizer_refusal,
-    tf32_refusal,
+    examples_reason,
+    kernels_reason,
+    optimizer_reason,
+    tf32_reason,
 )
 from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.cpu.first_layer import DenseInputs, SparseInputs, are_sparse
-from gpunn.engines.cpu.steps import GRADIENT_ROWS, Descent, Kept, is_implicit
+from gpunn.engines.cpu.steps import GRADIENT_ROWS, Descent, ParamAndMoments, is_implicit
 from gpunn.engines.cpu.threads import blas_threads, part
 from gpunn.engines.kinds import kind_of
 from gpunn.equations import Array
 from gpunn.losses import LOSSES
-from gpunn.optimizers import Memory
+from gpunn.optimizers import OptimizerState
 
-WORTH_THREADS = 1_500_000
+MIN_PRODUCTS_FOR_THREADS = 1_500_000
 """Multiplications in a batch's largest product from which its parts are worth a thread each."""
 
 
@@ -68,23 +68,29 @@ class FusedEngine(Engine):
         m = recipe.batch_size
         sizes = start.sizes
         products = m * max(n_in * n_out for n_in, n_out in pairwise(sizes))
-        self._team = Team(usable_cores() if products >= WORTH_THREADS else 1)
+        self._team = Team(usable_cores() if products >= MIN_PRODUCTS_FOR_THREADS else 1)
         self._losses = [np.zeros(1, np.float64) for _ in range(self._team.threads)]
 
         parameters = (*start.weights, *start.biases)
         # Of each parameter: what it is, and then what the optimiser remembers of it.
-        kept = list(zip(parameters, *recipe.optimizer.moments(np, parameters, start.memory), strict=True))
+        param_and_moments = list(zip(parameters, *recipe.optimizer.moments(np, parameters, start.memory), strict=True))
         sparse = examples.grey and are_sparse(examples.inputs)
         with announced(kind_of(self.name, start, recipe, examples, sparse=sparse)):
-            self._lay_out(kept, sizes, examples, start.steps, sparse=sparse)
+            self._lay_out(param_and_moments, sizes, examples, start.steps, sparse=sparse)
             self._compile()
 
     def _lay_out(
-        self, kept: Sequence[Kept], sizes: Sequence[int], examples: Examples, steps: int, *, sparse: bool
+        self,
+        param_and_moments: Sequence[ParamAndMoments],
+        sizes: Sequence[int],
+        examples: Examples,
+        steps: int,
+        *,
+        sparse: bool,
     ) -> None:
-        """Copy the parameters and moments `kept`, after so many `steps`, and make all work space."""
+        """Copy the parameters and moments `param_and_moments`, after so many `steps`, and make all work space."""
         m, recipe = self._recipe.batch_size, self._recipe
-        first, *weights = kept[: len(sizes) - 1]
+        first, *weights = param_and_moments[: len(sizes) - 1]
         self._inputs: DenseInputs | SparseInputs
         if sparse:
             threads, padded = self._team.threads, len(sizes) > 2
@@ -96,7 +102,7 @@ class FusedEngine(Engine):
         widths = [self._inputs.width, *sizes[2:]]
         padding = widths[0] - self._n_first
         self._weights = [[np.array(W) for W in layer] for layer in weights]
-        self._biases = [[np.array(b) for b in layer] for layer in kept[len(sizes) - 1 :]]
+        self._biases = [[np.array(b) for b in layer] for layer in param_and_moments[len(sizes) - 1 :]]
         self._biases[0] = [np.pad(b, (0, padding)) for b in self._biases[0]]
         if self._weights:
             self._weights[0] = [np.pad(W, ((0, 0), (0, padding))) for W in self._weights[0]]
@@ -121,14 +127,14 @@ class FusedEngine(Engine):
         self._descent.compile()
 
     @classmethod
-    def refusal(
+    def unsupported_reason(
         cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
     ) -> str | None:
         return (
-            tf32_refusal(recipe)
-            or examples_refusal(examples, floats=True, rows=True)
-            or optimizer_refusal(recipe)
-            or kernel_refusal(backend, start, "numba", "threadpoolctl")
+            tf32_reason(recipe)
+            or examples_reason(examples, floats=True, rows=True)
+            or optimizer_reason(recipe)
+            or kernels_reason(backend, start, "numba", "threadpoolctl")
         )
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
@@ -194,16 +200,18 @@ class FusedEngine(Engine):
         """Make the gradient step for this thread's share of each layer's neurons."""
         m, threads, descent = len(rows), self._team.threads, self._descent
         self._inputs.step(descent, rows, self._deltas[0][:m], thread, threads)
-        for layer, kept in enumerate(self._weights, 1):
-            own = part(len(kept[0]), thread, threads)
-            descent.step_rows(kept, self._deltas[layer][:m], self._passed[layer - 1][:m], own, thread)
-        for layer, (kept, delta) in enumerate(zip(self._biases, self._deltas, strict=True)):
+        for layer, param_and_moments in enumerate(self._weights, 1):
+            own = part(len(param_and_moments[0]), thread, threads)
+            descent.step_rows(param_and_moments, self._deltas[layer][:m], self._passed[layer - 1][:m], own, thread)
+        for layer, (param_and_moments, delta) in enumerate(zip(self._biases, self._deltas, strict=True)):
             if layer % threads == thread:
-                descent.step_biases(kept, delta[:m], thread)
+                descent.step_biases(param_and_moments, delta[:m], thread)
 
-    def memory(self) -> Memory:
+    def memory(self) -> OptimizerState:
         numbers = range(1, 1 + self._recipe.optimizer.n_moments)
-        return Memory(self._descent.steps, tuple([np.array(moment) for moment in self._kept(k)] for k in numbers))
+        return OptimizerState(
+            self._descent.steps, tuple([np.array(moment) for moment in self._kept(k)] for k in numbers)
+        )
 
     def parameters(self) -> Parameters:
         found = self._kept(0)
@@ -213,7 +221,7 @@ class FusedEngine(Engine):
     def _kept(self, number: int) -> list[NDArray[np.float32]]:
         """Return weights, then biases, or with `number` from 1 on their moments, without the padding."""
         n = self._n_first
-        weights = [self._inputs.kept(number), *(layer[number] for layer in self._weights)]
+        weights = [self._inputs.param_and_moments(number), *(layer[number] for layer in self._weights)]
         if len(weights) > 1:
             weights[1] = weights[1][:, :n]
         return [*weights, self._biases[0][number][:n], *(layer[number] for layer in self._biases[1:])]

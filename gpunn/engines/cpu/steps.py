@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from gpunn.engines.base import Parameters, Recipe
 from gpunn.optimizers import PLAIN, SGD, Adam
 
-Kept = Sequence[NDArray[np.float32]]
+ParamAndMoments = Sequence[NDArray[np.float32]]
 """A parameter, and the moments that the optimiser keeps for it: arrays of one shape, in any layout."""
 
-WORTH_WAITING = 20
-"""Neurons of the first layer, for each image of a batch, from which the weights of dark pixels wait to be lit.
+MIN_NEURONS_TO_DEFER = 20
+"""Defer updates of zero pixels when first-layer neurons / batch size is at least this.
 
-In larger batches few pixels stay dark, and finding out which ones takes longer than making their steps. Measured with
+In larger batches few pixels stay zero, and finding out which ones takes longer than making their steps. Measured with
 16 to 512 neurons at batch sizes from 1 to 15.
 """
 
@@ -44,7 +44,7 @@ class Descent:
         """The learning rate of this step."""
         self._numbers: tuple[tuple[float, ...], ...] = ()
         """What the kernel takes besides arrays, for biases, and for weights, which alone are penalised."""
-        self._rooms = [np.zeros(longest, np.float32) for _ in range(threads)]
+        self._scratches = [np.zeros(longest, np.float32) for _ in range(threads)]
         self._move = kernels.descend
         if isinstance(recipe.optimizer, Adam):
             self._move = kernels.adam_step
@@ -74,13 +74,18 @@ class Descent:
         assert isinstance(optimizer, SGD)
         return (self.eta, optimizer.momentum, l2, optimizer.nesterov) if optimizer.momentum else (self.eta, l2)
 
-    def step(self, kept: Kept, gradient: NDArray[np.float32], *, weights: bool) -> None:
+    def step(self, param_and_moments: ParamAndMoments, gradient: NDArray[np.float32], *, weights: bool) -> None:
         """Make the step on a part of the `weights`, or of biases, shaped like its `gradient`."""
-        parameter, *moments = kept
+        parameter, *moments = param_and_moments
         self._move(parameter, gradient, *moments, *self._numbers[weights], out=parameter)
 
     def step_rows(
-        self, kept: Kept, delta: NDArray[np.float32], inputs: NDArray[np.float32], own: slice, thread: int
+        self,
+        param_and_moments: ParamAndMoments,
+        delta: NDArray[np.float32],
+        inputs: NDArray[np.float32],
+        own: slice,
+        thread: int,
     ) -> None:
         """Make the step on the rows `own` of a layer's weights (n, n_in), whose gradient is delta^T inputs.
 
@@ -89,19 +94,19 @@ class Descent:
         columns = inputs.shape[1]
         for first in range(own.start, own.stop, GRADIENT_ROWS):
             rows = slice(first, min(first + GRADIENT_ROWS, own.stop))
-            gradient = self._rooms[thread][: (rows.stop - first) * columns].reshape(-1, columns)
+            gradient = self._scratches[thread][: (rows.stop - first) * columns].reshape(-1, columns)
             np.dot(delta[:, rows].T, inputs, out=gradient)
-            self.step([array[rows] for array in kept], gradient, weights=True)
+            self.step([array[rows] for array in param_and_moments], gradient, weights=True)
 
-    def step_biases(self, kept: Kept, delta: NDArray[np.float32], thread: int) -> None:
+    def step_biases(self, param_and_moments: ParamAndMoments, delta: NDArray[np.float32], thread: int) -> None:
         """Make the step on a layer's biases (n,), whose gradient is the sum of the rows of `delta` (m, n)."""
-        biases = kept[0]
-        if len(kept) == 1:
+        biases = param_and_moments[0]
+        if len(param_and_moments) == 1:
             self._kernels.descend_sums(biases, delta, self.eta, out=biases)
             return
-        gradient = self._rooms[thread][: len(biases)]
+        gradient = self._scratches[thread][: len(biases)]
         self._kernels.column_sums(delta, out=gradient)
-        self.step(kept, gradient, weights=False)
+        self.step(param_and_moments, gradient, weights=False)
 
 
 @final
@@ -128,22 +133,22 @@ class EpochSteps:
         for which, (sign, moments) in enumerate(zip((-1, 1), found, strict=False)):
             signed = [sign * moment for moment in moments]
             self._moments[which] = layout.pack(signed[:n], signed[n:])
-        self._waits = isinstance(optimizer, SGD) and bool(optimizer.momentum) and layout.sparse
-        self._waits &= layout.sizes[1] >= WORTH_WAITING * recipe.batch_size
+        self._defers = isinstance(optimizer, SGD) and bool(optimizer.momentum) and layout.sparse
+        self._defers &= layout.sizes[1] >= MIN_NEURONS_TO_DEFER * recipe.batch_size
         self._powers, self._rate = np.zeros((0, 4), np.float32), np.nan
 
     def rules(self, rates: NDArray[np.float64], steps: int, threads: int) -> list[Any]:
-        """Return the `gpunn.kernels.cpu.epoch.steps.Rule` of each thread, for a call with these learning `rates`.
+        """Return the `gpunn.kernels.cpu.epoch.steps.StepPlan` of each thread, for a call with these learning `rates`.
 
         So many `steps` have been made before.
         """
-        from gpunn.kernels.cpu.epoch.steps import Rule
+        from gpunn.kernels.cpu.epoch.steps import StepPlan
 
         n_pixels, (velocities, squares) = self._layout.sizes[0], self._moments
         with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is infinite, and seen to diverge
             powers, epsilon, l2 = self._powers_for(rates), np.float32(self._epsilon), np.float32(self._l2)
         return [
-            Rule(
+            StepPlan(
                 velocities,
                 squares,
                 self._momentum,
@@ -163,18 +168,18 @@ class EpochSteps:
         ]
 
     def _powers_for(self, rates: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the matrices of steps in the dark; none where they aren't all of one rate, or no pixel waits."""
-        from gpunn.kernels.cpu.epoch.deferred import powers_in_the_dark
+        """Return the matrices of deferred steps; none where the rates differ, or no updates are deferred."""
+        from gpunn.kernels.cpu.epoch.deferred import deferred_powers
 
-        if not self._waits or not len(rates) or rates.min() != rates.max():
+        if not self._defers or not len(rates) or rates.min() != rates.max():
             return np.zeros((0, 4), np.float32)
         if rates[0] != self._rate or len(self._powers) <= len(rates):
             self._rate = float(rates[0])
-            self._powers = powers_in_the_dark(self._rate, self._momentum, self._l2, self._nesterov, len(rates))
+            self._powers = deferred_powers(self._rate, self._momentum, self._l2, self._nesterov, len(rates))
         return self._powers
 
     def moments(self) -> tuple[list[NDArray[Any]], ...]:
-        """Return copies of the moments, as in `gpunn.optimizers.Memory`."""
+        """Return copies of the moments, as in `gpunn.optimizers.OptimizerState`."""
         found = []
         for sign, packed in zip((-1, 1), self._moments, strict=True):
             if packed is not None:

@@ -13,22 +13,22 @@ from gpunn.engines.base import (
     Parameters,
     Recipe,
     dropout_refusal,
-    examples_refusal,
+    examples_reason,
     in_calls,
-    kernel_refusal,
-    optimizer_refusal,
-    tf32_refusal,
+    kernels_reason,
+    optimizer_reason,
+    tf32_reason,
 )
 from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.equations import Array
-from gpunn.optimizers import SGD, Adam, Memory
+from gpunn.optimizers import SGD, Adam, OptimizerState
 
 logger = logging.getLogger(__name__)
 
 THREADS = 512
 """In the block that trains the network."""
 
-AT_ONCE = 10**11
+MAX_WORK_PER_CALL = 10**11
 """Examples times parameters that one launch is given: a few seconds' work, reckoned. Between two Ctrl-C is heeded."""
 
 
@@ -78,21 +78,21 @@ class EpochCudaEngine(Engine):
         )
 
     @classmethod
-    def refusal(
+    def unsupported_reason(
         cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
     ) -> str | None:
         reason = (
-            tf32_refusal(recipe)
-            or examples_refusal(examples)
-            or optimizer_refusal(recipe)
+            tf32_reason(recipe)
+            or examples_reason(examples)
+            or optimizer_reason(recipe)
             or dropout_refusal(recipe)
-            or kernel_refusal(backend, start)
+            or kernels_reason(backend, start)
         )
         if reason is not None:
             return reason
         products = recipe.batch_size * start.n_weights
-        if products > AT_ONCE:
-            return f"found batches of {products:,} multiplications, expected at most {AT_ONCE:,} in a launch"
+        if products > MAX_WORK_PER_CALL:
+            return f"found batches of {products:,} multiplications, expected at most {MAX_WORK_PER_CALL:,} in a launch"
         try:
             with backend.activate():
                 _kernel(start, recipe)
@@ -104,7 +104,9 @@ class EpochCudaEngine(Engine):
         order = checked_order(order, self._n_images)
         rates = rates_of(self._recipe, len(order), rates)
         asarray, loss = self._backend.asarray, 0.0
-        for part, its_rates in in_calls(order, rates, self._recipe.batch_size, AT_ONCE // self._layout.n_parameters):
+        for part, its_rates in in_calls(
+            order, rates, self._recipe.batch_size, MAX_WORK_PER_CALL // self._layout.n_parameters
+        ):
             self._order[0, : len(part)] = asarray(part)
             self._rates[0, : len(its_rates)] = asarray(self._rows(its_rates))
             self._steps += len(its_rates)
@@ -120,7 +122,7 @@ class EpochCudaEngine(Engine):
         n_layers = len(start.weights)
         moments = optimizer.moments(np, (*start.weights, *start.biases), start.memory)
         packed = [layout.pack(each[:n_layers], each[n_layers:]) for each in moments]
-        self._in_collected = _task(start, self._recipe).optimizer == "momentum"
+        self._in_collected = _spec(start, self._recipe).optimizer == "momentum"
         collected = np.zeros(layout.n_parameters if layout.collects_outside else 1, np.float32)
         if self._in_collected:
             collected, packed = packed[0], []
@@ -137,14 +139,14 @@ class EpochCudaEngine(Engine):
             columns[1] = 1 / np.sqrt(1 - optimizer.beta2**steps)
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def memory(self) -> Memory:
+    def memory(self) -> OptimizerState:
         n, layout = self._recipe.optimizer.n_moments, self._layout
         packed = self._backend.to_host(self._collected if self._in_collected else self._moments)[0]
         moments = []
         for number in range(n):
             weights, biases = layout.unpack(packed[number * layout.n_parameters : (number + 1) * layout.n_parameters])
             moments.append([*weights, *biases])
-        return Memory(self._steps, tuple(moments))
+        return OptimizerState(self._steps, tuple(moments))
 
     def parameters(self) -> Parameters:
         packed = self._backend.to_host(self._parameters)[0]
@@ -157,12 +159,12 @@ def _kernel(start: Parameters, recipe: Recipe) -> Any:
     """Return the kernel for a network and a recipe, not compiled yet; raise `ValueError` where there is none."""
     from gpunn.kernels.cuda.epoch.run import EpochKernel
 
-    task = _task(start, recipe)
-    return EpochKernel(start.sizes, batch_size=recipe.batch_size, threads=THREADS, task=task)
+    spec = _spec(start, recipe)
+    return EpochKernel(start.sizes, batch_size=recipe.batch_size, threads=THREADS, spec=spec)
 
 
-def _task(start: Parameters, recipe: Recipe) -> Any:
-    from gpunn.kernels.cuda.epoch.layout import Task
+def _spec(start: Parameters, recipe: Recipe) -> Any:
+    from gpunn.kernels.cuda.epoch.layout import KernelSpec
 
     optimizer, apart = recipe.optimizer, recipe.optimizer.decays_apart
     if isinstance(optimizer, SGD):
@@ -170,7 +172,7 @@ def _task(start: Parameters, recipe: Recipe) -> Any:
     else:
         name = "adam"
     penalized = recipe.l2 > 0
-    return Task(tuple(start.functions), recipe.loss, name, l2=penalized and not apart, decay=penalized and apart)
+    return KernelSpec(tuple(start.functions), recipe.loss, name, l2=penalized and not apart, decay=penalized and apart)
 
 
 def _constants(recipe: Recipe) -> tuple[float, ...]:

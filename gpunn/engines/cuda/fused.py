@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.dropout import keys
-from gpunn.engines.base import Engine, Examples, Parameters, Recipe, examples_refusal, kernel_refusal, optimizer_refusal
+from gpunn.engines.base import Engine, Examples, Parameters, Recipe, examples_reason, kernels_reason, optimizer_reason
 from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.cuda.arrays import Cublas, Shared
 from gpunn.engines.cuda.steps import descent
 from gpunn.equations import Array
 from gpunn.losses import LOSSES
-from gpunn.optimizers import Memory
+from gpunn.optimizers import OptimizerState
 
 TF32_SINCE = 8.0
 """The first compute capability with TF32."""
@@ -75,13 +75,13 @@ class FusedCudaEngine(Engine):
         self._epoch = 0
 
     @classmethod
-    def refusal(
+    def unsupported_reason(
         cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
     ) -> str | None:
         reason = (
-            examples_refusal(examples, floats=True, rows=True)
-            or optimizer_refusal(recipe)
-            or kernel_refusal(backend, start)
+            examples_reason(examples, floats=True, rows=True)
+            or optimizer_reason(recipe)
+            or kernels_reason(backend, start)
         )
         if reason is None and recipe.precision == "tf32":
             capability = backend.describe()["compute capability"]
@@ -155,7 +155,7 @@ class FusedCudaEngine(Engine):
     def _shared(self, array: Array) -> Shared:
         return Shared(array, self._kernels.as_handle(array))
 
-    def memory(self) -> Memory:
+    def memory(self) -> OptimizerState:
         return self._descent.memory()
 
     def parameters(self) -> Parameters:

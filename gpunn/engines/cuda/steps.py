@@ -9,7 +9,7 @@ import numpy as np
 from gpunn.backends import Backend
 from gpunn.engines.base import Parameters, Recipe
 from gpunn.engines.cuda.arrays import Cublas, Packed, Shared
-from gpunn.optimizers import Adam, Memory
+from gpunn.optimizers import Adam, OptimizerState
 
 
 class Descent(ABC):
@@ -25,7 +25,7 @@ class Descent(ABC):
         """
 
     @abstractmethod
-    def memory(self) -> Memory:
+    def memory(self) -> OptimizerState:
         """Return a copy of what is remembered of the steps before, on the host."""
 
 
@@ -53,8 +53,8 @@ class PlainDescent(Descent):
             self._cublas.gemm(delta.array.T, below.array, out=W, alpha=-eta, beta=kept)
             self._kernels.descend_sums(b.handle, delta.handle, eta, out=b.handle)
 
-    def memory(self) -> Memory:
-        return Memory(self._steps, ())
+    def memory(self) -> OptimizerState:
+        return OptimizerState(self._steps, ())
 
 
 @final
@@ -98,5 +98,5 @@ class MomentDescent(Descent):
                 momentum, nesterov = float(self._optimizer.momentum), self._optimizer.nesterov
                 self._kernels.momentum_step(*arrays, eta, momentum, l2, nesterov, out=arrays[0])
 
-    def memory(self) -> Memory:
-        return Memory(self._steps, tuple(moments.to_host() for moments in self._moments))
+    def memory(self) -> OptimizerState:
+        return OptimizerState(self._steps, tuple(moments.to_host() for moments in self._moments))

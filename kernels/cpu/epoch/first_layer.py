@@ -9,43 +9,45 @@ import numpy as np
 
 from ..gather import gather
 from ..jit import compiled
-from ..matmul import ADD, BLOCK, FOUR, ONE, OVERWRITE, Chunk, Matrix, multiply
+from ..matmul import ADD, FOUR, N_BLOCK, ONE, OVERWRITE, Chunk, Matrix, multiply
 from ..memory import at, load, store
-from ..sparse_matmul import add_lit, multiply_lit
+from ..sparse_matmul import add_sparse, multiply_sparse
 from ..threads import share
 from ..vectors import LANES, add_scaled, zeros
-from .state import COLUMNS, FIRST, ROWS, layer_at, meet, part_of, share_of
+from .state import COLUMNS, FIRST, ROWS, barrier, layer_at, part_of, share_of
 
 F = np.float32
 
 
 @compiled
-def multiply_images(pixels: Any, images: Any, chunk: Any, piece: Any, net: Any, crew: Any, inner: Any, met: int) -> int:
+def multiply_images(
+    pixels: Any, images: Any, chunk: Any, piece: Any, net: Any, worker: Any, inner: Any, phase: int
+) -> int:
     """Compute z = X W^T of the first layer, without its bias; of `pixels` and `images` one is None, as in `Data`.
 
-    The threads of `crew` share the columns of sparse images' product with `chunk`; each computes that of the dense
-    images of its `piece`, sharing the columns with the threads of `inner`. Returns the count of meetings, as `meet`.
+    The threads of `worker` share the columns of sparse images' product with `chunk`; each computes that of the dense
+    images of its `piece`, sharing the columns with the threads of `inner`. Returns the phase, as `barrier` does.
     """
     layer = layer_at(net, FIRST)
     # Numba leaves out the branch for what is None.
     if pixels is not None:
         z = Matrix(net.work, layer.activation, layer.width, 1)
-        multiply_lit(pixels, chunk, net.parameters, layer.n_in, z, crew.thread, crew.threads)
-        met = meet(crew, met)
+        multiply_sparse(pixels, chunk, net.parameters, layer.n_in, z, worker.thread, worker.threads)
+        phase = barrier(worker, phase)
     if images is not None:
         gather(images, layer.n_in, part_of(piece, inner), Matrix(net.work, layer.below, layer.width_in, 1))
-        met = meet(inner, met)
+        phase = barrier(inner, phase)
         begin, end = share(layer.width, COLUMNS, inner.thread, inner.threads)
         x = Matrix(net.work, layer.below + piece.row * layer.width_in, layer.width_in, 1)
         weights = Matrix(net.parameters, layer.forward + begin, layer.width, 1)
         z = Matrix(net.work, layer.activation + piece.row * layer.width + begin, layer.width, 1)
-        multiply(x, weights, z, piece.rows, layer.n_in, end - begin, OVERWRITE, net.room)
-    return met
+        multiply(x, weights, z, piece.rows, layer.n_in, end - begin, OVERWRITE, net.scratch)
+    return phase
 
 
 @compiled
 def add_images(
-    pixels: Any, images: Any, chunk: Any, net: Any, target: Any, factor: float, crew: Any, by_columns: bool
+    pixels: Any, images: Any, chunk: Any, net: Any, target: Any, factor: float, worker: Any, by_columns: bool
 ) -> None:
     """Compute W^1 += delta^1 X, added up over the examples, in `target`; shared as in `update`.
 
@@ -54,19 +56,19 @@ def add_images(
     layer = layer_at(net, FIRST)
     if pixels is not None:
         delta = Matrix(net.work, layer.delta, layer.width, 1)
-        add_lit(pixels, chunk, delta, factor, layer.n_in, target, crew.thread, crew.threads, net.room)
+        add_sparse(pixels, chunk, delta, factor, layer.n_in, target, worker.thread, worker.threads, net.scratch)
     if images is not None:
-        columns, rows = share_of(crew, by_columns)
+        columns, rows = share_of(worker, by_columns)
         left, right = share(layer.width, COLUMNS, columns.thread, columns.threads)
         top, bottom = share(layer.n_in, ROWS, rows.thread, rows.threads)
         x = Matrix(net.work, layer.below + top, 1, layer.width_in)
         delta = Matrix(net.work, layer.delta + left, layer.width, 1)
         weights = Matrix(target, layer.forward + top * layer.width + left, layer.width, 1)
-        multiply(x, delta, weights, bottom - top, chunk.rows, right - left, ADD, net.room)
+        multiply(x, delta, weights, bottom - top, chunk.rows, right - left, ADD, net.scratch)
 
 
 @compiled
-def go_on(images: Any, chunk: Any, net: Any, number: int) -> None:
+def update_and_multiply(images: Any, chunk: Any, net: Any, number: int) -> None:
     """Update with the dense image before, and compute z of the one in `chunk`; `number` counts them from 0.
 
     The images take turns in the first two rows of `below`. One image after the other the weights are gone through in
@@ -79,15 +81,17 @@ def go_on(images: Any, chunk: Any, net: Any, number: int) -> None:
         gather(images, layer.n_in, Chunk(chunk.order, chunk.n, chunk.first, row, 1), rows)
         before, now = layer.below + (1 - row) * layer.width_in, layer.below + row * layer.width_in
         first, step = (0, 1) if row == 0 else (layer.n_in - 1, -1)
-        whole = layer.width - layer.width % BLOCK
-        for column in range(0, whole, BLOCK):
-            _go_on(net, layer, before, now, first, step, column, FOUR)
+        whole = layer.width - layer.width % N_BLOCK
+        for column in range(0, whole, N_BLOCK):
+            _update_and_multiply(net, layer, before, now, first, step, column, FOUR)
         for column in range(whole, layer.width, LANES):
-            _go_on(net, layer, before, now, first, step, column, ONE)
+            _update_and_multiply(net, layer, before, now, first, step, column, ONE)
 
 
 @compiled
-def _go_on(net: Any, layer: Any, before: int, now: int, first: int, step: int, column: int, width: Any) -> None:
+def _update_and_multiply(
+    net: Any, layer: Any, before: int, now: int, first: int, step: int, column: int, width: Any
+) -> None:
     delta = load(net.work, layer.delta + column, width)
     z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
     last = first + step * (layer.n_in - layer.n_in % 4)
@@ -106,26 +110,26 @@ def _go_on(net: Any, layer: Any, before: int, now: int, first: int, step: int, c
 @compiled
 def _add_pixel(net: Any, layer: Any, weights: int, image: int, p: int, delta: Any, width: Any) -> Any:
     """Update the weights of a pixel, and return them."""
-    place = weights + p * layer.width
-    updated = add_scaled(load(net.parameters, place, width), at(net.work, image + p), delta)
-    store(net.parameters, place, updated)
+    offset = weights + p * layer.width
+    updated = add_scaled(load(net.parameters, offset, width), at(net.work, image + p), delta)
+    store(net.parameters, offset, updated)
     return updated
 
 
 @compiled
-def forget_image(net: Any) -> None:
-    """Let there be no image before the next one of `go_on`."""
+def clear_pending(net: Any) -> None:
+    """Let there be no image before the next one of `update_and_multiply`."""
     layer = layer_at(net, FIRST)
-    for place in range(layer.delta, layer.delta + layer.width, LANES):
-        store(net.work, place, zeros(ONE, ONE))
+    for offset in range(layer.delta, layer.delta + layer.width, LANES):
+        store(net.work, offset, zeros(ONE, ONE))
 
 
 @compiled
-def add_last_image(images: Any, net: Any, number: int) -> None:
+def flush_pending(images: Any, net: Any, number: int) -> None:
     """Update with the image that was the last of `number`, at least one."""
     if images is not None:
         layer = layer_at(net, FIRST)
         x = Matrix(net.work, layer.below + (number - 1) % 2 * layer.width_in, 1, 1)
         delta = Matrix(net.work, layer.delta, layer.width, 1)
         weights = Matrix(net.parameters, layer.forward, layer.width, 1)
-        multiply(x, delta, weights, layer.n_in, 1, layer.width, ADD, net.room)
+        multiply(x, delta, weights, layer.n_in, 1, layer.width, ADD, net.scratch)

@@ -17,99 +17,99 @@ from ..activations import activate_layer, slope_of_layer
 from ..jit import compiled
 from ..matmul import (
     ADD,
-    FAR_APART,
+    M_TILE,
     ONE,
     OVERWRITE,
+    PACK_FROM_COLUMNS,
     SIXTEEN,
-    TILE,
     Matrix,
     add_column_sums,
     multiply,
     multiply_by_columns,
 )
-from ..memory import at, first_lanes, load, load_rows, put, store, store_rows
+from ..memory import at, load, load_rows, mask_lanes, put, store, store_rows
 from ..threads import share
 from ..vector_math import transposed
-from ..vectors import LANES, fused
-from .state import COLUMNS, ROWS, layer_at, meet, share_of
+from ..vectors import LANES, fma
+from .state import COLUMNS, ROWS, barrier, layer_at, share_of
 
 F = np.float32
 
 
 @compiled
-def forward(functions: Any, chunk: Any, net: Any, crew: Any, met: int, scale: float) -> int:
+def forward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, scale: float) -> int:
     """Compute a^l = f(W^l a^(l-1) + b^l) from the first layer's product, which is there already, but for `scale`.
 
-    `functions` are those of the layers, see `activations.of_layers`. The threads of `crew` share the columns, and meet
+    `functions` are those of the layers, see `activations.of_layers`. The threads share the columns, with a barrier
     after every layer.
     """
     for number in range(net.n_layers):
         layer = layer_at(net, number)
-        begin, end = share(layer.width, COLUMNS, crew.thread, crew.threads)
+        begin, end = share(layer.width, COLUMNS, worker.thread, worker.threads)
         top = layer.activation + chunk.row * layer.width
         if number > 0:
             below = Matrix(net.work, layer.below + chunk.row * layer.width_in, layer.width_in, 1)
             weights = Matrix(net.parameters, layer.forward + begin, layer.width, 1)
             z = Matrix(net.work, top + begin, layer.width, 1)
-            multiply(below, weights, z, chunk.rows, layer.n_in, end - begin, OVERWRITE, net.room)
+            multiply(below, weights, z, chunk.rows, layer.n_in, end - begin, OVERWRITE, net.scratch)
         factor = scale if number == 0 else F(1)
         full = min(end, layer.n_out - layer.n_out % LANES)
         for r in range(chunk.rows):
-            place = top + r * layer.width
+            offset = top + r * layer.width
             for c in range(begin, full, LANES):
-                sums = fused(load(net.work, place + c, ONE), factor, load(net.parameters, layer.bias + c, ONE))
-                store(net.work, place + c, activate_layer(functions, number, sums))
+                sums = fma(load(net.work, offset + c, ONE), factor, load(net.parameters, layer.bias + c, ONE))
+                store(net.work, offset + c, activate_layer(functions, number, sums))
             if full < min(end, layer.n_out):
                 # The padding stays 0, which f(0) need not be.
-                sums = fused(load(net.work, place + full, ONE), factor, load(net.parameters, layer.bias + full, ONE))
+                sums = fma(load(net.work, offset + full, ONE), factor, load(net.parameters, layer.bias + full, ONE))
                 a = activate_layer(functions, number, sums)
-                store(net.work, place + full, first_lanes(a, layer.n_out - full))
-        met = meet(crew, met)
-    return met
+                store(net.work, offset + full, mask_lanes(a, layer.n_out - full))
+        phase = barrier(worker, phase)
+    return phase
 
 
 @compiled
 def goes_without_copy(layer: Any) -> Any:
     """Whether products take a layer's weights for backward from those for forward, as they copy them anyway."""
-    return layer.width_in >= FAR_APART and layer.n_in % LANES == 0 and layer.n_out >= 4 * TILE
+    return layer.width_in >= PACK_FROM_COLUMNS and layer.n_in % LANES == 0 and layer.n_out >= 4 * M_TILE
 
 
 @compiled
-def backward(functions: Any, chunk: Any, net: Any, crew: Any, met: int, with_copies: bool) -> int:
+def backward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, with_copies: bool) -> int:
     """Compute delta^l = (W^(l+1)^T delta^(l+1)) f'(z^l), shared as in `forward`.
 
-    `with_copies`: the weights for backward are those for forward in all layers, see `mirror`.
+    `with_copies`: the weights for backward are those for forward in all layers, see `transpose_copy`.
     """
     for number in range(net.n_layers - 1, 0, -1):
         layer = layer_at(net, number)
-        begin, end = share(layer.width_in, COLUMNS, crew.thread, crew.threads)
+        begin, end = share(layer.width_in, COLUMNS, worker.thread, worker.threads)
         delta = Matrix(net.work, layer.delta + chunk.row * layer.width, layer.width, 1)
         below = Matrix(net.work, layer.delta_below + chunk.row * layer.width_in + begin, layer.width_in, 1)
         if with_copies or not goes_without_copy(layer):
             weights = Matrix(net.parameters, layer.backward + begin, layer.width_in, 1)
-            multiply(delta, weights, below, chunk.rows, layer.n_out, end - begin, OVERWRITE, net.room)
+            multiply(delta, weights, below, chunk.rows, layer.n_out, end - begin, OVERWRITE, net.scratch)
         else:
             weights = Matrix(net.parameters, layer.forward + begin * layer.width, 1, layer.width)
-            multiply_by_columns(delta, weights, below, chunk.rows, layer.n_out, end - begin, net.room)
+            multiply_by_columns(delta, weights, below, chunk.rows, layer.n_out, end - begin, net.scratch)
         for r in range(chunk.row, chunk.row + chunk.rows):
             for c in range(r * layer.width_in + begin, r * layer.width_in + end, LANES):
-                place = layer.delta_below + c
+                offset = layer.delta_below + c
                 a = load(net.work, layer.below + c, ONE)
-                product = load(net.work, place, ONE)
-                store(net.work, place, product * slope_of_layer(functions, number - 1, a))
-        met = meet(crew, met)
-    return met
+                product = load(net.work, offset, ONE)
+                store(net.work, offset, product * slope_of_layer(functions, number - 1, a))
+        phase = barrier(worker, phase)
+    return phase
 
 
 @compiled
-def update(chunk: Any, net: Any, target: Any, both: bool, crew: Any, by_columns: bool) -> None:
+def update(chunk: Any, net: Any, target: Any, both_layouts: bool, worker: Any, by_columns: bool) -> None:
     """Compute W^l += delta^l (a^(l-1))^T, but for the first layer's, and b^l += delta^l, added up over the examples.
 
-    `target` is laid out as the parameters. With `both`, the copy of the weights for backward is updated too. The
-    threads of `crew` share the columns of the matrices, or their rows.
+    `target` is laid out as the parameters. With `both_layouts`, the copy of the weights for backward is updated too.
+    The threads share the columns of the matrices, or their rows.
     """
-    thread, threads = crew.thread, crew.threads
-    columns, rows = share_of(crew, by_columns)
+    thread, threads = worker.thread, worker.threads
+    columns, rows = share_of(worker, by_columns)
     for number in range(net.n_layers):
         layer = layer_at(net, number)
         if number % threads == thread:
@@ -121,18 +121,18 @@ def update(chunk: Any, net: Any, target: Any, both: bool, crew: Any, by_columns:
             below = Matrix(net.work, layer.below + top, 1, layer.width_in)
             delta = Matrix(net.work, layer.delta + left, layer.width, 1)
             forward = Matrix(target, layer.forward + top * layer.width + left, layer.width, 1)
-            multiply(below, delta, forward, bottom - top, chunk.rows, right - left, ADD, net.room)
-        if number > 0 and both:
+            multiply(below, delta, forward, bottom - top, chunk.rows, right - left, ADD, net.scratch)
+        if number > 0 and both_layouts:
             left, right = share(layer.width_in, COLUMNS, columns.thread, columns.threads)
             top, bottom = share(layer.n_out, ROWS, rows.thread, rows.threads)
             delta = Matrix(net.work, layer.delta + top, 1, layer.width)
             below = Matrix(net.work, layer.below + left, layer.width_in, 1)
             backward = Matrix(target, layer.backward + top * layer.width_in + left, layer.width_in, 1)
-            multiply(delta, below, backward, bottom - top, chunk.rows, right - left, ADD, net.room)
+            multiply(delta, below, backward, bottom - top, chunk.rows, right - left, ADD, net.scratch)
 
 
 @compiled
-def mirror(net: Any, thread: int, threads: int, everywhere: bool) -> None:
+def transpose_copy(net: Any, thread: int, threads: int, everywhere: bool) -> None:
     """Make the weights for backward what those for forward are; or not `everywhere`, where `backward` needs them."""
     for number in range(1, net.n_layers):
         layer = layer_at(net, number)

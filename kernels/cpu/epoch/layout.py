@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ..matmul import BLOCK, TILE
+from ..matmul import M_TILE, N_BLOCK
 from ..memory import CACHE_LINE
 from ..vectors import LANES
 from .state import Layer
@@ -48,21 +48,21 @@ class Layout:
         large = max((n_in * n_out for n_in, n_out in pairwise(sizes[1:])), default=0) >= LARGE
         self.chunk_size = min(batch_size, LARGE_CHUNK if large else CHUNK)
         # A tile may be computed whole of which a part is wanted.
-        rows = -(-self.chunk_size // TILE) * TILE if self.chunk_size > 1 else 1
+        rows = -(-self.chunk_size // M_TILE) * M_TILE if self.chunk_size > 1 else 1
         # Activations of every layer, those of sparse images taking no room; then delta of all but the images.
-        room = np.array([0 if sparse else widths[0], *widths[1:], *widths[1:]]) * rows
+        scratch = np.array([0 if sparse else widths[0], *widths[1:], *widths[1:]]) * rows
         if rows == 1:
-            room[0] *= 2  # for the image before, see `gpunn.kernels.cpu.epoch.first_layer.go_on`
-        places = np.concatenate([[0], np.cumsum(room)])
+            scratch[0] *= 2  # for the image before, see `gpunn.kernels.cpu.epoch.first_layer.update_and_multiply`
+        places = np.concatenate([[0], np.cumsum(scratch)])
         n_layers = len(sizes) - 1
         self.n_work = int(places[-1])
         self.layers = []
-        place = 0
+        offset = 0
         for number, (n_in, n_out) in enumerate(pairwise(sizes)):
-            forward = place
+            forward = offset
             backward = forward + n_in * widths[number + 1]
             bias = backward + (n_out * widths[number] if number else 0)
-            place = bias + widths[number + 1]
+            offset = bias + widths[number + 1]
             self.layers.append(
                 Layer(
                     n_in=n_in,
@@ -78,11 +78,11 @@ class Layout:
                     delta=int(places[n_layers + number + 1]),
                 )
             )
-        self.n_parameters = place
+        self.n_parameters = offset
         self.table = np.array(self.layers, np.int64)
         self.by_columns = max(widths[1:]) >= WIDE and rows <= FEW
         # Sparse images share the first layer by its blocks of columns, as then the least has to move between caches.
-        self.n_shares = -(-widths[1] // BLOCK) if sparse else -(-rows // TILE)
+        self.n_shares = -(-widths[1] // N_BLOCK) if sparse else -(-rows // M_TILE)
 
     def pack(
         self, weights: Sequence[NDArray[np.float32]], biases: Sequence[NDArray[np.float32]]
@@ -112,11 +112,11 @@ class Layout:
     def _forward_blocks(self, number: int, packed: NDArray[np.float32]) -> list[tuple[slice, NDArray[np.float32]]]:
         """Return which neurons are in each block of a layer's `forward`, and the block, (n_in, width)."""
         layer = self.layers[number]
-        width = BLOCK if number == 0 and self.sparse else layer.width
+        width = N_BLOCK if number == 0 and self.sparse else layer.width
         blocks = []
         for first in range(0, layer.width, width):
             last = min(first + width, layer.width)
-            place = layer.forward + first * layer.n_in
-            block = packed[place : place + (last - first) * layer.n_in].reshape(layer.n_in, last - first)
+            offset = layer.forward + first * layer.n_in
+            block = packed[offset : offset + (last - first) * layer.n_in].reshape(layer.n_in, last - first)
             blocks.append((slice(first, min(last, layer.n_out)), block))
         return blocks

@@ -12,8 +12,8 @@ from numba.extending import overload
 
 from ..activations import SIGMOID, activate, slope_of_layer
 from ..jit import compiled
-from ..matmul import TILE
-from ..memory import at, first_lanes, load, store
+from ..matmul import M_TILE
+from ..memory import at, load, mask_lanes, store
 from ..outputs import largest_of, put_exps, sum_of_softplus
 from ..vector_math import lane_sum
 from ..vectors import LANES, Static, zeros
@@ -66,7 +66,7 @@ def _squared_error(functions: Any, data: Any, chunk: Any, net: Any, step: float)
             error = a - load(data.targets, target + c, ONE)
             squares = squares + error * error
             store(net.work, layer.delta + row + c, step * error * slope_of_layer(functions, last, a))
-        if (r + 1) % TILE == 0:
+        if (r + 1) % M_TILE == 0:
             loss += lane_sum(squares)
             squares = zeros(ONE, ONE)
     return loss + lane_sum(squares)
@@ -84,7 +84,7 @@ def _binary_cross_entropy(functions: Any, data: Any, chunk: Any, net: Any, step:
             a = activate(SIGMOID, load(net.work, layer.activation + row + c, ONE))
             error = a - load(data.targets, target + c, ONE)
             # The padding stays 0, which sigma(0) isn't.
-            store(net.work, layer.delta + row + c, step * first_lanes(error, layer.n_out - c))
+            store(net.work, layer.delta + row + c, step * mask_lanes(error, layer.n_out - c))
         logits = layer.activation + row
         loss += sum_of_softplus(net.work, logits, layer.n_out)
         for j in range(layer.n_out):
@@ -108,7 +108,7 @@ def _cross_entropy(functions: Any, data: Any, chunk: Any, net: Any, step: float)
         for c in range(0, layer.width, LANES):
             y = load(data.targets, target + c, ONE)
             losses = losses + y * (log - (load(net.work, logits + c, ONE) - largest))
-            exps = first_lanes(load(net.work, delta + c, ONE), layer.n_out - c)
+            exps = mask_lanes(load(net.work, delta + c, ONE), layer.n_out - c)
             store(net.work, delta + c, step * (share * exps - y))
         loss += lane_sum(losses)
     return loss

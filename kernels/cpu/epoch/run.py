@@ -9,56 +9,56 @@ from ..matmul import Chunk
 from ..memory import at, load, pointer, store
 from ..sparse_matmul import pointers
 from ..threads import share
-from ..vectors import LANES, Static, fused, zeros
+from ..vectors import LANES, Static, fma, zeros
 from .deferred import catch_up, catch_up_all
-from .first_layer import add_images, add_last_image, forget_image, go_on, multiply_images
-from .layers import backward, forward, mirror, update
+from .first_layer import add_images, clear_pending, flush_pending, multiply_images, update_and_multiply
+from .layers import backward, forward, transpose_copy, update
 from .outputs import compute_output_delta
-from .state import COLUMNS, Crew, Data, Network, layer_at, meet, part_of
+from .state import COLUMNS, Data, Network, Worker, barrier, layer_at, part_of
 from .steps import make_step, with_pointers
 
 ONE = Static(1)
 F = np.float32
 
 SMALLEST_SCALE = 0.25
-"""What may be put off of the penalty; what is left is made up for in all weights."""
+"""Fold the deferred scale of the first layer into its weights once it falls below this."""
 
-FOLDS = np.bool_(True)
+FOLD_SCALE = np.bool_(True)
 
-MIRRORED = 64
+TRANSPOSE_FROM = 64
 """Batch size from which copying a layer's new weights, transposed, is faster than updating both forms."""
 
 
 @compiled
-def shrink(net: Any, lost: float, scale: float, folds: bool, both: bool, crew: Any) -> None:
-    """Let weights lose a share `lost` of themselves, those of the first layer, where it `folds`, become `scale` times.
+def shrink(net: Any, decay: float, scale: float, fold_scale: bool, both_layouts: bool, worker: Any) -> None:
+    """Apply weight decay; where `fold_scale`, also multiply the deferred `scale` into the first layer.
 
-    The copies of weights for backward only with `both`. The threads share each array.
+    The copies of weights for backward only with `both_layouts`. The threads share each array.
     """
     for number in range(net.n_layers):
         layer = layer_at(net, number)
-        change = F(scale - 1) if number == 0 else F(-lost)
-        end = layer.bias if both else layer.backward
-        if number > 0 or folds:
-            first, last = share(end - layer.forward, COLUMNS, crew.thread, crew.threads)
-            for place in range(layer.forward + first, layer.forward + last, LANES):
-                w = load(net.parameters, place, ONE)
+        change = F(scale - 1) if number == 0 else F(-decay)
+        end = layer.bias if both_layouts else layer.backward
+        if number > 0 or fold_scale:
+            first, last = share(end - layer.forward, COLUMNS, worker.thread, worker.threads)
+            for offset in range(layer.forward + first, layer.forward + last, LANES):
+                w = load(net.parameters, offset, ONE)
                 # Rounded once, so that a small share isn't lost before it is taken.
-                store(net.parameters, place, fused(w, change, w))
+                store(net.parameters, offset, fma(w, change, w))
 
 
 @compiled
-def add_collected(net: Any, collected: Any, count: int, crew: Any) -> None:
+def add_collected(net: Any, collected: Any, count: int, worker: Any) -> None:
     """Add `collected` to the `count` parameters, and let it be zero; the threads share them."""
-    begin, end = share(count, COLUMNS, crew.thread, crew.threads)
-    for place in range(begin, end, LANES):
-        store(net.parameters, place, load(net.parameters, place, ONE) + load(collected, place, ONE))
-        store(collected, place, zeros(ONE, ONE))
+    begin, end = share(count, COLUMNS, worker.thread, worker.threads)
+    for offset in range(begin, end, LANES):
+        store(net.parameters, offset, load(net.parameters, offset, ONE) + load(collected, offset, ONE))
+        store(collected, offset, zeros(ONE, ONE))
 
 
 @compiled
 def run_epoch(
-    crew: Any,
+    worker: Any,
     data: Any,
     order: Any,
     table: Any,
@@ -72,14 +72,14 @@ def run_epoch(
     penalty: float,
     functions: Any,
     loss: Any,
-    rule: Any,
+    plan: Any,
 ) -> float:
     """Train on the examples `order` in batches; return the sum of losses, each before its batch's step.
 
     `steps`, float64, are the learning rates of the batches, times 2 for the squared error. After each batch weights
     lose `penalty`, float64, times its step of themselves; with dense images it has to be 0. `functions` and `loss` are
-    `Static`: the activation functions of the layers, see `activations.of_layers`, and the name of the loss. `rule` is
-    None, or but for plain gradient descent a `steps.Rule`; it has the rates then, and `steps` the factor.
+    `Static`: the activation functions of the layers, see `activations.of_layers`, and the name of the loss. `plan` is
+    None, or but for plain gradient descent a `steps.StepPlan`; it has the rates then, and `steps` the factor.
     `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
     worked on chunk by chunk, and its updates are added up in `collected`, which has the length of the parameters then,
     and with a rule, and is zero before and after. Called by several threads with a counter of 0, each does a part and
@@ -87,68 +87,68 @@ def run_epoch(
     `by_columns`, the neurons of every layer, so that large weights stay in the cache of one core.
     """
     data = Data(pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.targets))
-    crew = Crew(crew.thread, crew.threads, pointer(crew.counter), pointer(crew.room))
-    net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), crew.room)
+    worker = Worker(worker.thread, worker.threads, pointer(worker.counter), pointer(worker.scratch))
+    net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), worker.scratch)
     order, n, steps = pointer(order), order.size, pointer(steps)
     collected, n_parameters = pointer(collected), parameters.size
-    thread, threads = crew.thread, crew.threads
-    alone = Crew(0, 1, crew.counter, crew.room)
+    thread, threads = worker.thread, worker.threads
+    alone = Worker(0, 1, worker.counter, worker.scratch)
     # Sharing neurons, the threads meet after every layer; sharing examples, when they are through with them.
-    inner, outer = (crew, alone) if by_columns else (alone, crew)
-    one_by_one = batch_size == 1 and threads == 1 and data.pixels is None and rule is None
-    collects = rule is not None
-    rule = with_pointers(rule)
-    if one_by_one:
-        forget_image(net)
+    inner, outer = (worker, alone) if by_columns else (alone, worker)
+    online = batch_size == 1 and threads == 1 and data.pixels is None and plan is None
+    collects = plan is not None
+    plan = with_pointers(plan)
+    if online:
+        clear_pending(net)
     # The first layer's weights are those in the parameters times this: all shrink by one number.
     scale = 1.0
     sums = 0.0
-    met = np.int64(0)
+    phase = np.int64(0)
     for start in range(0, n, batch_size):
         m = min(batch_size, n - start)
         step = F(-at(steps, start // batch_size) / m)
-        lost = at(steps, start // batch_size) * penalty
-        shrunk = scale * (1 - lost)
-        folds = shrunk < SMALLEST_SCALE
-        factor = F(1) if folds else F(1 / shrunk)
+        decay = at(steps, start // batch_size) * penalty
+        shrunk = scale * (1 - decay)
+        fold_scale = shrunk < SMALLEST_SCALE
+        factor = F(1) if fold_scale else F(1 / shrunk)
         target = collected if collects or m > chunk_size else net.parameters
         # The velocities of a last, smaller batch are where those of the others are.
-        both = (batch_size if collects else m) < MIRRORED
-        n_lit = catch_up(rule, data.pixels, Chunk(order, n, start, 0, m), net, start // batch_size, crew)
+        both_layouts = (batch_size if collects else m) < TRANSPOSE_FROM
+        n_nonzero = catch_up(plan, data.pixels, Chunk(order, n, start, 0, m), net, start // batch_size, worker)
         for first in range(start, start + m, chunk_size):
             chunk = Chunk(order, n, first, 0, min(chunk_size, start + m - first))
-            own = part_of(chunk, crew)
+            own = part_of(chunk, worker)
             piece = chunk if by_columns else own
-            if one_by_one:
-                go_on(data.images, chunk, net, first)
+            if online:
+                update_and_multiply(data.images, chunk, net, first)
             else:
-                met = multiply_images(data.pixels, data.images, chunk, piece, net, crew, inner, met)
-            met = forward(functions, piece, net, inner, met, F(scale))
+                phase = multiply_images(data.pixels, data.images, chunk, piece, net, worker, inner, phase)
+            phase = forward(functions, piece, net, inner, phase, F(scale))
             sums += compute_output_delta(loss, functions, data, own, net, step)
-            met = meet(inner, met)
-            met = backward(functions, piece, net, inner, met, both)
-            met = meet(outer, met)
+            phase = barrier(inner, phase)
+            phase = backward(functions, piece, net, inner, phase, both_layouts)
+            phase = barrier(outer, phase)
             if penalty > 0 and first + chunk_size >= start + m:
-                shrink(net, lost, shrunk, folds, both, crew)
-                met = meet(crew, met)
-            update(chunk, net, target, both, crew, by_columns)
-            if not one_by_one:
-                add_images(data.pixels, data.images, chunk, net, target, factor, crew, by_columns)
-            met = meet(crew, met)
-        scale = 1.0 if folds else shrunk
+                shrink(net, decay, shrunk, fold_scale, both_layouts, worker)
+                phase = barrier(worker, phase)
+            update(chunk, net, target, both_layouts, worker, by_columns)
+            if not online:
+                add_images(data.pixels, data.images, chunk, net, target, factor, worker, by_columns)
+            phase = barrier(worker, phase)
+        scale = 1.0 if fold_scale else shrunk
         if collects:
-            make_step(rule, net, collected, start // batch_size, n_lit, both, crew)
-            met = meet(crew, met)
+            make_step(plan, net, collected, start // batch_size, n_nonzero, both_layouts, worker)
+            phase = barrier(worker, phase)
         elif m > chunk_size:
-            add_collected(net, collected, n_parameters, crew)
-            met = meet(crew, met)
-        if not both:
+            add_collected(net, collected, n_parameters, worker)
+            phase = barrier(worker, phase)
+        if not both_layouts:
             # A small batch that follows, or the next call, goes by the copies.
-            mirror(net, thread, threads, n - (start + m) < MIRRORED)
-            met = meet(crew, met)
+            transpose_copy(net, thread, threads, n - (start + m) < TRANSPOSE_FROM)
+            phase = barrier(worker, phase)
     if scale != 1:
-        shrink(net, 0.0, scale, FOLDS, FOLDS, crew)
-    catch_up_all(rule, net, (n + batch_size - 1) // batch_size, crew)
-    if one_by_one and n > 0:
-        add_last_image(data.images, net, n)
+        shrink(net, 0.0, scale, FOLD_SCALE, FOLD_SCALE, worker)
+    catch_up_all(plan, net, (n + batch_size - 1) // batch_size, worker)
+    if online and n > 0:
+        flush_pending(data.images, net, n)
     return sums

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..jit import compiled
-from ..matmul import TILE, Chunk
+from ..matmul import M_TILE, Chunk
 from ..memory import at
 from ..threads import share, wait_for_others
 from ..vectors import LANES
@@ -13,7 +13,7 @@ from ..vectors import LANES
 FIRST = np.int64(0)
 """The number of the first layer; Numba compiles a function once more for a plain 0, which it takes into the type."""
 
-COLUMNS, ROWS = np.int64(2 * LANES), np.int64(TILE)
+COLUMNS, ROWS = np.int64(2 * LANES), np.int64(M_TILE)
 """What threads share the columns and the rows of a matrix by; for plain numbers, again, there would be more code."""
 
 
@@ -42,7 +42,7 @@ N_FIELDS = len(Layer._fields)
 
 
 class Data(NamedTuple):
-    """The examples; inputs are in `pixels` (`LitPixels`) or, flat, in `images`, and the other one is None."""
+    """The examples; inputs are in `pixels` (`NonzeroPixels`) or, flat, in `images`, and the other one is None."""
 
     pixels: Any
     images: Any
@@ -60,18 +60,18 @@ class Network(NamedTuple):
     table: Any
     parameters: Any
     work: Any
-    room: Any
+    scratch: Any
     """This thread's work space of products."""
 
 
-class Crew(NamedTuple):
-    """This thread's number, how many there are, and where they count their meetings: int64 at a cache line's start."""
+class Worker(NamedTuple):
+    """A worker thread: its index, the number of threads, and the barrier's counter, int64 at a cache line's start."""
 
     thread: int
     threads: int
     counter: Any
-    room: Any
-    """Work space of this thread alone, of the length that `dense.room_for` says, or None."""
+    scratch: Any
+    """Work space of this thread alone, of the length that `dense.scratch_size` says, or None."""
 
 
 class Share(NamedTuple):
@@ -82,26 +82,26 @@ class Share(NamedTuple):
 
 
 @compiled
-def meet(crew: Any, met: int) -> int:
-    """Wait for the other threads, if there are any; return the count of meetings, `met`, after this one."""
-    if crew.threads > 1:
-        met += crew.threads
-        wait_for_others(crew.counter, met)
-    return met
+def barrier(worker: Any, phase: int) -> int:
+    """Wait for the other threads, if there are any; return the counter's value after it, given that before, `phase`."""
+    if worker.threads > 1:
+        phase += worker.threads
+        wait_for_others(worker.counter, phase)
+    return phase
 
 
 @compiled
-def share_of(crew: Any, by_columns: bool) -> Any:
+def share_of(worker: Any, by_columns: bool) -> Any:
     """Return this thread's share of a matrix's columns, and of its rows."""
     if by_columns:
-        return Share(crew.thread, crew.threads), Share(0, 1)
-    return Share(0, 1), Share(crew.thread, crew.threads)
+        return Share(worker.thread, worker.threads), Share(0, 1)
+    return Share(0, 1), Share(worker.thread, worker.threads)
 
 
 @compiled
-def part_of(chunk: Any, crew: Any) -> Any:
+def part_of(chunk: Any, worker: Any) -> Any:
     """Return this thread's share of the examples of a chunk."""
-    begin, end = share(chunk.rows, ROWS, crew.thread, crew.threads)
+    begin, end = share(chunk.rows, ROWS, worker.thread, worker.threads)
     return Chunk(chunk.order, chunk.n, chunk.first + begin, chunk.row + begin, end - begin)
 
 

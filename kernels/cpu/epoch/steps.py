@@ -1,4 +1,4 @@
-"""Steps of optimisers in whole-epoch kernels; `deferred` has those that were put off.
+"""Optimiser steps in whole-epoch kernels; `deferred` has the deferred ones.
 
 A batch's gradient, times -1, is added up in an array laid out as the parameters: G. Velocities, or Adam's means, are
 those of `gpunn.optimizers`, times -1 too. A step with momentum mu, penalty lambda and rate eta is, elementwise,
@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..jit import compiled
-from ..matmul import BLOCK, ONE
+from ..matmul import N_BLOCK, ONE
 from ..memory import at, load, pointer, store
 from ..threads import share
 from ..vector_math import SMALL, SUBNORMAL, flushed, square_root
-from ..vectors import LANES, fused, zeros
+from ..vectors import LANES, fma, zeros
 from .state import COLUMNS, FIRST, layer_at
 
 F = np.float32
 
 
-class Rule(NamedTuple):
+class StepPlan(NamedTuple):
     """How parameters are stepped; numbers are float32, but for those that are said not to be."""
 
     velocities: Any
@@ -44,13 +44,13 @@ class Rule(NamedTuple):
     """How many have been made before; int64."""
     rates: Any
     """The learning rate of each batch, float64."""
-    waits: Any
-    """Whether the weights of dark pixels wait until these are lit; a NumPy bool."""
+    defers: Any
+    """Whether updates of zero pixels are deferred; a NumPy bool."""
     powers: Any
-    """Row k, flat: the matrix of k steps in the dark, float32; empty, where none wait."""
+    """Row k, flat: the matrix of k deferred steps, float32; empty where none are deferred."""
     seen: Any
     """This thread's: up to which batch each pixel's weights have made their steps, int64."""
-    lit: Any
+    nonzero: Any
     """Work space of this thread: pixels, and how many steps they have missed, by turns; int64."""
 
 
@@ -71,43 +71,43 @@ class Step(NamedTuple):
     new: Any
     """Of V' in W'."""
     l2: Any
-    kept: Any
+    keep: Any
     """What is left of a weight where the penalty shrinks it by itself."""
 
 
 @compiled
-def with_pointers(rule: Any) -> Any:
-    """Return a `Rule` with pointers for arrays; None stays None."""
-    if rule is None:
+def with_pointers(plan: Any) -> Any:
+    """Return a `StepPlan` with pointers for arrays; None stays None."""
+    if plan is None:
         return None
-    return Rule(
-        pointer(rule.velocities),
-        pointer(rule.squares),
-        rule.momentum,
-        rule.beta2,
-        rule.epsilon,
-        rule.l2,
-        rule.decay,
-        rule.nesterov,
-        rule.steps,
-        pointer(rule.rates),
-        rule.waits,
-        pointer(rule.powers),
-        pointer(rule.seen),
-        pointer(rule.lit),
+    return StepPlan(
+        pointer(plan.velocities),
+        pointer(plan.squares),
+        plan.momentum,
+        plan.beta2,
+        plan.epsilon,
+        plan.l2,
+        plan.decay,
+        plan.nesterov,
+        plan.steps,
+        pointer(plan.rates),
+        plan.defers,
+        pointer(plan.powers),
+        pointer(plan.seen),
+        pointer(plan.nonzero),
     )
 
 
 @compiled
-def _step_of(rule: Any, squares: Any, number: int) -> Any:
+def step_of_batch(plan: Any, squares: Any, number: int) -> Any:
     """Return the `Step` of a batch; `squares` are those of the rule."""
-    eta, momentum, beta2 = at(rule.rates, number), rule.momentum, rule.beta2
+    eta, momentum, beta2 = at(plan.rates, number), plan.momentum, plan.beta2
     old, new, inverse_root = 0.0, eta, 1.0
-    if rule.nesterov:
+    if plan.nesterov:
         old, new = -eta * momentum, eta * (1 + momentum)
     # Numba leaves out this branch, and others like it, for what is None.
     if squares is not None:
-        t = rule.steps + number + 1
+        t = plan.steps + number + 1
         new = eta / (1 - momentum**t)
         inverse_root = 1 / math.sqrt(1 - beta2**t)
     return Step(
@@ -115,43 +115,45 @@ def _step_of(rule: Any, squares: Any, number: int) -> Any:
         F(1 - momentum),
         F(beta2),
         F(1 - beta2),
-        rule.epsilon,
+        plan.epsilon,
         F(inverse_root),
         F(old),
         F(new),
-        rule.l2,
-        F(1 - eta * rule.decay),
+        plan.l2,
+        F(1 - eta * plan.decay),
     )
 
 
 @compiled
-def make_step(rule: Any, net: Any, gradients: Any, number: int, n_lit: int, both: bool, crew: Any) -> None:
+def make_step(
+    plan: Any, net: Any, gradients: Any, number: int, n_nonzero: int, both_layouts: bool, worker: Any
+) -> None:
     """Step all parameters after the batch `number`, and let their gradients be 0.
 
-    Where weights wait, those of the `n_lit` pixels that `catch_up` has found, instead of all. The copies of weights for
-    backward only with `both`. The threads share each array.
+    Where updates are deferred, only the weights of the `n_nonzero` pixels that `catch_up` has found. The copies of
+    weights for backward only with `both_layouts`. The threads share each array.
     """
-    if rule is not None:
-        step = _step_of(rule, rule.squares, number)
-        if rule.waits:
-            _step_lit(rule, step, net, gradients, n_lit, crew)
-        _step_all(rule, step, net, gradients, both, crew)
+    if plan is not None:
+        step = step_of_batch(plan, plan.squares, number)
+        if plan.defers:
+            _step_nonzero(plan, step, net, gradients, n_nonzero, worker)
+        _step_all(plan, step, net, gradients, both_layouts, worker)
 
 
 @compiled
-def _step_lit(rule: Any, step: Any, net: Any, gradients: Any, count: int, crew: Any) -> None:
-    """Step the first layer's weights of the `count` pixels in `rule.lit`."""
+def _step_nonzero(plan: Any, step: Any, net: Any, gradients: Any, count: int, worker: Any) -> None:
+    """Step the first layer's weights of the `count` pixels in `plan.nonzero`."""
     layer = layer_at(net, FIRST)
-    for column in range(crew.thread * BLOCK, layer.width, crew.threads * BLOCK):
-        width = min(BLOCK, layer.width - column)
+    for column in range(worker.thread * N_BLOCK, layer.width, worker.threads * N_BLOCK):
+        width = min(N_BLOCK, layer.width - column)
         start = layer.forward + column * layer.n_in
         for i in range(count):
-            first = start + at(rule.lit, 2 * i) * width
-            _step_range(rule.velocities, rule.squares, step, net, gradients, first, first + width)
+            first = start + at(plan.nonzero, 2 * i) * width
+            _step_range(plan.velocities, plan.squares, step, net, gradients, first, first + width)
 
 
 @compiled
-def _step_all(rule: Any, step: Any, net: Any, gradients: Any, both: bool, crew: Any) -> None:
+def _step_all(plan: Any, step: Any, net: Any, gradients: Any, both_layouts: bool, worker: Any) -> None:
     """Step all parameters but the first layer's weights, and these too where none wait."""
     # Biases are free of penalties.
     free = Step(
@@ -168,36 +170,36 @@ def _step_all(rule: Any, step: Any, net: Any, gradients: Any, both: bool, crew: 
     )
     for number in range(net.n_layers):
         layer = layer_at(net, number)
-        if number > 0 or not rule.waits:
-            _step_share(rule, step, net, gradients, layer.forward, layer.backward, crew)
-        if number > 0 and both:
-            _step_share(rule, step, net, gradients, layer.backward, layer.bias, crew)
-        _step_share(rule, free, net, gradients, layer.bias, layer.bias + layer.width, crew)
+        if number > 0 or not plan.defers:
+            _step_part(plan, step, net, gradients, layer.forward, layer.backward, worker)
+        if number > 0 and both_layouts:
+            _step_part(plan, step, net, gradients, layer.backward, layer.bias, worker)
+        _step_part(plan, free, net, gradients, layer.bias, layer.bias + layer.width, worker)
 
 
 @compiled
-def _step_share(rule: Any, step: Any, net: Any, gradients: Any, first: int, last: int, crew: Any) -> None:
-    begin, end = share(last - first, COLUMNS, crew.thread, crew.threads)
-    _step_range(rule.velocities, rule.squares, step, net, gradients, first + begin, first + end)
+def _step_part(plan: Any, step: Any, net: Any, gradients: Any, first: int, last: int, worker: Any) -> None:
+    begin, end = share(last - first, COLUMNS, worker.thread, worker.threads)
+    _step_range(plan.velocities, plan.squares, step, net, gradients, first + begin, first + end)
 
 
 @compiled
 def _step_range(velocities: Any, squares: Any, step: Any, net: Any, gradients: Any, first: int, last: int) -> None:
-    for place in range(first, last, LANES):
-        w = load(net.parameters, place, ONE)
-        change = fused(w, -step.l2, load(gradients, place, ONE))
+    for offset in range(first, last, LANES):
+        w = load(net.parameters, offset, ONE)
+        change = fma(w, -step.l2, load(gradients, offset, ONE))
         if squares is not None:
-            square = flushed(fused(load(squares, place, ONE), step.beta2, step.rest2 * change * change), SUBNORMAL)
-            store(squares, place, square)
-            mean = flushed(fused(load(velocities, place, ONE), step.momentum, step.rest * change), SMALL)
-            store(velocities, place, mean)
-            w = step.kept * w + step.new * mean / fused(square_root(square), step.inverse_root, step.epsilon)
+            square = flushed(fma(load(squares, offset, ONE), step.beta2, step.rest2 * change * change), SUBNORMAL)
+            store(squares, offset, square)
+            mean = flushed(fma(load(velocities, offset, ONE), step.momentum, step.rest * change), SMALL)
+            store(velocities, offset, mean)
+            w = step.keep * w + step.new * mean / fma(square_root(square), step.inverse_root, step.epsilon)
         if squares is None:
             if velocities is not None:
-                v = load(velocities, place, ONE)
-                change = flushed(fused(v, step.momentum, change), SMALL)
-                store(velocities, place, change)
-                w = fused(v, step.old, w)
-            w = fused(change, step.new, w)
-        store(net.parameters, place, w)
-        store(gradients, place, zeros(ONE, ONE))
+                v = load(velocities, offset, ONE)
+                change = flushed(fma(v, step.momentum, change), SMALL)
+                store(velocities, offset, change)
+                w = fma(v, step.old, w)
+            w = fma(change, step.new, w)
+        store(net.parameters, offset, w)
+        store(gradients, offset, zeros(ONE, ONE))

@@ -13,24 +13,24 @@ from typing import Any
 
 from ..activations import FORMULAS
 from ..jit import device_function
-from .layout import TILE, CudaLayer, CudaLayout, Task
+from .layout import TILE, CudaLayer, CudaLayout, KernelSpec
 from .outputs import output_steps
 from .tiles import GREY, N_SUMS, ZERO, U, clear, tile_products
 
 
-def forward_steps(layout: CudaLayout, task: Task) -> list[Any]:
+def forward_steps(layout: CudaLayout, spec: KernelSpec) -> list[Any]:
     """Return the functions that compute all activations and the last layer's delta; what they return is the loss."""
-    finish_last, after = output_steps(layout, task.functions[-1], task.loss)
-    hidden = zip(layout.layers[:-1], task.functions, strict=False)
+    finish_last, after = output_steps(layout, spec.functions[-1], spec.loss)
+    hidden = zip(layout.layers[:-1], spec.functions, strict=False)
     finish = [*(_finish(layer, function) for layer, function in hidden), finish_last]
     pairs = enumerate(pairwise(layout.layers), start=1)
     upper = [_forward(layout, below, layer, finish[number]) for number, (below, layer) in pairs]
     return _forward_images(layout, finish[0]) + upper + after
 
 
-def backward_steps(layout: CudaLayout, task: Task) -> list[Any]:
+def backward_steps(layout: CudaLayout, spec: KernelSpec) -> list[Any]:
     """Return the functions that compute delta of all layers below the last one; they return 0."""
-    pairs = zip(pairwise(layout.layers), task.functions, strict=False)
+    pairs = zip(pairwise(layout.layers), spec.functions, strict=False)
     return [_backward(layout, below, layer, function) for (below, layer), function in pairs][::-1]
 
 
@@ -143,7 +143,7 @@ def _backward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, activation
     return backward
 
 
-def update_step(layout: CudaLayout, task: Task) -> Any:
+def update_step(layout: CudaLayout, spec: KernelSpec) -> Any:
     """Return the function that adds all gradients, times the step, to `target`.
 
     `target` are the parameters, or what is collected of their changes. Where all batches collect, it is multiplied by
@@ -152,7 +152,7 @@ def update_step(layout: CudaLayout, task: Task) -> Any:
     _, add_update = tile_products(layout)
     bottom, T, n_words = layout.layers[0], layout.threads, layout.n_words
     columns = bottom.width // TILE
-    adders = _adder(task, of_weights=True), _adder(task, of_weights=False)
+    adders = _adder(spec, of_weights=True), _adder(spec, of_weights=False)
     add, _ = adders
     pairs = [(None, bottom), *pairwise(layout.layers)]
     others = _update_all([_update(layout, below, layer, adders) for below, layer in pairs])
@@ -175,9 +175,9 @@ def update_step(layout: CudaLayout, task: Task) -> Any:
     return update
 
 
-def _adder(task: Task, *, of_weights: bool) -> Any:
+def _adder(spec: KernelSpec, *, of_weights: bool) -> Any:
     """Return the function that adds to a number of `target`."""
-    scales, l2 = task.collects, task.l2 and of_weights
+    scales, l2 = spec.collects, spec.l2 and of_weights
 
     @device_function
     def add(target: Any, weights: Any, place: int, change: Any, scale: Any, decay: Any) -> None:

@@ -19,7 +19,7 @@ MOST_PIXELS = 4 * WARP * WORDS_A_THREAD
 """Pixels of an image that one warp can fetch at once."""
 
 
-class Task(NamedTuple):
+class KernelSpec(NamedTuple):
     """The functions of a network, and what its steps are made of."""
 
     functions: tuple[str, ...]
@@ -57,7 +57,7 @@ class CudaLayer(NamedTuple):
 
 
 class CudaLayout:
-    """How a block of `threads` trains a network of `sizes` in shared memory of at most `room` bytes.
+    """How a block of `threads` trains a network of `sizes` in shared memory of at most `capacity` bytes.
 
     `layers` are the parts of the network, and `groups` says how many times four images a chunk has. Places in the
     block's memory are counted in numbers of 4 bytes: work space first, then the parameters if they are `in_shared`,
@@ -67,7 +67,7 @@ class CudaLayout:
     """
 
     def __init__(
-        self, sizes: Sequence[int], *, batch_size: int, threads: int, room: int, collects: bool = False
+        self, sizes: Sequence[int], *, batch_size: int, threads: int, capacity: int, collects: bool = False
     ) -> None:
         self.sizes = tuple(sizes)
         self.threads = threads
@@ -79,16 +79,16 @@ class CudaLayout:
         most = min(batch_size, threads // WARP * (WORDS_A_THREAD // steps))
         for rows in range(most, 0, -1):
             self._place(sizes, rows)
-            if 4 * self.n_work <= room:
+            if 4 * self.n_work <= capacity:
                 break
         else:
             raise ValueError(
-                f"found layers that need {4 * self.n_work} bytes of shared memory, expected at most {room}"
+                f"found layers that need {4 * self.n_work} bytes of shared memory, expected at most {capacity}"
             )
         needed = 4 * (self.n_work + self.n_parameters * np.arange(3))
-        self.in_shared = bool(needed[1] <= room)
+        self.in_shared = bool(needed[1] <= capacity)
         collects = collects or batch_size > self.chunk_size
-        self.collects_in_shared = bool(collects and needed[2] <= room)
+        self.collects_in_shared = bool(collects and needed[2] <= capacity)
         self.collects_outside = collects and not self.collects_in_shared
         self.shared_bytes = int(needed[self.in_shared + self.collects_in_shared])
         # Everything else follows from these.

@@ -16,7 +16,7 @@ import numpy as np
 from ..jit import allow_shared_memory, as_cuda_array, cuda, device_function, kernel, shared_memory
 from ..launch import launch
 from .layers import backward_steps, forward_steps, update_step
-from .layout import WORDS_A_THREAD, CudaLayout, Task
+from .layout import WORDS_A_THREAD, CudaLayout, KernelSpec
 from .steps import step_of
 from .tiles import N_SUMS, ZERO, F, U, transfers
 
@@ -49,7 +49,7 @@ def in_turn(functions: Sequence[Any]) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def compile_epoch(layout: CudaLayout, task: Task) -> Any:
+def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     """Return the kernel for networks of a layout and a task.
 
     Its arguments are, for B networks, trained on n examples each: `words` (N, n_words) uint32, the images, four pixels
@@ -63,15 +63,15 @@ def compile_epoch(layout: CudaLayout, task: Task) -> Any:
     nothing.
     """
     logger.info("getting the GPU's kernel for %s ready: some seconds the first time", layout)
-    forward, backward = in_turn(forward_steps(layout, task)), in_turn(backward_steps(layout, task))
-    make_step = step_of(layout, task)
-    update, (fetch, put_down) = update_step(layout, task), transfers(layout)
+    forward, backward = in_turn(forward_steps(layout, spec)), in_turn(backward_steps(layout, spec))
+    make_step = step_of(layout, spec)
+    update, (fetch, store_to_shared) = update_step(layout, spec), transfers(layout)
     T, chunk_size, labels_at = layout.threads, layout.chunk_size, layout.labels
     in_shared, collects_in_shared = layout.in_shared, layout.collects_in_shared
-    collects, has_velocities = task.collects, task.optimizer == "momentum"
+    collects, has_velocities = spec.collects, spec.optimizer == "momentum"
     n_work, n_parameters = layout.n_work, layout.n_parameters
     # Of a square's derivative.
-    factor = F(2 if task.loss == "squared_error" else 1)
+    factor = F(2 if spec.loss == "squared_error" else 1)
 
     @device_function
     def rows_at(first: int, n: int, batch_size: int) -> Any:
@@ -124,7 +124,7 @@ def compile_epoch(layout: CudaLayout, task: Task) -> Any:
         if t < rows:
             label = labels[order[first + t]]
         while first < n:
-            put_down(t, fetched, rows, x)
+            store_to_shared(t, fetched, rows, x)
             if t < rows:
                 x[labels_at + t] = label
             cuda.syncthreads()
@@ -178,10 +178,10 @@ class EpochKernel:
     Raises `ValueError` where the layers don't fit the shared memory of a multiprocessor.
     """
 
-    def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, task: Task | None = None) -> None:
-        self._task = task or Task(("sigmoid",) * (len(sizes) - 1))
-        room, collects = shared_memory(), self._task.collects
-        self.layout = CudaLayout(sizes, batch_size=batch_size, threads=threads, room=room, collects=collects)
+    def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, spec: KernelSpec | None = None) -> None:
+        self._task = spec or KernelSpec(("sigmoid",) * (len(sizes) - 1))
+        capacity, collects = shared_memory(), self._task.collects
+        self.layout = CudaLayout(sizes, batch_size=batch_size, threads=threads, capacity=capacity, collects=collects)
 
     def prepare(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..jit import device_function
-from .layout import CudaLayer, CudaLayout, Task
+from .layout import CudaLayer, CudaLayout, KernelSpec
 from .tiles import ZERO, F, U
 
 CONSTANTS = 6
@@ -15,16 +15,16 @@ RATES = 3
 """Of a batch: the learning rate, for Adam divided by 1 - beta1^t; 1 / sqrt(1 - beta2^t); and by what weights decay."""
 
 
-def step_of(layout: CudaLayout, task: Task) -> Any:
+def step_of(layout: CudaLayout, spec: KernelSpec) -> Any:
     """Return the function that makes parameter i's step, see `gpunn.optimizers`.
 
     `collection` has what was collected in the batch: changes without an optimiser, velocities with momentum, and
     gradients with Nesterov's or Adam; these have one or two `moments` for each parameter, the second after all of the
     first. `rates` and `constants` are those of `RATES` and of `CONSTANTS`, but for the penalty.
     """
-    if task.optimizer == "adam":
-        return _adam(layout, task.decay)
-    return {"descent": _add, "momentum": _descend, "nesterov": _nesterov}[task.optimizer]
+    if spec.optimizer == "adam":
+        return _adam(layout, spec.decay)
+    return {"descent": _add, "momentum": _descend, "nesterov": _nesterov}[spec.optimizer]
 
 
 @device_function

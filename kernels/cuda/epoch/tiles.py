@@ -1,7 +1,7 @@
 """Products of images with neurons on a GPU: 4 x 4 sums in the registers of a thread.
 
 Images are uint8, four pixels a word. Which images, or neurons, are a thread's own is chosen so that neighbouring
-threads use different banks of shared memory. Four pixels that are dark are skipped. Grey levels are multiplied as the
+threads use different banks of shared memory. Four zero pixels are skipped. Grey levels are multiplied as the
 numbers 0 to 255; what makes activations of them, `GREY`, is for the sums.
 
 Numba has no loads of several numbers at once; here they would save a fifth of the instructions. Of every 64
@@ -56,7 +56,7 @@ def transfers(layout: CudaLayout) -> tuple[Any, Any]:
                 row += warps
 
     @device_function
-    def put_down(t: int, fetched: Any, rows: int, x: Any) -> None:
+    def store_to_shared(t: int, fetched: Any, rows: int, x: Any) -> None:
         lane, row = t % WARP, t // WARP
         base = 0
         for i in range(WORDS_A_THREAD):
@@ -67,7 +67,7 @@ def transfers(layout: CudaLayout) -> tuple[Any, Any]:
                 base = 0
                 row += warps
 
-    return fetch, put_down
+    return fetch, store_to_shared
 
 
 def tile_products(layout: CudaLayout) -> tuple[Any, Any]:
