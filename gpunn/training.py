@@ -1,25 +1,21 @@
 """Training a network: epochs, the order of the examples, evaluation and history."""
 
 import logging
-import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.backends import Backend, get_backend
+from gpunn.backends import Backend
 from gpunn.checks import check_number, check_whole
 from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Examples, Parameters, Recipe, choose_engine
-from gpunn.engines.cpu.threads import blas_threads
-from gpunn.equations import Array
-from gpunn.errors import ConfigurationError, DivergenceError, OutOfMemoryError
+from gpunn.engines.runner import Trained, on_device, running
+from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import Evaluation, evaluate_on_device
 from gpunn.guessing import ENOUGH_EXAMPLES, ENOUGH_STEPS, Guessing
 from gpunn.history import Epoch, History
@@ -128,7 +124,7 @@ def train(
         answer = None if on_epoch is None else on_epoch(history)
         return not isinstance(answer, bool | np.bool_) or bool(answer)
 
-    backend, before = get_backend(device), net.weights
+    before = net.weights
     run = partial(
         _train_on,
         net=net,
@@ -141,14 +137,7 @@ def train(
         watched=watched,
         tell=tell,
     )
-    try:
-        return run(backend)
-    except OutOfMemoryError as error:
-        cpu_can = recipe.precision == "float32"
-        if device != "auto" or backend.name == "cpu" or net.weights is not before or not cpu_can:
-            raise
-        logger.info("device auto: cpu, as %s", error)
-    return run(get_backend("cpu"))
+    return on_device(device, run, lambda: net.weights is before and recipe.precision == "float32")
 
 
 def _train_on(
@@ -165,9 +154,9 @@ def _train_on(
     tell: Callable[[History], bool],
 ) -> History:
     start = Parameters(net.weights, net.biases, net.functions)
-    on_host = Examples(split.inputs(net.dtype), split.targets(net.dtype, net.sizes[-1]))
+    examples = Examples(split.inputs(net.dtype), split.targets(net.dtype, net.sizes[-1]))
     with backend.activate():
-        engine_type = choose_engine(engine, backend, start, recipe, on_host)
+        engine_type = choose_engine(engine, backend, start, recipe, examples)
     logger.info(
         "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
     )
@@ -176,30 +165,26 @@ def _train_on(
     rng = np.random.default_rng(recipe.seed)
     watch = None if watched is None else watched[0].watch()
     n_batches = -(-len(split) // recipe.batch_size)
-    targets = on_host.targets if test is None else test.targets(net.dtype, net.sizes[-1])
+    targets = examples.targets if test is None else test.targets(net.dtype, net.sizes[-1])
     guessing = Guessing.on(targets, net.sizes[-1], recipe.loss)
-    with backend.activate(), blas_threads(1) if engine_type.own_threads else nullcontext():
-        examples = Examples(backend.asarray(on_host.inputs), backend.asarray(on_host.targets))
+
+    def begin(number: int) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+        order = rng.permutation(len(split))
+        if recipe.schedule == CONSTANT:
+            return order, None
+        return order, recipe.learning_rate * recipe.schedule.factors(number - 1, epochs, n_batches)
+
+    with running(backend, engine_type, start, examples, recipe) as runner:
         evaluate_test = _evaluator(backend, net, test, recipe.loss)
         evaluate_train = _evaluator(backend, net, None if test is None else _sample(split), recipe.loss)
         evaluate_held_out = _evaluator(backend, net, None if watched is None else watched[1], recipe.loss)
-        runner = engine_type(backend, start, examples, recipe)
-        for number in range(1, epochs + 1):
-            order = rng.permutation(len(split))
-            rates = None
-            if recipe.schedule != CONSTANT:
-                rates = recipe.learning_rate * recipe.schedule.factors(number - 1, epochs, n_batches)
-            started = time.perf_counter()
-            loss = runner.run_epoch(order, rates)
-            seconds = time.perf_counter() - started
 
-            found = runner.parameters()
-            on_device = Parameters(found.weights, found.biases, net.functions)
-            weights = [_host_copy(backend, W) for W in on_device.weights]
-            biases = [_host_copy(backend, b) for b in on_device.biases]
+        def finish(number: int, trained: Trained) -> bool:
+            loss, seconds, weights, biases, on_device = trained
             evaluation, held_out = evaluate_test(on_device), evaluate_held_out(on_device)
-            losses = [loss, *(each.loss for each in (evaluation, held_out) if each is not None)]
-            _check_finite(number, losses, [*weights, *biases], recipe.learning_rate, suited)
+            losses = [each.loss for each in (evaluation, held_out) if each is not None]
+            if not trained.is_finite(*losses):
+                raise _divergence(number, [loss, *losses][-1], recipe.learning_rate, suited)
             epoch = Epoch(number, loss, seconds, len(split) / seconds, evaluation, held_out, evaluate_train(on_device))
             if watch is not None and held_out is not None:
                 weights, biases = watch.see(held_out.loss, weights, biases)
@@ -212,8 +197,9 @@ def _train_on(
             enough = number * n_batches >= ENOUGH_STEPS and number * len(split) >= ENOUGH_EXAMPLES
             if not history.warnings and (enough or number == epochs) and guessing.is_all(epoch):
                 _warn_of_guessing(history, suited, enough=enough)
-            if not goes_on or (watch is not None and watch.ended):
-                break
+            return goes_on and not (watch is not None and watch.ended)
+
+        runner.run(epochs, begin, finish)
     return history
 
 
@@ -268,18 +254,9 @@ def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
     )
 
 
-def _host_copy(backend: Backend, array: Array) -> NDArray[Any]:
-    host = backend.to_host(array)
-    return host.copy() if host is array else host
-
-
-def _check_finite(
-    epoch: int, losses: list[float], parameters: list[NDArray[Any]], learning_rate: float, suited: float
-) -> None:
-    if np.isfinite(losses).all() and all(np.isfinite(array).all() for array in parameters):
-        return
+def _divergence(epoch: int, loss: float, learning_rate: float, suited: float) -> DivergenceError:
     suggestion = suited if learning_rate > 1.5 * suited else learning_rate / 10
-    raise DivergenceError(
-        f"training diverged in epoch {epoch} (the loss is {losses[-1]:g}, or parameters aren't finite): "
+    return DivergenceError(
+        f"training diverged in epoch {epoch} (the loss is {loss:g}, or parameters aren't finite): "
         f"found learning rate {learning_rate:g}, try {suggestion:g}"
     )

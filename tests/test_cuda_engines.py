@@ -92,7 +92,7 @@ def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
         raise CupysOutOfMemoryError("Out of memory allocating 1,024 bytes")
 
     monkeypatch.setattr(gpu.xp, "empty", full, raising=False)
-    monkeypatch.setattr("gpunn.training.get_backend", lambda name: CPU if name == "cpu" else gpu)
+    monkeypatch.setattr("gpunn.engines.runner.get_backend", lambda name: CPU if name == "cpu" else gpu)
     assert train(MLP([12, 5, 3]), small, **recipe, engine="plain").device == "cpu"
     message = r"device auto: cpu, as cuda:0 is out of memory (Out of memory allocating 1,024 bytes; 1,073,741,824 of"
     assert any(line.startswith(message) for line in caplog.messages)
@@ -105,7 +105,7 @@ def test_tf32_does_not_go_on_on_the_cpu(gpu: CudaBackend, small: Split, monkeypa
         raise CupysOutOfMemoryError("Out of memory allocating 1,024 bytes")
 
     monkeypatch.setattr(gpu.xp, "empty", full, raising=False)
-    monkeypatch.setattr("gpunn.training.get_backend", lambda name: CPU if name == "cpu" else gpu)
+    monkeypatch.setattr("gpunn.engines.runner.get_backend", lambda name: CPU if name == "cpu" else gpu)
     with pytest.raises(OutOfMemoryError, match="cuda:0 is out of memory"):
         train(MLP([12, 5, 3]), small, epochs=1, batch_size=50, learning_rate=0.1, precision="tf32")
 

@@ -172,7 +172,7 @@ class Engine(ABC):
 
     @abstractmethod
     def parameters(self) -> Parameters:
-        """Return the parameters as they are now, on the device. The next epoch may change these arrays."""
+        """Return a copy of the parameters, on the device."""
 
     @abstractmethod
     def memory(self) -> OptimizerState:

@@ -103,7 +103,8 @@ class PlainEngine(Engine):
                 gradient += self._recipe.l2 * W
 
     def parameters(self) -> Parameters:
-        return Parameters(self._weights, self._biases, self._functions)
+        copy = self._backend.xp.array
+        return Parameters([copy(W) for W in self._weights], [copy(b) for b in self._biases], self._functions)
 
     def memory(self) -> OptimizerState:
         to_host = self._backend.to_host

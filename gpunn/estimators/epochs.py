@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from gpunn.backends import Backend
-from gpunn.engines import Engine, Parameters
-from gpunn.equations import Array
+from gpunn.engines import Parameters
+from gpunn.engines.runner import Runner, Trained
 from gpunn.errors import DivergenceError
 from gpunn.estimators.examples import Batches, Task
 from gpunn.estimators.inputs import dense_inputs
@@ -41,41 +41,47 @@ class Epochs:
         """The learning rate that makes steps of scikit-learn's size. Adam's don't depend on how large gradients are."""
         return self.progress.rate / (1.0 if self.settings.solver == "adam" else self.scale)
 
-    def run(self, backend: Backend, engine: Callable[[], Engine], most: int, *, exact: bool) -> bool:
+    def run(self, backend: Backend, runner: Runner, most: int, *, exact: bool) -> bool:
         """Train for at most so many epochs; return whether training has converged.
 
-        `engine` makes one that goes on from `progress`; if `exact`, it steps by this `penalty`, and as scikit-learn.
-        Progress is that of the last finished epoch whatever happens. Raises `DivergenceError` where a parameter, the
-        loss or the score is no longer finite.
+        `runner` goes on from `progress`; if `exact`, it steps by this `penalty`, and as scikit-learn. Progress is that
+        of the last finished epoch whatever happens. Raises `DivergenceError` where a parameter, the loss or the score
+        is no longer finite.
         """
         settings, progress = self.settings, self.progress
         score, why = self._scorer(backend), None
-        penalty, runner = self._penalty(progress.network), engine()
-        for number in range(most):
-            if number and self._coasts and not exact and progress.rate != progress.memory_rate:
+        penalty = self._penalty(progress.network)
+
+        def begin(number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            if number > 1 and self._coasts and not exact and progress.rate != progress.memory_rate:
                 # To go as far as they did with the rate before, velocities have to change, which another engine's can.
-                progress.memory = runner.memory()
-                runner = engine()
+                progress.memory = runner.optimizer_state()
+                runner.restart(self.start())
             order = self.batches.order(settings, self.random_state)
             self.penalty.begin(self.batches.weighing(order), self.batches.sizes)
             progress.memory_rate = progress.rate
-            loss = runner.run_epoch(order, np.full(len(self.batches.sizes), self.engine_rate))
-            found = runner.parameters()
-            network: Network = ([_copy(backend, W) for W in found.weights], [_copy(backend, b) for b in found.biases])
+            return order, np.full(len(self.batches.sizes), self.engine_rate)
+
+        def finish(_: int, trained: Trained) -> bool:
+            nonlocal penalty, why
+            network: Network = (trained.weights, trained.biases)
             # An engine with a penalty of its own tells nothing of it; the mean of before and after comes close.
             before, penalty = penalty, self._penalty(network)
+            loss = trained.loss
             if self.task.loss == "squared_error":
                 loss /= self.scale * len(network[1][-1])  # scikit-learn's is a mean over the outputs
             loss += self.penalty.value() if exact else (before + penalty) / 2
-            scored = score(found)
-            self._check_finite(network, loss, scored)
-            progress.finish_epoch(network, np.float64(loss), scored, len(order), settings)
+            scored = score(trained.on_device)
+            if not trained.is_finite(loss, *([] if scored is None else [scored])):
+                raise self._divergence()
+            progress.finish_epoch(network, np.float64(loss), scored, len(self.batches.rows), settings)
             if settings.verbose:
                 self._say()
             why = progress.stop_or_slow_down(settings)
-            if why is not None:
-                break
-        progress.memory = runner.memory()
+            return why is None
+
+        runner.run(most, begin, finish)
+        progress.memory = runner.optimizer_state()
         if why is not None and settings.verbose:
             print(f"Training ends, as {why}")  # noqa: T201 - what verbose asks for
         return why is not None
@@ -131,21 +137,14 @@ class Epochs:
 
         return score
 
-    def _check_finite(self, network: Network, loss: float, score: float | None) -> None:
-        numbers = [loss] if score is None else [loss, score]
-        if np.isfinite(numbers).all() and all(np.isfinite(array).all() for arrays in network for array in arrays):
-            return
-        rate = self.progress.rate
-        raise DivergenceError(
+    def _divergence(self) -> DivergenceError:
+        return DivergenceError(
             f"training diverged in epoch {self.progress.epochs + 1}, as parameters, loss or score aren't finite: bring "
-            f"X, and numbers in y, to mean 0 and deviation 1 (StandardScaler), or lower learning_rate_init={rate:g}"
+            f"X, and numbers in y, to mean 0 and deviation 1 (StandardScaler), or lower "
+            f"learning_rate_init={self.progress.rate:g}"
         )
 
     def _say(self) -> None:
         progress = self.progress
         score = f", validation score {progress.scores[-1]:.6f}" if progress.scores else ""
         print(f"Epoch {progress.epochs}: loss {progress.losses[-1]:.8f}{score}")  # noqa: T201 - what verbose asks for
-
-
-def _copy(backend: Backend, array: Array) -> NDArray[Any]:
-    return np.array(backend.to_host(array))

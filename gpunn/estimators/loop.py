@@ -2,16 +2,14 @@
 
 import logging
 import warnings
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 
-from gpunn.backends import Backend, get_backend
+from gpunn.backends import Backend
 from gpunn.engines import Examples, Recipe, choose_engine
-from gpunn.engines.cpu.threads import blas_threads
 from gpunn.engines.plain import PlainEngine
-from gpunn.errors import OutOfMemoryError
+from gpunn.engines.runner import on_device, running
 from gpunn.estimators.epochs import Epochs
 from gpunn.estimators.examples import Batches, Task
 from gpunn.estimators.inputs import dense_inputs
@@ -58,14 +56,11 @@ def fit_network(
         task.targets if task.targets.ndim == 1 else np.ascontiguousarray(task.targets, dtype),
         None if task.weights is None else task.weights.astype(dtype),
     )
-    backend = get_backend(device)
-    try:
-        return _train_on(backend, engine, examples, epochs, incremental=incremental)
-    except OutOfMemoryError as error:
-        if device != "auto" or backend.name == "cpu" or progress.epochs:
-            raise
-        logger.info("device auto: cpu, as %s", error)
-        return _train_on(get_backend("cpu"), engine, examples, epochs, incremental=incremental)
+    return on_device(
+        device,
+        lambda backend: _train_on(backend, engine, examples, epochs, incremental=incremental),
+        lambda: not progress.epochs,
+    )
 
 
 def _train_on(
@@ -74,24 +69,18 @@ def _train_on(
     settings, progress = epochs.settings, epochs.progress
     start, recipe = epochs.start(), _recipe(epochs)
     with backend.activate():
-        examples = Examples(*(None if part is None else backend.asarray(part) for part in examples))
         engine_type = choose_engine(engine, backend, start, recipe, examples)
-        exact = engine_type is PlainEngine
-        if exact:
-            recipe = replace(recipe, l2=0.0, optimizer=Exact(optimizer_of(settings, epochs.scale), epochs.penalty))
-        progress.device, progress.engine = backend.name, engine_type.name
-        logger.info("fitting on %s, engine %s, %s", backend.name, engine_type.name, start.weights[0].dtype)
-        with blas_threads(1) if engine_type.own_threads else nullcontext():
-            try:
-                converged = epochs.run(
-                    backend,
-                    lambda: engine_type(backend, epochs.start(), examples, recipe),
-                    1 if incremental else settings.max_iter,
-                    exact=exact,
-                )
-            except KeyboardInterrupt:
-                progress.memory = None  # it may be somewhere inside an epoch
-                return UserWarning(f"training was interrupted{_what_is_left(progress)}")
+    exact = engine_type is PlainEngine
+    if exact:
+        recipe = replace(recipe, l2=0.0, optimizer=Exact(optimizer_of(settings, epochs.scale), epochs.penalty))
+    progress.device, progress.engine = backend.name, engine_type.name
+    logger.info("fitting on %s, engine %s, %s", backend.name, engine_type.name, start.weights[0].dtype)
+    try:
+        with running(backend, engine_type, start, examples, recipe) as runner:
+            converged = epochs.run(backend, runner, 1 if incremental else settings.max_iter, exact=exact)
+    except KeyboardInterrupt:
+        progress.memory = None  # it may be somewhere inside an epoch
+        return UserWarning(f"training was interrupted{_what_is_left(progress)}")
     return None if converged or incremental else epochs.warning_of_max_iter()
 
 

@@ -214,7 +214,7 @@ class FusedEngine(Engine):
         )
 
     def parameters(self) -> Parameters:
-        found = self._kept(0)
+        found = [np.array(array) for array in self._kept(0)]
         n_layers = len(self._biases)
         return Parameters(found[:n_layers], found[n_layers:], self._names)
 

@@ -149,10 +149,8 @@ class EpochCudaEngine(Engine):
         return OptimizerState(self._steps, tuple(moments))
 
     def parameters(self) -> Parameters:
-        packed = self._backend.to_host(self._parameters)[0]
-        weights, biases = self._layout.unpack(packed)
-        asarray = self._backend.asarray
-        return Parameters([asarray(W) for W in weights], [asarray(b) for b in biases], self._functions)
+        weights, biases = self._layout.unpack(self._parameters[0])
+        return Parameters(weights, biases, self._functions)
 
 
 def _kernel(start: Parameters, recipe: Recipe) -> Any:

@@ -1,0 +1,116 @@
+"""The training loop: epochs of an engine on a device, each of which leaves the network on the host."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple, TypeVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpunn.backends import Backend, get_backend
+from gpunn.engines.base import Engine, Examples, Parameters, Recipe
+from gpunn.engines.cpu.threads import blas_threads
+from gpunn.errors import OutOfMemoryError
+from gpunn.optimizers import OptimizerState
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Trained(NamedTuple):
+    """The result of an epoch: its mean loss, its duration, and the network on the host and on the device."""
+
+    loss: float
+    seconds: float
+    weights: list[NDArray[Any]]
+    biases: list[NDArray[Any]]
+    on_device: Parameters
+
+    def is_finite(self, *numbers: float) -> bool:
+        """Whether the loss, all parameters and `numbers` are finite."""
+        arrays = (*self.weights, *self.biases)
+        return bool(np.isfinite((self.loss, *numbers)).all()) and all(np.isfinite(array).all() for array in arrays)
+
+
+@final
+class Runner:
+    """Runs epochs of one engine. Make it by `running`."""
+
+    def __init__(
+        self, backend: Backend, engine: type[Engine], start: Parameters, examples: Examples, recipe: Recipe
+    ) -> None:
+        """Take `start` on the host and `examples` on the device."""
+        self._backend, self._examples, self._recipe = backend, examples, recipe
+        self._make = engine
+        self._engine = engine(backend, start, examples, recipe)
+
+    def restart(self, start: Parameters) -> None:
+        """Go on from `start`, on the host."""
+        self._engine = self._make(self._backend, start, self._examples, self._recipe)
+
+    def optimizer_state(self) -> OptimizerState:
+        """Return a copy of the optimiser's state, on the host."""
+        return self._engine.memory()
+
+    def run(
+        self,
+        epochs: int,
+        begin: Callable[[int], tuple[NDArray[np.int64], NDArray[np.float64] | None]],
+        finish: Callable[[int, Trained], bool],
+    ) -> None:
+        """Train for `epochs` epochs, numbered from 1, or until `finish` returns False.
+
+        `begin` returns the order of an epoch's examples, and the learning rates of its batches, or None for the
+        recipe's; `finish` gets what the epoch has left.
+        """
+        for number in range(1, epochs + 1):
+            order, rates = begin(number)
+            started = time.perf_counter()
+            loss = self._engine.run_epoch(order, rates)
+            seconds = time.perf_counter() - started
+            found = self._engine.parameters()
+            if not finish(number, Trained(loss, seconds, *_on_host(self._backend, found), found)):
+                return
+
+
+def _on_host(backend: Backend, found: Parameters) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    """Return the weights and the biases on the host: from a GPU in one transfer."""
+    weights, biases = list(found.weights), list(found.biases)
+    if backend.name == "cpu":
+        return weights, biases
+    arrays = [*weights, *biases]
+    flat = backend.to_host(backend.xp.concatenate([array.ravel() for array in arrays]))
+    parts = np.split(flat, np.cumsum([array.size for array in arrays])[:-1])
+    hosts = [part.reshape(array.shape) for part, array in zip(parts, arrays, strict=True)]
+    return hosts[: len(weights)], hosts[len(weights) :]
+
+
+@contextmanager
+def running(
+    backend: Backend, engine: type[Engine], start: Parameters, examples: Examples, recipe: Recipe
+) -> Iterator[Runner]:
+    """Put `examples` on the device, and yield a `Runner` that goes on from `start`; both are on the host.
+
+    Inside, the device is active, and BLAS has one thread where the engine has threads of its own.
+    """
+    with backend.activate(), blas_threads(1) if engine.own_threads else nullcontext():
+        on_device = Examples(*(None if part is None else backend.asarray(part) for part in examples))
+        yield Runner(backend, engine, start, on_device, recipe)
+
+
+def on_device(device: str | Backend, run: Callable[[Backend], T], may_retry: Callable[[], bool]) -> T:
+    """Call `run` with the backend for `device`; where an automatic one is out of memory, again with the CPU.
+
+    That only happens where `may_retry` returns True, asked then.
+    """
+    backend = get_backend(device)
+    try:
+        return run(backend)
+    except OutOfMemoryError as error:
+        if device != "auto" or backend.name == "cpu" or not may_retry():
+            raise
+        logger.info("device auto: cpu, as %s", error)
+    return run(get_backend("cpu"))
