@@ -14,6 +14,7 @@ FUNCTIONS = frozenset(
     {
         "arange",
         "bincount",
+        "concatenate",
         "empty",
         "exp",
         "expm1",
