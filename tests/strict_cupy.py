@@ -4,6 +4,7 @@ Its arrays refuse to meet NumPy arrays and to turn into one implicitly, as CuPy'
 moves data between host and device only where it says so. What it can't show is what a GPU computes.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,6 @@ FUNCTIONS = frozenset(
     {
         "arange",
         "bincount",
-        "concatenate",
         "empty",
         "exp",
         "expm1",
@@ -193,6 +193,9 @@ class StrictCupy:
 
     def array(self, array: Any, dtype: Any = None) -> DeviceArray:
         return DeviceArray(np.array(array.data if isinstance(array, DeviceArray) else array, dtype))
+
+    def concatenate(self, arrays: Sequence[DeviceArray]) -> DeviceArray:
+        return DeviceArray(np.concatenate([unwrap(array) for array in arrays]))
 
     def asnumpy(self, array: DeviceArray) -> np.ndarray:
         return array.data.copy()

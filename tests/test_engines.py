@@ -153,7 +153,7 @@ def test_the_epoch_engine_makes_the_same_bits_with_any_number_of_threads(
 
 def test_the_fused_engine_follows_float64_with_several_threads(monkeypatch: pytest.MonkeyPatch, digits: Split) -> None:
     monkeypatch.setattr(fused_engine, "usable_cores", lambda: 3)
-    monkeypatch.setattr(fused_engine, "WORTH_THREADS", 1)
+    monkeypatch.setattr(fused_engine, "MIN_PRODUCTS_FOR_THREADS", 1)
     for split in (digits, dense(digits)):
         for batch_size in (1, 2, 100, 2000):
             assert_follows_float64("fused", (784, 70, 33, 10), split[:500] if batch_size < 100 else split, batch_size)
@@ -204,7 +204,7 @@ def test_a_long_epoch_is_run_in_pieces_with_the_same_result(
     monkeypatch: pytest.MonkeyPatch, digits: Split, batch_size: int
 ) -> None:
     whole = run("epoch", start_of((784, 150, 10)), digits, Recipe(batch_size, 0.02))
-    monkeypatch.setattr(epoch_engine, "AT_ONCE", 100 * 784 * 150)
+    monkeypatch.setattr(epoch_engine, "MAX_WORK_PER_CALL", 100 * 784 * 150)
     pieces = run("epoch", start_of((784, 150, 10)), digits, Recipe(batch_size, 0.02))
     assert pieces[0] == pytest.approx(whole[0], rel=1e-12)
     for ours, theirs in zip(whole[1].weights, pieces[1].weights, strict=True):

@@ -150,7 +150,7 @@ def test_batches_of_any_size_follow_float64(kind: str, sizes: list[int]) -> None
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=IDS)
 def test_several_threads_follow_float64(monkeypatch: pytest.MonkeyPatch, kind: str, optimizer: Optimizer) -> None:
     monkeypatch.setattr(fused_engine, "usable_cores", lambda: 3)
-    monkeypatch.setattr(fused_engine, "WORTH_THREADS", 1)
+    monkeypatch.setattr(fused_engine, "MIN_PRODUCTS_FOR_THREADS", 1)
     recipe = Recipe(BATCH, rate_of(optimizer), loss="cross_entropy", optimizer=optimizer, l2=0.01, dropout=0.3, seed=2)
     case = Case(network([50, 150, 9, 5], "sigmoid", "softmax"), examples(50, 5, kind), recipe)
     assert_follows_plain(case, 1, 2)

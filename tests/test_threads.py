@@ -210,7 +210,7 @@ FORKED = """
 import os, sys, threading
 import numpy
 from threadpoolctl import threadpool_info
-from gpunn.engines.threads import blas_threads
+from gpunn.engines.cpu.threads import blas_threads
 
 def now():
     return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}

@@ -204,7 +204,7 @@ def optimizer_reason(recipe: Recipe) -> str | None:
     return f"it takes SGD and Adam alone, and found the optimiser {recipe.optimizer}"
 
 
-def dropout_refusal(recipe: Recipe) -> str | None:
+def dropout_reason(recipe: Recipe) -> str | None:
     """Return the refusal of an engine that has no dropout, or None."""
     return "it has no dropout" if recipe.dropout else None
 

@@ -38,12 +38,12 @@ def gather(images: Any, n_pixels: int, chunk: Any, out: Any) -> None:
 
 
 def inputs_at(images: Any, offset: Any) -> Any:
-    """Return the 16 activations from images[place] on."""
+    """Return the 16 activations from images[offset] on."""
     raise NotImplementedError("for compiled code only")
 
 
 def input_at(images: Any, offset: Any) -> Any:
-    """Return the activation images[place]."""
+    """Return the activation images[offset]."""
     raise NotImplementedError("for compiled code only")
 
 

@@ -60,7 +60,7 @@ def sparse_descend(
     """
     _check("delta", delta, pixels, rows, weights, changed=weights)
     if scratch is not None:
-        check_array("room", scratch, np.dtype(np.float32), (N_BLOCK * pixels.n_pixels,))
+        check_array("scratch", scratch, np.dtype(np.float32), (N_BLOCK * pixels.n_pixels,))
     _sparse_descend(pixels, rows, delta.ravel(), F(-learning_rate), weights, pixels.n_pixels, thread, threads, scratch)
 
 

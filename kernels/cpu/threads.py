@@ -52,7 +52,7 @@ def _count(_typing: Any, counter: Any) -> Any:
 def wait_for_others(counter: Any, expected: int) -> None:
     """Go on when `counter`, a pointer to an int64 at the start of a cache line, has been counted up to `expected`.
 
-    Every one of T threads counts it up by one as it comes here, so that for the k-th meeting `expected` is k T.
+    Every one of T threads counts it up by one as it comes here, so that at the k-th barrier `expected` is k T.
     """
     _count_one(counter)
     looks = 0

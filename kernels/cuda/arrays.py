@@ -1,6 +1,6 @@
 """What CUDA kernels demand of their arrays, as `gpunn.kernels.contract` does: found out without waiting for the GPU.
 
-An array is one of CuPy's, or a handle of one (`cuda_compilation.as_cuda_array`), or with CUDA simulated one of NumPy's.
+An array is one of CuPy's, or a handle of one (`jit.as_cuda_array`), or with CUDA simulated one of NumPy's.
 What they hold isn't looked at, as that would wait for the GPU.
 """
 

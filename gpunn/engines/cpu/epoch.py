@@ -14,7 +14,7 @@ from gpunn.engines.base import (
     Examples,
     Parameters,
     Recipe,
-    dropout_refusal,
+    dropout_reason,
     examples_reason,
     in_calls,
     kernels_reason,
@@ -106,7 +106,7 @@ class EpochEngine(Engine):
             tf32_reason(recipe)
             or examples_reason(examples, floats=True, rows=True)
             or optimizer_reason(recipe)
-            or dropout_refusal(recipe)
+            or dropout_reason(recipe)
             or kernels_reason(backend, start, "numba")
         )
 
@@ -122,10 +122,10 @@ class EpochEngine(Engine):
 
         self._counter[0] = 0
         factor = LOSSES[self._recipe.loss].factor
-        rules = [None] * team.threads
+        plans = [None] * team.threads
         steps, penalty = factor * rates, self._recipe.l2 / factor
         if self._stepping is not None:
-            rules = self._stepping.rules(rates, self._steps, team.threads)
+            plans = self._stepping.plans(rates, self._steps, team.threads)
             steps, penalty = np.full(len(rates), factor), 0.0
 
         def run(thread: int) -> Any:
@@ -145,7 +145,7 @@ class EpochEngine(Engine):
                     penalty,
                     self._functions,
                     self._loss,
-                    rules[thread],
+                    plans[thread],
                 )
             except BaseException:
                 self._counter[0] = RELEASE_ALL

@@ -137,7 +137,7 @@ class EpochSteps:
         self._defers &= layout.sizes[1] >= MIN_NEURONS_TO_DEFER * recipe.batch_size
         self._powers, self._rate = np.zeros((0, 4), np.float32), np.nan
 
-    def rules(self, rates: NDArray[np.float64], steps: int, threads: int) -> list[Any]:
+    def plans(self, rates: NDArray[np.float64], steps: int, threads: int) -> list[Any]:
         """Return the `gpunn.kernels.cpu.epoch.steps.StepPlan` of each thread, for a call with these learning `rates`.
 
         So many `steps` have been made before.

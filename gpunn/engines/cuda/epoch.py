@@ -12,7 +12,7 @@ from gpunn.engines.base import (
     Examples,
     Parameters,
     Recipe,
-    dropout_refusal,
+    dropout_reason,
     examples_reason,
     in_calls,
     kernels_reason,
@@ -85,7 +85,7 @@ class EpochCudaEngine(Engine):
             tf32_reason(recipe)
             or examples_reason(examples)
             or optimizer_reason(recipe)
-            or dropout_refusal(recipe)
+            or dropout_reason(recipe)
             or kernels_reason(backend, start)
         )
         if reason is not None:

@@ -71,7 +71,7 @@ class Worker(NamedTuple):
     threads: int
     counter: Any
     scratch: Any
-    """Work space of this thread alone, of the length that `dense.scratch_size` says, or None."""
+    """Work space of this thread alone, of the length that `matmul.scratch_size` says, or None."""
 
 
 class Share(NamedTuple):

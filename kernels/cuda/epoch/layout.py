@@ -1,4 +1,4 @@
-"""What the whole-epoch kernel on GPUs is compiled for: a task, and where network and work space of a block lie."""
+"""What the whole-epoch kernel on GPUs is compiled for, and where the network and a block's work space lie."""
 
 from collections.abc import Sequence
 from itertools import pairwise

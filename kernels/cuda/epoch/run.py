@@ -50,7 +50,7 @@ def in_turn(functions: Sequence[Any]) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
-    """Return the kernel for networks of a layout and a task.
+    """Return the kernel for networks of a layout and a spec.
 
     Its arguments are, for B networks, trained on n examples each: `words` (N, n_words) uint32, the images, four pixels
     a word; `labels` (N,) uint8; `orders` (B, n or more) int64, below N; `count` (1,) int64, n; `batch_sizes` (B,)
