@@ -1,4 +1,4 @@
-"""The README's section on performance, from a committed result: its tables, and a picture beside the result.
+"""Measured performance in the documents, from a committed result: in short in the README, all of it in docs/.
 
 python -m benchmarks.readme benchmarks/results/NAME.json
 """
@@ -21,7 +21,8 @@ from gpunn.report.results import Entrant, Task
 from gpunn.report.sections import tasks_by_group
 from gpunn.report.wording import group_title, speed_in_words, time_in_words
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "performance.md"
 
 BEGIN, END = "<!-- performance: made by benchmarks/readme.py from {} -->", "<!-- end of performance -->"
 
@@ -42,32 +43,65 @@ LIBRARIES = {
 @click.command()
 @click.argument("result", type=click.Path(path_type=Path, exists=True))
 def main(result: Path) -> None:
-    """Rewrite the README's section on performance from the file RESULT, which is to be committed with it."""
+    """Rewrite the performance in README.md and docs/ from the file RESULT, which is to be committed with them."""
     try:
-        name = result.resolve().relative_to(README.parent).as_posix()
+        name = result.resolve().relative_to(ROOT).as_posix()
     except ValueError as error:
-        raise click.UsageError(f"{result} isn't in {README.parent}: expected a result that can be committed") from error
+        raise click.UsageError(f"{result} isn't in {ROOT}: expected a result that can be committed") from error
     try:
-        text, drawn = rewritten(README.read_text("utf-8"), name), picture_of(result)
-        write_whole(result.with_suffix(".svg"), drawn.wide)
-        write_whole(README, text.encode())
+        texts = [(path, rewritten(path, path.read_text("utf-8"), name)) for path in (README, PAGE)]
+        write_whole(result.with_suffix(".svg"), picture_of(result).wide)
+        for path, text in texts:
+            write_whole(path, text.encode())
     except GpunnError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"README.md and {Path(name).with_suffix('.svg')}")
+    click.echo(f"README.md, docs/{PAGE.name} and {Path(name).with_suffix('.svg')}")
 
 
-def rewritten(readme: str, name: str) -> str:
-    """Return the text of the README with the section of the result called `name`, relative to the README."""
-    before, _, rest = readme.partition(BEGIN.partition("{}")[0])
+def rewritten(path: Path, text: str, name: str) -> str:
+    """Return the `text` of README or PAGE, `path`, with the part that follows from the result called `name`.
+
+    A result's name is its path in the repository.
+    """
+    before, _, rest = text.partition(BEGIN.partition("{}")[0])
     _, end, after = rest.partition(END)
     if not end:
-        raise click.UsageError(f"README.md has no lines {BEGIN.format('...')} and {END}")
-    return f"{before}{BEGIN.format(name)}\n{section(name)}\n{END}{after}"
+        raise click.UsageError(f"{path.name} has no lines {BEGIN.format('...')} and {END}")
+    made = summary(name) if path == README else section(name)
+    return f"{before}{BEGIN.format(name)}\n{made}\n{END}{after}"
+
+
+def summary(name: str) -> str:
+    """Return what the README says of the result called `name`: gpunn beside the best other library."""
+    lines: list[str] = []
+    for place in _places(name):
+        for group, tasks in tasks_by_group([place]).items():
+            title = f"{group_title(group)} on {place.machine.describe(place.device)}"
+            lines += [f"{title}, images a second in an epoch:", "", *_markdown(_beside_best(place, tasks)), ""]
+    for goal, medians in _medians(_places(name)).items():
+        peer = min(medians.keys() - {"gpunn"}, key=medians.__getitem__, default=None)
+        if "gpunn" in medians and peer is not None:
+            ours, theirs = time_in_words(medians["gpunn"]), time_in_words(medians[peer])
+            lines.append(f"- {goal} of the test images: **{ours}**; the fastest other, {peer}: {theirs}")
+    return "\n".join(lines).rstrip()
+
+
+def _beside_best(place: Place, tasks: Sequence[Task]) -> Iterator[Cells]:
+    """Yield the batch sizes, and for each of them gpunn's speed, that of the fastest peer, and how they compare."""
+    rows = {(row.task, row.entrant): row for row in findings.right(place)}
+    ours, ratios = findings.best(findings.right(place, peers=False)), findings.speed_ups(place)
+    tasks = [task for task in tasks if task in ratios]
+    fastest = [ratios[task][1] for task in tasks]
+    speeds = [speed_in_words(rows[pair].speed) for pair in zip(tasks, fastest, strict=True)]
+    yield ["batch size", *(f"{task.batch_size:,}" for task in tasks)]
+    yield ["gpunn", *(f"**{speed_in_words(ours[task].speed)}**" for task in tasks)]
+    yield ["fastest other", *(f"{speed} {peer.name}" for speed, peer in zip(speeds, fastest, strict=True))]
+    yield ["gpunn / other", *(f"{ratios[task][0]:#.3g}" for task in tasks)]
 
 
 def section(name: str) -> str:
-    """Return the section of the result called `name`."""
-    run = read_run(README.parent / name)
+    """Return all that PAGE says of the result called `name`."""
+    run = read_run(ROOT / name)
     place, *_ = _places(name)
     versions = ", ".join(
         f"{label} {run.machine[package]}"
@@ -80,7 +114,7 @@ def section(name: str) -> str:
             lines += [f"**{group_title(group)} on {place.device}**, images a second in an epoch", ""]
             lines += [*_markdown(_speeds(place, tasks)), ""]
     picture = Path(name).with_suffix(".svg")
-    lines += [f"![Images a second over the batch size, for gpunn and other libraries]({picture.as_posix()})", ""]
+    lines += [f"![Images a second over the batch size, for gpunn and other libraries](../{picture.as_posix()})", ""]
     races = list(_races(_places(name)))
     if len(races) > 1:
         lines += ["**From a fresh network to an accuracy** on the test images, each in its best setting", ""]
@@ -89,7 +123,7 @@ def section(name: str) -> str:
 
 
 def _places(name: str) -> list[Place]:
-    return findings.places(findings.machines([read_run(README.parent / name)]))
+    return findings.places(findings.machines([read_run(ROOT / name)]))
 
 
 def _speeds(place: Place, tasks: Sequence[Task]) -> Iterator[Cells]:
@@ -110,19 +144,28 @@ def _speeds(place: Place, tasks: Sequence[Task]) -> Iterator[Cells]:
 
 def _races(places: Sequence[Place]) -> Iterator[Cells]:
     """Yield a header and a line for each accuracy and device."""
-    races = [(place, race) for place in places for race in place.machine.races if race.entrant.device == place.device]
-    present = {race.entrant.name for _, race in races if race.entrant.is_peer and race.times}
-    peers = [name for name in PEERS if name in present]
-    yield ["", "gpunn", *peers]
-    for network, goal, device in dict.fromkeys((race.network, race.goal, place.device) for place, race in races):
-        medians: dict[str, float] = {}
-        for place, race in races:
-            if (race.network, race.goal, place.device) == (network, goal, device) and race.times is not None:
+    found = _medians(places)
+    present = {name for medians in found.values() for name in medians}
+    names = ["gpunn", *(name for name in PEERS if name in present)]
+    yield ["", *names]
+    for goal, medians in found.items():
+        ours, *theirs = [time_in_words(medians[name]) if name in medians else "-" for name in names]
+        yield [goal, f"**{ours}**", *theirs]
+
+
+def _medians(places: Sequence[Place]) -> dict[str, dict[str, float]]:
+    """Return the seconds that gpunn's best engine and each peer take, for each accuracy and device, in words."""
+    found: dict[str, dict[str, float]] = {}
+    for place in places:
+        where = "" if place.device == "cpu" else f" on {place.device}"
+        for race in place.machine.races:
+            if race.entrant.device != place.device:
+                continue
+            medians = found.setdefault(f"{race.network} to {race.goal:.0%}{where}", {})
+            if race.times is not None:
                 name = race.entrant.name if race.entrant.is_peer else "gpunn"
                 medians[name] = min(race.times.median, medians.get(name, float("inf")))
-        cells = [time_in_words(medians[name]) if name in medians else "-" for name in ("gpunn", *peers)]
-        where = "" if device == "cpu" else f" on {device}"
-        yield [f"{network} to {goal:.0%}{where}", f"**{cells[0]}**", *cells[1:]]
+    return found
 
 
 def _markdown(rows: Iterator[Cells] | Sequence[Cells]) -> Iterator[str]:
@@ -144,11 +187,11 @@ def picture_of(result: Path) -> Picture:
     return pictures.picture("throughput", "", "", draw)
 
 
-def committed_result(readme: str) -> str:
-    """Return the name of the result that the README's section was made from."""
-    found = re.search(BEGIN.format("(.+?)"), readme)
+def committed_result(text: str) -> str:
+    """Return the name of the result that the performance in README or PAGE was made from."""
+    found = re.search(BEGIN.format("(.+?)"), text)
     if found is None:
-        raise ValueError("the README has no section on performance")
+        raise ValueError("found no performance, expected lines that begin and end it")
     return found[1]
 
 

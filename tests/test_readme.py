@@ -1,25 +1,47 @@
-"""The README says what a committed result says."""
+"""What the documents say is so: figures are those of a committed result, and files, names, links and options exist."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 import pytest
 
-from benchmarks.readme import README, committed_result, picture_of, rewritten, section
+from benchmarks.readme import PAGE, README, ROOT, committed_result, picture_of, rewritten, section, summary
+from gpunn.activations import HIDDEN, OUTPUT
+from gpunn.backends.cpu import CpuBackend
+from gpunn.cli.train import train as train_command
+from gpunn.defaults import BATCH_SIZE, EPOCHS
+from gpunn.engines import CUDA_ENGINES, ENGINES, Engine, Examples, Parameters, Recipe
+from gpunn.initialization import DIVISORS
+from gpunn.losses import LOSSES
+from gpunn.optimizers import OPTIMIZERS
 from gpunn.report.reading import read_run
+from gpunn.schedules import SCHEDULES
 
-TEXT = README.read_text("utf-8")
+GUIDE, ARCHITECTURE, CONTRIBUTING = ROOT / "docs" / "guide.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"
+
+DOCUMENTS = {path.name: path.read_text("utf-8") for path in (README, PAGE, GUIDE, ARCHITECTURE, CONTRIBUTING)}
+
+TEXT = DOCUMENTS[README.name]
+
+RESULT = committed_result(TEXT)
 
 
-def test_the_section_on_performance_is_that_of_its_result() -> None:
-    assert rewritten(TEXT, committed_result(TEXT)) == TEXT
+@pytest.mark.parametrize("path", [README, PAGE], ids=lambda path: path.name)
+def test_performance_is_that_of_its_result(path: Path) -> None:
+    text = DOCUMENTS[path.name]
+    assert committed_result(text) == RESULT
+    assert rewritten(path, text, RESULT) == text
 
 
 def test_its_picture_and_its_result_are_there() -> None:
-    result = README.parent / committed_result(TEXT)
+    result = ROOT / RESULT
     picture = result.with_suffix(".svg")
-    assert f"]({picture.relative_to(README.parent).as_posix()})" in TEXT
+    assert f"](../{picture.relative_to(ROOT).as_posix()})" in DOCUMENTS[PAGE.name]
     assert picture.read_bytes().startswith(b"<?xml")
     # Versions of Matplotlib draw a little differently, but the same labels.
     pytest.importorskip("matplotlib", reason='needs Matplotlib: pip install "gpunn[report]"')
@@ -34,18 +56,154 @@ def test_its_picture_and_its_result_are_there() -> None:
     assert set(problems) == {None}
 
 
-def test_the_section_names_the_machine_and_every_batch_size() -> None:
-    found = section(committed_result(TEXT))
-    run = read_run(README.parent / committed_result(TEXT))
+def test_the_page_names_the_versions_and_every_batch_size() -> None:
+    found = section(RESULT)
+    run = read_run(ROOT / RESULT)
     assert run.machine["numpy"] in found
     for row in run.epochs:
         assert f"| {row.task.batch_size:,} |" in found
+        assert f" {row.task.batch_size:,} |" in summary(RESULT)
 
 
-def test_a_readme_without_the_section_is_refused() -> None:
-    with pytest.raises(click.UsageError, match="has no lines"):
-        rewritten("# gpunn", committed_result(TEXT))
+def test_the_summary_compares_with_the_fastest_library_of_each_batch_size() -> None:
+    run = read_run(ROOT / RESULT)
+    header, _, ours, theirs, ratios = [line.split(" | ") for line in summary(RESULT).splitlines() if line[:1] == "|"]
+    sizes = [size.strip(" |") for size in header[1:]]
+    assert len(ours) == len(theirs) == len(ratios) == 1 + len(sizes)
+    for size, peer, ratio in zip(sizes, theirs[1:], ratios[1:], strict=True):
+        rows = [row for row in run.epochs if row.task.batch_size == int(size.replace(",", "")) and row.times]
+        fastest = max((row for row in rows if row.entrant.is_peer), key=lambda row: row.speed)
+        own = max(row.speed for row in rows if not row.entrant.is_peer)
+        assert peer.strip(" |").split()[1] == fastest.entrant.name
+        assert float(ratio.strip(" |")) == pytest.approx(own / fastest.speed, rel=0.005)
+
+
+def test_a_document_without_the_section_is_refused() -> None:
+    with pytest.raises(click.UsageError, match=r"README\.md has no lines"):
+        rewritten(README, "# gpunn", RESULT)
+    with pytest.raises(ValueError, match="found no performance"):
+        committed_result("# gpunn")
 
 
 def test_the_result_is_in_the_repository() -> None:
-    assert Path(committed_result(TEXT)).parts[:2] == ("benchmarks", "results")
+    assert Path(RESULT).parts[:2] == ("benchmarks", "results")
+
+
+def test_the_readme_is_two_screens_with_the_speed_on_the_first() -> None:
+    lines = TEXT.splitlines()
+    assert len(lines) <= 130
+    assert lines.index("<!-- end of performance -->") <= 32
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    path = next(path for path in (README, PAGE, GUIDE, ARCHITECTURE, CONTRIBUTING) if path.name == name)
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", DOCUMENTS[name]) if "://" not in link]
+    for link in links:
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, link
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_examples_are_python(name: str) -> None:
+    for code in re.findall(r"```python\n(.*?)```", DOCUMENTS[name], re.DOTALL):
+        ast.parse(code)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_benchmarks_that_are_named_exist(name: str) -> None:
+    for module in re.findall(r"python -m benchmarks\.(\w+)", DOCUMENTS[name]):
+        assert (ROOT / "benchmarks" / f"{module}.py").exists(), module
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_files_and_functions_that_are_named_exist(name: str) -> None:
+    for file, function in re.findall(r"`((?:gpunn|kernels|tests)/[\w/]+\.py):([\w.]+)`", DOCUMENTS[name]):
+        node: Any = ast.parse((ROOT / file).read_text("utf-8"))
+        for part in function.split("."):
+            found = [each for each in ast.walk(node) if getattr(each, "name", None) == part]
+            assert found, f"{file}:{function}"
+            node = found[0]
+    for file in re.findall(r"`((?:gpunn|kernels|tests|benchmarks|docs|\.ci)/[\w/.]*)`", DOCUMENTS[name]):
+        assert (ROOT / file).exists(), file
+
+
+def _places() -> Iterator[str]:
+    """Yield the files and folders in the tables of the layout."""
+    layout = DOCUMENTS[ARCHITECTURE.name].partition("## Layout")[2].partition("## Import rules")[0]
+    yield from re.findall(r"^\| `([^`]+)` \|", layout, re.MULTILINE)
+
+
+def test_the_layout_has_each_file_once() -> None:
+    places = list(_places())
+    assert len(places) == len(set(places))
+    whole = {"gpunn/", "kernels/", "gpunn/engines/"}  # whose files have rows of their own
+    folders = tuple(place for place in places if place.endswith("/") and place not in whole)
+    missing = []
+    for path in [*(ROOT / "gpunn").rglob("*.py"), *(ROOT / "kernels").rglob("*.py")]:
+        file = path.relative_to(ROOT).as_posix()
+        says_what_its_folder_is = path.name == "__init__.py" and len(ast.parse(path.read_text("utf-8")).body) == 1
+        if file not in places and not file.startswith(folders) and not says_what_its_folder_is:
+            missing.append(file)
+    assert not missing, f"ARCHITECTURE.md has no row for {missing}"
+
+
+def test_every_option_of_training_is_in_the_guide() -> None:
+    rows = re.findall(r"^\| `(--[\w-]+)[^`]*` \| .* \| (.*) \|$", DOCUMENTS[GUIDE.name], re.MULTILINE)
+    named = dict(rows)
+    options = {option.opts[0]: option for option in train_command.params}
+    assert options.keys() - {"--help"} == named.keys()
+    for name, option in options.items():
+        default = option.default
+        if isinstance(default, str | int | float) and not isinstance(default, bool):
+            assert named[name] in {str(default), f"{default:g}" if not isinstance(default, str) else default}, name
+    assert named["--batch-size"].startswith(str(BATCH_SIZE))
+    assert named["--epochs"] == str(EPOCHS)
+
+
+def test_every_choice_of_a_recipe_is_in_the_guide() -> None:
+    recipes = DOCUMENTS[GUIDE.name].partition("## Recipes")[2].partition("## Estimators")[0]
+    for name in (*HIDDEN, *OUTPUT, *LOSSES, *DIVISORS, *OPTIMIZERS, *SCHEDULES):
+        assert name in recipes, name
+
+
+GREY, LABELS = np.zeros((4, 6), np.uint8), np.zeros(4, np.uint8)
+FLOATS, ROWS = np.zeros((4, 6), np.float32), np.zeros((4, 2), np.float32)
+
+
+def refusal(engine: type[Engine], *, dtype: type = np.float32, examples: Examples, **recipe: Any) -> str | None:
+    """Return why `engine` doesn't train a network on `examples`; that of a GPU before it asks for one."""
+    start = Parameters([np.zeros((2, 6), dtype)], [np.zeros(2, dtype)])
+    return engine.unsupported_reason(CpuBackend(), start, Recipe(2, 0.1, **recipe), examples)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_what_the_readme_says_that_engines_lack_is_what_they_refuse(name: str) -> None:
+    on_cpu, common = ENGINES[name], Examples(GREY, LABELS)
+    lacks = {
+        "plain": set(),
+        "fused": {"float64", "weights"},
+        "epoch": {"float64", "weights", "dropout"},
+    }[name]
+    found = {
+        "float64": refusal(on_cpu, examples=common, dtype=np.float64),
+        "weights": refusal(on_cpu, examples=Examples(GREY, LABELS, np.ones(4, np.float32))),
+        "dropout": refusal(on_cpu, examples=common, dropout=0.5),
+        "floats": refusal(on_cpu, examples=Examples(FLOATS, LABELS)),
+        "rows": refusal(on_cpu, examples=Examples(GREY, ROWS)),
+        "optimiser": refusal(on_cpu, examples=common, optimizer=OPTIMIZERS["adamw"], l2=0.1),
+    }
+    assert {what for what, reason in found.items() if reason is not None} == lacks
+    assert refusal(on_cpu, examples=common, precision="tf32") is not None
+
+
+def test_on_gpus_epoch_also_lacks_float_inputs_and_rows_of_targets() -> None:
+    epoch, fused = CUDA_ENGINES["epoch"], CUDA_ENGINES["fused"]
+    assert "uint8 grey levels alone" in (refusal(epoch, examples=Examples(FLOATS, LABELS)) or "")
+    assert "classes as targets alone" in (refusal(epoch, examples=Examples(GREY, ROWS)) or "")
+    assert "it has no dropout" in (refusal(epoch, examples=Examples(GREY, LABELS), dropout=0.5) or "")
+    assert refusal(fused, examples=Examples(FLOATS, ROWS)) is None
