@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.activations import Array
 from gpunn.checks import check_number
 from gpunn.errors import ConfigurationError
+from gpunn.kernels.formulas.steps import Numbers
 
 
 class OptimizerState(NamedTuple):
@@ -99,6 +101,13 @@ class SGD(Optimizer):
     def n_moments(self) -> int:
         return 1 if self.momentum else 0
 
+    def numbers(self, steps: int, rates: NDArray[np.float64], l2: float) -> NDArray[np.float64]:  # noqa: ARG002
+        """Return the numbers of the steps after `steps` earlier ones, with the learning `rates` (n,).
+
+        The result is (n, 9): a row a step, as in `gpunn.kernels.formulas.steps.Numbers`. `l2` is the weights' penalty.
+        """
+        return _table(len(rates), rate=rates, beta1=float(self.momentum), l2=l2, keep=1.0)
+
     def stepper(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None = None) -> Stepper:
         return _SGD(self, 0 if memory is None else memory.steps, self.moments(xp, parameters, memory))
 
@@ -160,8 +169,26 @@ class Adam(Optimizer):
         """Return 1 - beta1^t and sqrt(1 - beta2^t) for step t, from 1: what m and sqrt(v) are divided by."""
         return 1 - float(self.beta1) ** step, math.sqrt(1 - float(self.beta2) ** step)
 
-    def numbers(self, step: int, rate: float, l2: float) -> tuple[float, ...]:
-        """Return what the kernels' `adam_step` takes besides arrays, for step t, from 1."""
+    def numbers(self, steps: int, rates: NDArray[np.float64], l2: float) -> NDArray[np.float64]:
+        """Return the numbers of the steps after `steps` earlier ones, as `SGD.numbers` does."""
+        t = np.arange(steps + 1, steps + 1 + len(rates), dtype=np.float64)
+        in_gradient, apart = self.penalties(l2)
+        beta1, beta2 = float(self.beta1), float(self.beta2)
+        return _table(
+            len(rates),
+            rate=rates / (1 - beta1**t),
+            correction=1 / np.sqrt(1 - beta2**t),
+            beta1=beta1,
+            rest1=1 - beta1,
+            beta2=beta2,
+            rest2=1 - beta2,
+            epsilon=float(self.epsilon),
+            l2=in_gradient,
+            keep=1 - rates * apart,
+        )
+
+    def arguments(self, step: int, rate: float, l2: float) -> tuple[float, ...]:
+        """Return the numbers that the kernels' `adam_step` takes for step t, from 1."""
         divisor, root = self.corrections(step)
         in_gradient, apart = self.penalties(l2)
         averages = float(self.beta1), float(self.beta2), float(self.epsilon)
@@ -190,6 +217,14 @@ class _Adam(Stepper):
             v *= beta2
             v += (1 - beta2) * dW * dW
             W -= rate * m / (self._xp.sqrt(v) / root + self._epsilon)
+
+
+def _table(n: int, **columns: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a row of `Numbers` for each of `n` steps; those not in `columns` are 0."""
+    table = np.zeros((n, len(Numbers._fields)))
+    for name, column in columns.items():
+        table[:, Numbers._fields.index(name)] = column
+    return table
 
 
 OPTIMIZERS: dict[str, Optimizer] = {

@@ -155,9 +155,9 @@ def test_powers_are_those_of_single_steps() -> None:
         assert powers.shape == (1001, 4)
         for ww, wv, vw, vv in powers.astype(np.float64):
             assert (ww + 0.5 * wv, vw + 0.5 * vv) == pytest.approx((w, v), rel=1e-5, abs=1e-7)
-            old = v
-            v = momentum * v - l2 * w
-            w += rate * (v - momentum * old + momentum * v if nesterov else v)
+            gradient = l2 * w
+            v = momentum * v + gradient
+            w -= rate * (gradient + momentum * v if nesterov else v)
 
 
 @pytest.mark.parametrize("optimizer", [SGD(), SGD(0.9)], ids=str)

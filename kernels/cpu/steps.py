@@ -2,20 +2,47 @@
 
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import check_array, check_output, check_step, check_type, number, number_above, single, truth
-from .jit import compiled
+from ..formulas.steps import Numbers, Operations, adam, descent, momentum
+from .jit import OPTIONS, compiled
 from .memory import load, load_part, pointer, store, store_part
 from .vector_math import SMALL, SUBNORMAL, flushed, square_root
 from .vectors import LANES, Static, fma, zeros
 
 FLOAT32 = np.dtype(np.float32)
+ZERO = np.float32(0)
 ONE, EIGHT = Static(1), Static(8)
 
 STRIP = 8 * LANES
 """Columns that are summed together: rows lie far apart, so that more than one vector is taken from each."""
+
+
+@compiled
+def _flush_mean(mean: Any) -> Any:
+    return flushed(mean, SMALL)
+
+
+@compiled
+def _flush_square(square: Any) -> Any:
+    return flushed(square, SUBNORMAL)
+
+
+OPERATIONS = Operations(fma=fma, sqrt=square_root, flush_mean=_flush_mean, flush_square=_flush_square)
+
+# Compiled into the functions that call them, and not kept by themselves.
+step_descent, step_momentum, step_nesterov, step_adam = (
+    numba.njit(**OPTIONS)(formula)
+    for formula in (
+        descent(OPERATIONS),
+        momentum(OPERATIONS, nesterov=False),
+        momentum(OPERATIONS, nesterov=True),
+        adam(OPERATIONS),
+    )
+)
 
 
 def descend(
@@ -38,11 +65,11 @@ def descend(
 def _descend(parameter: Any, gradient: Any, learning_rate: float, l2: float, out: Any) -> None:
     size = parameter.size
     parameter, gradient, out = pointer(parameter), pointer(gradient), pointer(out)
+    numbers = Numbers(learning_rate, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, l2, ZERO)
     for offset in range(0, size, LANES):
         count = min(LANES, size - offset)
-        W = load_part(parameter, offset, count)
-        g = fma(W, l2, load_part(gradient, offset, count))
-        store_part(out, offset, W - learning_rate * g, count)
+        W, g = load_part(parameter, offset, count), load_part(gradient, offset, count)
+        store_part(out, offset, step_descent(W, g, numbers), count)
 
 
 def momentum_step(
@@ -76,14 +103,14 @@ def _momentum_step(
 ) -> None:
     size = parameter.size
     parameter, gradient, velocity, out = pointer(parameter), pointer(gradient), pointer(velocity), pointer(out)
+    numbers = Numbers(learning_rate, ZERO, momentum, ZERO, ZERO, ZERO, ZERO, l2, ZERO)
     for offset in range(0, size, LANES):
         count = min(LANES, size - offset)
-        W = load_part(parameter, offset, count)
-        g = fma(W, l2, load_part(gradient, offset, count))
-        v = flushed(fma(load_part(velocity, offset, count), momentum, g), SMALL)
+        W, g = load_part(parameter, offset, count), load_part(gradient, offset, count)
+        v = load_part(velocity, offset, count)
+        W, v = step_nesterov(W, g, v, numbers) if nesterov else step_momentum(W, g, v, numbers)
         store_part(velocity, offset, v, count)
-        step = fma(v, momentum, g) if nesterov else v
-        store_part(out, offset, W - learning_rate * step, count)
+        store_part(out, offset, W, count)
 
 
 def adam_step(
@@ -126,7 +153,7 @@ def _adam_step(
     mean: Any,
     square: Any,
     learning_rate: float,
-    inverse_root: float,
+    correction: float,
     beta1: float,
     rest1: float,
     beta2: float,
@@ -139,16 +166,15 @@ def _adam_step(
     size = parameter.size
     parameter, gradient, out = pointer(parameter), pointer(gradient), pointer(out)
     mean, square = pointer(mean), pointer(square)
+    numbers = Numbers(learning_rate, correction, beta1, rest1, beta2, rest2, epsilon, l2, keep)
     for offset in range(0, size, LANES):
         count = min(LANES, size - offset)
-        W = load_part(parameter, offset, count)
-        g = fma(W, l2, load_part(gradient, offset, count))
-        m = flushed(fma(load_part(mean, offset, count), beta1, rest1 * g), SMALL)
-        v = flushed(fma(load_part(square, offset, count), beta2, rest2 * g * g), SUBNORMAL)
+        W, g = load_part(parameter, offset, count), load_part(gradient, offset, count)
+        m, v = load_part(mean, offset, count), load_part(square, offset, count)
+        W, m, v = step_adam(W, g, m, v, numbers)
         store_part(mean, offset, m, count)
         store_part(square, offset, v, count)
-        step = learning_rate * m / fma(square_root(v), inverse_root, epsilon)
-        store_part(out, offset, keep * W - step, count)
+        store_part(out, offset, W, count)
 
 
 def descend_sums(

@@ -9,10 +9,39 @@ from typing import Any
 
 import numpy as np
 
+from ..formulas.steps import Numbers, Operations, adam, descent, momentum
 from .activations import ZERO, F
 from .arrays import FLOAT32, check_array, check_output, handles
 from .jit import cuda, device_function, kernel
 from .launch import MOST_THREADS, launch, line, team
+
+
+@device_function
+def _fma(a: Any, b: Any, c: Any) -> Any:
+    return a * b + c
+
+
+@device_function
+def _sqrt(square: Any) -> Any:
+    return F(math.sqrt(square))
+
+
+@device_function
+def _kept(moment: Any) -> Any:  # GPUs are as fast with subnormal numbers as with others
+    return moment
+
+
+OPERATIONS = Operations(fma=_fma, sqrt=_sqrt, flush_mean=_kept, flush_square=_kept)
+
+step_descent, step_momentum, step_nesterov, step_adam = (
+    device_function(formula)
+    for formula in (
+        descent(OPERATIONS),
+        momentum(OPERATIONS, nesterov=False),
+        momentum(OPERATIONS, nesterov=True),
+        adam(OPERATIONS),
+    )
+)
 
 
 def descend(parameter: Any, gradient: Any, learning_rate: float, l2: float = 0.0, *, out: Any) -> None:
@@ -26,8 +55,8 @@ def descend(parameter: Any, gradient: Any, learning_rate: float, l2: float = 0.0
 def _descend(parameter: Any, gradient: Any, learning_rate: float, l2: float, out: Any) -> None:
     i = cuda.grid(1)
     while i < out.size:
-        p = parameter.flat[i]
-        out.flat[i] = p - learning_rate * (gradient.flat[i] + l2 * p)
+        numbers = Numbers(learning_rate, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, l2, ZERO)
+        out.flat[i] = step_descent(parameter.flat[i], gradient.flat[i], numbers)
         i += cuda.gridsize(1)
 
 
@@ -51,17 +80,18 @@ def momentum_step(
 
 @functools.cache
 def _momentum_step(nesterov: bool) -> Any:
+    step = step_nesterov if nesterov else step_momentum
+
     @kernel
     def momentum_step(
         parameter: Any, gradient: Any, velocity: Any, learning_rate: float, momentum: float, l2: float, out: Any
     ) -> None:
         i = cuda.grid(1)
         while i < out.size:
-            p = parameter.flat[i]
-            g = gradient.flat[i] + l2 * p
-            v = momentum * velocity.flat[i] + g
+            numbers = Numbers(learning_rate, ZERO, momentum, ZERO, ZERO, ZERO, ZERO, l2, ZERO)
+            p, v = step(parameter.flat[i], gradient.flat[i], velocity.flat[i], numbers)
             velocity.flat[i] = v
-            out.flat[i] = p - learning_rate * (g + momentum * v if nesterov else v)
+            out.flat[i] = p
             i += cuda.gridsize(1)
 
     return momentum_step
@@ -105,18 +135,16 @@ def _adam_step(
     rest2: float,
     epsilon: float,
     l2: float,
-    kept: float,
+    keep: float,
     out: Any,
 ) -> None:
     i = cuda.grid(1)
     while i < out.size:
-        p = parameter.flat[i]
-        g = gradient.flat[i] + l2 * p
-        m = beta1 * mean.flat[i] + rest1 * g
-        v = beta2 * square.flat[i] + rest2 * g * g
+        numbers = Numbers(learning_rate, correction, beta1, rest1, beta2, rest2, epsilon, l2, keep)
+        p, m, v = step_adam(parameter.flat[i], gradient.flat[i], mean.flat[i], square.flat[i], numbers)
         mean.flat[i] = m
         square.flat[i] = v
-        out.flat[i] = kept * p - learning_rate * m / (F(math.sqrt(v)) * correction + epsilon)
+        out.flat[i] = p
         i += cuda.gridsize(1)
 
 

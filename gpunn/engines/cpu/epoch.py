@@ -126,7 +126,7 @@ class EpochEngine(Engine):
         steps, penalty = factor * rates, self._recipe.l2 / factor
         if self._stepping is not None:
             plans = self._stepping.plans(rates, self._steps, team.threads)
-            steps, penalty = np.full(len(rates), factor), 0.0
+            steps, penalty = np.full(len(rates), -factor), 0.0
 
         def run(thread: int) -> Any:
             try:

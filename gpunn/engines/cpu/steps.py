@@ -70,7 +70,7 @@ class Descent:
     def _numbers_with(self, l2: float) -> tuple[float, ...]:
         optimizer = self._optimizer
         if isinstance(optimizer, Adam):
-            return optimizer.numbers(self.steps, self.eta, l2)
+            return optimizer.arguments(self.steps, self.eta, l2)
         assert isinstance(optimizer, SGD)
         return (self.eta, optimizer.momentum, l2, optimizer.nesterov) if optimizer.momentum else (self.eta, l2)
 
@@ -115,24 +115,13 @@ class EpochSteps:
 
     def __init__(self, recipe: Recipe, start: Parameters, layout: Any) -> None:
         """Raise `ConfigurationError` where `start.memory` is that of another optimiser."""
-        self._layout = layout
         optimizer = recipe.optimizer
         assert isinstance(optimizer, SGD | Adam)
-        self._l2, self._decay = map(float, optimizer.penalties(recipe.l2))
-        self._nesterov, self._beta2, self._epsilon = False, 0.0, 0.0
-        if isinstance(optimizer, Adam):
-            self._momentum, self._beta2, self._epsilon = map(
-                float, (optimizer.beta1, optimizer.beta2, optimizer.epsilon)
-            )
-        else:
-            self._momentum, self._nesterov = float(optimizer.momentum), optimizer.nesterov
+        self._layout, self._l2, self._optimizer = layout, float(recipe.l2), optimizer
         self._moments: list[NDArray[np.float32] | None] = [None, None]
-        found = optimizer.moments(np, (*start.weights, *start.biases), start.memory)
         n = len(start.weights)
-        # The kernel has the gradient times -1.
-        for which, (sign, moments) in enumerate(zip((-1, 1), found, strict=False)):
-            signed = [sign * moment for moment in moments]
-            self._moments[which] = layout.pack(signed[:n], signed[n:])
+        for which, moments in enumerate(optimizer.moments(np, (*start.weights, *start.biases), start.memory)):
+            self._moments[which] = layout.pack(moments[:n], moments[n:])
         self._defers = isinstance(optimizer, SGD) and bool(optimizer.momentum) and layout.sparse
         self._defers &= layout.sizes[1] >= MIN_NEURONS_TO_DEFER * recipe.batch_size
         self._powers, self._rate = np.zeros((0, 4), np.float32), np.nan
@@ -144,21 +133,15 @@ class EpochSteps:
         """
         from gpunn.kernels.cpu.epoch.steps import StepPlan
 
-        n_pixels, (velocities, squares) = self._layout.sizes[0], self._moments
+        optimizer, n_pixels, (moments, squares) = self._optimizer, self._layout.sizes[0], self._moments
         with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is infinite, and seen to diverge
-            powers, epsilon, l2 = self._powers_for(rates), np.float32(self._epsilon), np.float32(self._l2)
+            powers, numbers = self._powers_for(rates), optimizer.numbers(steps, rates, self._l2).astype(np.float32)
         return [
             StepPlan(
-                velocities,
+                numbers.ravel(),
+                moments,
                 squares,
-                self._momentum,
-                self._beta2,
-                epsilon,
-                l2,
-                self._decay,
-                np.bool_(self._nesterov),
-                np.int64(steps),
-                rates,
+                np.bool_(isinstance(optimizer, SGD) and optimizer.nesterov),
                 np.bool_(len(powers) > 0),
                 powers.ravel(),
                 np.zeros(n_pixels, np.int64),
@@ -175,14 +158,16 @@ class EpochSteps:
             return np.zeros((0, 4), np.float32)
         if rates[0] != self._rate or len(self._powers) <= len(rates):
             self._rate = float(rates[0])
-            self._powers = deferred_powers(self._rate, self._momentum, self._l2, self._nesterov, len(rates))
+            assert isinstance(self._optimizer, SGD)
+            momentum, nesterov = float(self._optimizer.momentum), self._optimizer.nesterov
+            self._powers = deferred_powers(self._rate, momentum, self._l2, nesterov, len(rates))
         return self._powers
 
     def moments(self) -> tuple[list[NDArray[Any]], ...]:
         """Return copies of the moments, as in `gpunn.optimizers.OptimizerState`."""
         found = []
-        for sign, packed in zip((-1, 1), self._moments, strict=True):
+        for packed in self._moments:
             if packed is not None:
                 weights, biases = self._layout.unpack(packed)
-                found.append([sign * moment for moment in (*weights, *biases)])
+                found.append([*weights, *biases])
         return tuple(found)

@@ -93,7 +93,7 @@ class MomentDescent(Descent):
             self._kernels.column_sums(delta.handle, out=db.handle)
         for l2, arrays in self._parts:
             if isinstance(self._optimizer, Adam):
-                self._kernels.adam_step(*arrays, *self._optimizer.numbers(self._steps, eta, l2), out=arrays[0])
+                self._kernels.adam_step(*arrays, *self._optimizer.arguments(self._steps, eta, l2), out=arrays[0])
             else:
                 momentum, nesterov = float(self._optimizer.momentum), self._optimizer.nesterov
                 self._kernels.momentum_step(*arrays, eta, momentum, l2, nesterov, out=arrays[0])

@@ -21,9 +21,9 @@ from .state import FIRST, layer_at
 
 def deferred_powers(rate: float, momentum: float, l2: float, nesterov: bool, count: int) -> NDArray[np.float32]:
     """Return the matrices of 0, 1, ..., `count` steps without a gradient, on (W, V); (count + 1, 4), row-major."""
-    # The factors of V and V' in W'.
-    old, new = (-rate * momentum, rate * (1 + momentum)) if nesterov else (0.0, rate)
-    power = np.array([[1 - new * l2, old + new * momentum], [-l2, momentum]])
+    # V' = l2 W + momentum V, and W' = W - rate V', or Nesterov's W' = W - rate (l2 W + momentum V').
+    of_w, of_v = (l2 * (1 + momentum), momentum**2) if nesterov else (l2, momentum)
+    power = np.array([[1 - rate * of_w, -rate * of_v], [l2, momentum]])
     found = np.eye(2)[np.newaxis]
     # Far too high rates make weights grow without bounds, which training tells at the end of the epoch.
     with np.errstate(all="ignore"):
@@ -45,7 +45,7 @@ def catch_up(plan: Any, pixels: Any, chunk: Any, net: Any, number: int, worker: 
     if plan is not None:  # noqa: SIM102
         if plan.defers:
             count = _find_nonzero(plan, pixels, chunk, number)
-            _catch_up(plan, plan.velocities, net, count, worker)
+            _catch_up(plan, plan.moments, net, count, worker)
     return count  # type: ignore[return-value]
 
 
@@ -59,7 +59,7 @@ def catch_up_all(plan: Any, net: Any, number: int, worker: Any) -> None:
                 put(plan.nonzero, 2 * p, p)
                 put(plan.nonzero, 2 * p + 1, number - at(plan.seen, p))
                 put(plan.seen, p, 0)
-            _catch_up(plan, plan.velocities, net, n_pixels, worker)
+            _catch_up(plan, plan.moments, net, n_pixels, worker)
 
 
 @compiled

@@ -1,7 +1,7 @@
 """The losses of whole-epoch kernels: delta of the last layer, and what the examples contribute to the loss.
 
 Each takes the outputs of a part of a batch, see `gpunn.losses`: those of the cross-entropies are still z^L, as the last
-layer's function is the identity then. `step` is -eta / m, or -1 / m, see `layers`, times 2 for the squared error.
+layer's function is the identity then. `step` is -eta / m, or 1 / m, see `layers`, times 2 for the squared error.
 """
 
 import math

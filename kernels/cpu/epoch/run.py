@@ -79,7 +79,7 @@ def run_epoch(
     `steps`, float64, are the learning rates of the batches, times 2 for the squared error. After each batch weights
     lose `penalty`, float64, times its step of themselves; with dense images it has to be 0. `functions` and `loss` are
     `Static`: the activation functions of the layers, see `activations.of_layers`, and the name of the loss. `plan` is
-    None, or but for plain gradient descent a `steps.StepPlan`; it has the rates then, and `steps` the factor.
+    None, or but for plain gradient descent a `steps.StepPlan`, which has the rates then; `steps` are -1, or -2.
     `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
     worked on chunk by chunk, and its updates are added up in `collected`, which has the length of the parameters then,
     and with a rule, and is zero before and after. Called by several threads with a counter of 0, each does a part and

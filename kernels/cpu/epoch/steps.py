@@ -1,49 +1,35 @@
 """Optimiser steps in whole-epoch kernels; `deferred` has the deferred ones.
 
-A batch's gradient, times -1, is added up in an array laid out as the parameters: G. Velocities, or Adam's means, are
-those of `gpunn.optimizers`, times -1 too. A step with momentum mu, penalty lambda and rate eta is, elementwise,
-
-    V' = mu V - lambda W + G
-    W' = W + eta V',   or Nesterov's   W' = W - eta mu V + eta (1 + mu) V'
+A batch's gradient is added up in an array laid out as the parameters; the step is one of `formulas.steps`.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...formulas.steps import N_NUMBERS, Numbers
 from ..jit import compiled
 from ..matmul import N_BLOCK, ONE
 from ..memory import at, load, pointer, store
+from ..steps import step_adam, step_descent, step_momentum, step_nesterov
 from ..threads import share
-from ..vector_math import SMALL, SUBNORMAL, flushed, square_root
-from ..vectors import LANES, fma, zeros
+from ..vectors import LANES, zeros
 from .state import COLUMNS, FIRST, layer_at
 
 F = np.float32
 
 
 class StepPlan(NamedTuple):
-    """How parameters are stepped; numbers are float32, but for those that are said not to be."""
+    """How parameters are stepped."""
 
-    velocities: Any
-    """Laid out as the parameters, times -1; Adam's means, or None where there is no momentum."""
+    numbers: Any
+    """The `Numbers` of each batch's step, a row a batch, flat; float32."""
+    moments: Any
+    """Velocities or Adam's means, laid out as the parameters, or None where there is no momentum."""
     squares: Any
-    """Adam's, laid out likewise, or None."""
-    momentum: Any
-    """Or Adam's beta1; float64."""
-    beta2: Any
-    """float64."""
-    epsilon: Any
-    l2: Any
-    decay: Any
-    """The penalty that shrinks weights by itself; float64."""
+    """Adam's mean squares, laid out likewise, or None."""
     nesterov: Any
     """A NumPy bool."""
-    steps: Any
-    """How many have been made before; int64."""
-    rates: Any
-    """The learning rate of each batch, float64."""
     defers: Any
     """Whether updates of zero pixels are deferred; a NumPy bool."""
     powers: Any
@@ -54,43 +40,16 @@ class StepPlan(NamedTuple):
     """Work space of this thread: pixels, and how many steps they have missed, by turns; int64."""
 
 
-class Step(NamedTuple):
-    """The factors of a step, float32."""
-
-    momentum: Any
-    rest: Any
-    """1 - beta1, of Adam."""
-    beta2: Any
-    rest2: Any
-    """1 - beta2."""
-    epsilon: Any
-    inverse_root: Any
-    """1 / sqrt(1 - beta2^t)."""
-    old: Any
-    """Of V in W'."""
-    new: Any
-    """Of V' in W'."""
-    l2: Any
-    keep: Any
-    """What is left of a weight where the penalty shrinks it by itself."""
-
-
 @compiled
 def with_pointers(plan: Any) -> Any:
     """Return a `StepPlan` with pointers for arrays; None stays None."""
     if plan is None:
         return None
     return StepPlan(
-        pointer(plan.velocities),
+        pointer(plan.numbers),
+        pointer(plan.moments),
         pointer(plan.squares),
-        plan.momentum,
-        plan.beta2,
-        plan.epsilon,
-        plan.l2,
-        plan.decay,
         plan.nesterov,
-        plan.steps,
-        pointer(plan.rates),
         plan.defers,
         pointer(plan.powers),
         pointer(plan.seen),
@@ -99,28 +58,18 @@ def with_pointers(plan: Any) -> Any:
 
 
 @compiled
-def step_of_batch(plan: Any, squares: Any, number: int) -> Any:
-    """Return the `Step` of a batch; `squares` are those of the rule."""
-    eta, momentum, beta2 = at(plan.rates, number), plan.momentum, plan.beta2
-    old, new, inverse_root = 0.0, eta, 1.0
-    if plan.nesterov:
-        old, new = -eta * momentum, eta * (1 + momentum)
-    # Numba leaves out this branch, and others like it, for what is None.
-    if squares is not None:
-        t = plan.steps + number + 1
-        new = eta / (1 - momentum**t)
-        inverse_root = 1 / math.sqrt(1 - beta2**t)
-    return Step(
-        F(momentum),
-        F(1 - momentum),
-        F(beta2),
-        F(1 - beta2),
-        plan.epsilon,
-        F(inverse_root),
-        F(old),
-        F(new),
-        plan.l2,
-        F(1 - eta * plan.decay),
+def _numbers_at(plan: Any, batch: int) -> Any:
+    row = batch * N_NUMBERS
+    return Numbers(
+        at(plan.numbers, row),
+        at(plan.numbers, row + 1),
+        at(plan.numbers, row + 2),
+        at(plan.numbers, row + 3),
+        at(plan.numbers, row + 4),
+        at(plan.numbers, row + 5),
+        at(plan.numbers, row + 6),
+        at(plan.numbers, row + 7),
+        at(plan.numbers, row + 8),
     )
 
 
@@ -134,14 +83,14 @@ def make_step(
     weights for backward only with `both_layouts`. The threads share each array.
     """
     if plan is not None:
-        step = step_of_batch(plan, plan.squares, number)
+        numbers = _numbers_at(plan, number)
         if plan.defers:
-            _step_nonzero(plan, step, net, gradients, n_nonzero, worker)
-        _step_all(plan, step, net, gradients, both_layouts, worker)
+            _step_nonzero(plan, numbers, net, gradients, n_nonzero, worker)
+        _step_all(plan, numbers, net, gradients, both_layouts, worker)
 
 
 @compiled
-def _step_nonzero(plan: Any, step: Any, net: Any, gradients: Any, count: int, worker: Any) -> None:
+def _step_nonzero(plan: Any, numbers: Any, net: Any, gradients: Any, count: int, worker: Any) -> None:
     """Step the first layer's weights of the `count` pixels in `plan.nonzero`."""
     layer = layer_at(net, FIRST)
     for column in range(worker.thread * N_BLOCK, layer.width, worker.threads * N_BLOCK):
@@ -149,57 +98,57 @@ def _step_nonzero(plan: Any, step: Any, net: Any, gradients: Any, count: int, wo
         start = layer.forward + column * layer.n_in
         for i in range(count):
             first = start + at(plan.nonzero, 2 * i) * width
-            _step_range(plan.velocities, plan.squares, step, net, gradients, first, first + width)
+            _step_range(plan, plan.moments, plan.squares, numbers, net, gradients, first, first + width)
 
 
 @compiled
-def _step_all(plan: Any, step: Any, net: Any, gradients: Any, both_layouts: bool, worker: Any) -> None:
+def _step_all(plan: Any, numbers: Any, net: Any, gradients: Any, both_layouts: bool, worker: Any) -> None:
     """Step all parameters but the first layer's weights, and these too where none wait."""
     # Biases are free of penalties.
-    free = Step(
-        step.momentum,
-        step.rest,
-        step.beta2,
-        step.rest2,
-        step.epsilon,
-        step.inverse_root,
-        step.old,
-        step.new,
+    free = Numbers(
+        numbers.rate,
+        numbers.correction,
+        numbers.beta1,
+        numbers.rest1,
+        numbers.beta2,
+        numbers.rest2,
+        numbers.epsilon,
         F(0),
         F(1),
     )
     for number in range(net.n_layers):
         layer = layer_at(net, number)
         if number > 0 or not plan.defers:
-            _step_part(plan, step, net, gradients, layer.forward, layer.backward, worker)
+            _step_part(plan, numbers, net, gradients, layer.forward, layer.backward, worker)
         if number > 0 and both_layouts:
-            _step_part(plan, step, net, gradients, layer.backward, layer.bias, worker)
+            _step_part(plan, numbers, net, gradients, layer.backward, layer.bias, worker)
         _step_part(plan, free, net, gradients, layer.bias, layer.bias + layer.width, worker)
 
 
 @compiled
-def _step_part(plan: Any, step: Any, net: Any, gradients: Any, first: int, last: int, worker: Any) -> None:
+def _step_part(plan: Any, numbers: Any, net: Any, gradients: Any, first: int, last: int, worker: Any) -> None:
     begin, end = share(last - first, COLUMNS, worker.thread, worker.threads)
-    _step_range(plan.velocities, plan.squares, step, net, gradients, first + begin, first + end)
+    _step_range(plan, plan.moments, plan.squares, numbers, net, gradients, first + begin, first + end)
 
 
 @compiled
-def _step_range(velocities: Any, squares: Any, step: Any, net: Any, gradients: Any, first: int, last: int) -> None:
+def _step_range(
+    plan: Any, moments: Any, squares: Any, numbers: Any, net: Any, gradients: Any, first: int, last: int
+) -> None:
+    """Step the parameters from `first` to `last`; `moments` and `squares` are those of the plan."""
     for offset in range(first, last, LANES):
-        w = load(net.parameters, offset, ONE)
-        change = fma(w, -step.l2, load(gradients, offset, ONE))
+        w, g = load(net.parameters, offset, ONE), load(gradients, offset, ONE)
+        # Numba leaves out the branches for what is None.
         if squares is not None:
-            square = flushed(fma(load(squares, offset, ONE), step.beta2, step.rest2 * change * change), SUBNORMAL)
-            store(squares, offset, square)
-            mean = flushed(fma(load(velocities, offset, ONE), step.momentum, step.rest * change), SMALL)
-            store(velocities, offset, mean)
-            w = step.keep * w + step.new * mean / fma(square_root(square), step.inverse_root, step.epsilon)
+            w, m, v = step_adam(w, g, load(moments, offset, ONE), load(squares, offset, ONE), numbers)
+            store(moments, offset, m)
+            store(squares, offset, v)
         if squares is None:
-            if velocities is not None:
-                v = load(velocities, offset, ONE)
-                change = flushed(fma(v, step.momentum, change), SMALL)
-                store(velocities, offset, change)
-                w = fma(v, step.old, w)
-            w = fma(change, step.new, w)
+            if moments is None:
+                w = step_descent(w, g, numbers)
+            if moments is not None:
+                v = load(moments, offset, ONE)
+                w, v = step_nesterov(w, g, v, numbers) if plan.nesterov else step_momentum(w, g, v, numbers)
+                store(moments, offset, v)
         store(net.parameters, offset, w)
         store(gradients, offset, zeros(ONE, ONE))

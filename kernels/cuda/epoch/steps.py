@@ -1,10 +1,11 @@
 """How the whole-epoch kernel ends a batch: each thread makes the steps of parameters of its own."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from ...formulas.steps import Numbers
 from ..jit import device_function
+from ..steps import step_adam, step_nesterov
 from .layout import CudaLayer, CudaLayout, KernelSpec
 from .tiles import ZERO, F, U
 
@@ -40,10 +41,8 @@ def _descend(i: int, weights: Any, collection: Any, moments: Any, rates: Any, co
 
 @device_function
 def _nesterov(i: int, weights: Any, collection: Any, moments: Any, rates: Any, constants: Any) -> None:
-    gradient, momentum = collection[i], constants[0]
-    velocity = momentum * moments[i] + gradient
-    moments[i] = velocity
-    weights[i] -= rates[0] * (gradient + momentum * velocity)
+    numbers = Numbers(rates[0], ZERO, constants[0], ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)
+    weights[i], moments[i] = step_nesterov(weights[i], collection[i], moments[i], numbers)
 
 
 def _adam(layout: CudaLayout, decays: bool) -> Any:
@@ -51,13 +50,11 @@ def _adam(layout: CudaLayout, decays: bool) -> Any:
 
     @device_function
     def adam(i: int, weights: Any, collection: Any, moments: Any, rates: Any, constants: Any) -> None:
-        gradient, w = collection[i], weights[i]
-        mean = constants[0] * moments[i] + constants[1] * gradient
-        square = constants[2] * moments[U(n + i)] + constants[3] * gradient * gradient
-        moments[i], moments[U(n + i)] = mean, square
-        if decays and not is_bias(i):
-            w *= F(1) - rates[2]
-        weights[i] = w - rates[0] * mean / (F(math.sqrt(square)) * rates[1] + constants[4])
+        keep = F(1) - rates[2] if decays and not is_bias(i) else F(1)
+        beta1, rest1, beta2, rest2, epsilon = constants
+        numbers = Numbers(rates[0], rates[1], beta1, rest1, beta2, rest2, epsilon, ZERO, keep)
+        w, mean, square = step_adam(weights[i], collection[i], moments[i], moments[U(n + i)], numbers)
+        weights[i], moments[i], moments[U(n + i)] = w, mean, square
 
     return adam
 

@@ -1,0 +1,88 @@
+"""Optimiser steps of one parameter, each given once, for arrays, vectors and GPU threads.
+
+A formula takes the `Operations` of a machine and returns a function of parameter w, gradient g, moments, and the step's
+`Numbers`; that returns the new parameter and moments. Their sources are in `gpunn.optimizers`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+Step = Callable[..., Any]
+
+
+class Operations(NamedTuple):
+    """The operations of steps besides +, - and *; elementwise."""
+
+    fma: Callable[[Any, Any, Any], Any]
+    """a b + c."""
+    sqrt: Callable[[Any], Any]
+    flush_mean: Callable[[Any], Any]
+    """Zero for means of gradients too small to matter, where subnormal numbers are slow; otherwise the argument."""
+    flush_square: Callable[[Any], Any]
+    """Likewise for mean squares."""
+
+
+class Numbers(NamedTuple):
+    """The numbers of a step, computed in float64 and rounded once."""
+
+    rate: Any
+    """The learning rate; Adam's divided by 1 - beta1^t."""
+    correction: Any
+    """1 / sqrt(1 - beta2^t), of Adam."""
+    beta1: Any
+    """Or the momentum."""
+    rest1: Any
+    """1 - beta1, of Adam."""
+    beta2: Any
+    rest2: Any
+    """1 - beta2."""
+    epsilon: Any
+    l2: Any
+    """The L2 penalty in the gradient."""
+    keep: Any
+    """The share of a weight that decoupled weight decay leaves."""
+
+
+N_NUMBERS = len(Numbers._fields)
+
+
+def descent(ops: Operations) -> Step:
+    """W <- w - rate (g + l2 w)."""
+    fma = ops.fma
+
+    def step(w: Any, g: Any, c: Any) -> Any:
+        return fma(fma(w, c.l2, g), -c.rate, w)
+
+    return step
+
+
+def momentum(ops: Operations, *, nesterov: bool) -> Step:
+    """G <- g + l2 w, v <- beta1 v + g, w <- w - rate v; Nesterov's: w <- w - rate (g + beta1 v)."""
+    fma, flush = ops.fma, ops.flush_mean
+
+    def step(w: Any, g: Any, v: Any, c: Any) -> Any:
+        v = flush(fma(v, c.beta1, fma(w, c.l2, g)))
+        return fma(v, -c.rate, w), v
+
+    def nesterov_step(w: Any, g: Any, v: Any, c: Any) -> Any:
+        g = fma(w, c.l2, g)
+        v = flush(fma(v, c.beta1, g))
+        return fma(fma(v, c.beta1, g), -c.rate, w), v
+
+    return nesterov_step if nesterov else step
+
+
+def adam(ops: Operations) -> Step:
+    """M <- beta1 m + rest1 g, v <- beta2 v + rest2 g^2, w <- keep w - rate m / (sqrt(v) correction + epsilon).
+
+    Before that, g <- g + l2 w.
+    """
+    fma, sqrt, flush_mean, flush_square = ops.fma, ops.sqrt, ops.flush_mean, ops.flush_square
+
+    def step(w: Any, g: Any, m: Any, v: Any, c: Any) -> Any:
+        g = fma(w, c.l2, g)
+        m = flush_mean(fma(m, c.beta1, c.rest1 * g))
+        v = flush_square(fma(v, c.beta2, c.rest2 * g * g))
+        return c.keep * w - c.rate * m / fma(sqrt(v), c.correction, c.epsilon), m, v
+
+    return step
