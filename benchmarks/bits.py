@@ -108,10 +108,10 @@ def trained(combination: Combination, n: int = 2000) -> NDArray[np.float32]:
     return np.concatenate([*(W.ravel() for W in net.weights), *net.biases, [loss]]).astype(np.float32)
 
 
-def ulps(a: NDArray[np.float32], b: NDArray[np.float32]) -> int:
-    """Return the largest distance of `a` and `b` in units of the last place of the larger."""
-    unit = np.spacing(np.maximum(np.abs(a), np.abs(b)).astype(np.float32))
-    return int(np.ceil(np.max(np.abs(a.astype(np.float64) - b) / unit)))
+def ulps(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Return the largest distance of `a` and `b` in units in the last place of their largest number."""
+    unit = np.spacing(np.maximum(np.abs(a), np.abs(b)).max())
+    return float(np.max(np.abs(a.astype(np.float64) - b)) / unit)
 
 
 def main(arguments: list[str]) -> int:
@@ -129,7 +129,7 @@ def main(arguments: list[str]) -> int:
             name: ulps(found[name], before[name]) for name in found if not np.array_equal(found[name], before[name])
         }
     for name, distance in other.items():
-        print(f"{name}: {distance} ulps")
+        print(f"{name}: {distance:.2g} ulps")
     print(f"{len(found) - len(other)} of {len(found)} the same")
     return 1 if other else 0
 
