@@ -104,7 +104,7 @@ def test_a_cache_folder_that_is_not_absolute_is_passed_over(checkout: Path, name
 
 def test_kernels_are_compiled_again_when_a_function_that_they_call_changes(checkout: Path) -> None:
     assert python(SIGMOID_OF_ZERO, checkout)[-1] == "0.5"
-    formulas = checkout / "kernels" / "activations.py"
+    formulas = checkout / "kernels" / "cpu" / "activations.py"
     changed = formulas.read_text().replace("F(0.5) * z), F(0.5), F(0.5))", "F(0.5) * z), F(0.5), F(0.25))")
     formulas.write_text(changed)
     assert python(SIGMOID_OF_ZERO, checkout)[-1] == "0.25"

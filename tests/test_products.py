@@ -149,7 +149,7 @@ def test_many_small_changes_add_up(columns: int) -> None:
     packed = Layout((20, columns), sparse=True, batch_size=1)
     found = packed.unpack(np.concatenate([weights, np.zeros(columns, np.float32)]))[0][0].T
     np.testing.assert_allclose(1 - found, expected, atol=6e-8)
-    with pytest.raises(ValueError, match=r"found room of shape \(10,\), expected \(1280,\)"):
+    with pytest.raises(ValueError, match=r"found scratch of shape \(10,\), expected \(1280,\)"):
         sparse_matmul.sparse_descend(weights, pixels, rows, delta, 1.0, scratch=scratch[:10])
 
 

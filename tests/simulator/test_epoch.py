@@ -92,7 +92,7 @@ def test_an_epoch_follows_float64(sizes: tuple[int, ...], batch_size: int, threa
 
 
 @pytest.mark.parametrize(
-    ("room", "in_shared", "collects_in_shared"),
+    ("capacity", "in_shared", "collects_in_shared"),
     [(20_000, True, True), (11_000, True, False), (8_000, False, False), (7_000, False, False)],
 )
 def test_what_does_not_fit_shared_memory_stays_outside(
@@ -107,7 +107,7 @@ def test_what_does_not_fit_shared_memory_stays_outside(
     assert_follow_float64(kernel, [MLP((30, 20, 10))], random_split(50, 30, 10), [33], [0.5])
 
 
-@pytest.mark.parametrize("room", [10**6, 11_000])
+@pytest.mark.parametrize("capacity", [10**6, 11_000])
 def test_networks_of_one_launch_have_batches_of_their_own(capacity: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from gpunn.kernels.cuda.epoch import run as epoch_cuda
 

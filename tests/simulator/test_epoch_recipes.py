@@ -31,7 +31,7 @@ def test_a_network_of_one_layer_has_every_loss(gpu: CudaBackend, batch_size: int
 
 @pytest.mark.parametrize("l2", [0.0, 0.1])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize(("batch_size", "room"), [(15, 10**5), (N, 7_000), (15, 6_000)])
+@pytest.mark.parametrize(("batch_size", "capacity"), [(15, 10**5), (N, 7_000), (15, 6_000)])
 def test_the_epoch_kernel_takes_every_optimizer_penalties_and_rates(
     gpu: CudaBackend, batch_size: int, optimizer: str, l2: float, capacity: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,7 +99,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "batch_size", "room", "loss", "optimizer"),
+    ("sizes", "batch_size", "capacity", "loss", "optimizer"),
     [
         ((13, 6, 5, 3), 5, 10**5, "squared_error", "descent"),
         ((13, 6, 3), 9, 4_800, "squared_error", "descent"),
