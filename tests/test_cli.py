@@ -148,16 +148,16 @@ def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
         ("--hidden x", ["found 'x', expected sizes", "such as 16 or 100,50"]),
         ("--hidden 5,,4", ["found '5,,4'"]),
         ("--hidden 999999999,999999999", ["GiB of memory"]),
-        ("--learning-rate 0", ["found learning rate 0.0, expected a finite number above 0"]),
-        ("--learning-rate -1", ["found learning rate -1.0"]),
-        ("--learning-rate nan", ["found learning rate nan"]),
+        ("--learning-rate 0", ["learning_rate must be a finite number > 0, got 0.0"]),
+        ("--learning-rate -1", ["learning_rate must be a finite number > 0, got -1.0"]),
+        ("--learning-rate nan", ["learning_rate must be a finite number > 0, got nan"]),
         ("--learning-rate x", ["--learning-rate", "'x' is not a valid float"]),
-        ("--batch-size 0", ["found batch size 0, expected a whole number of 1 or more"]),
-        ("--batch-size 61", ["batch_size must be at most 60, the number of examples to train on, got 61"]),
-        ("--epochs 0", ["found epochs 0"]),
+        ("--batch-size 0", ["batch size must be an integer >= 1, got 0"]),
+        ("--batch-size 61", ["batch_size must be at most 60, the number of training examples, got 61"]),
+        ("--epochs 0", ["epochs must be an integer >= 1, got 0"]),
         ("--epochs 1.5", ["--epochs", "'1.5' is not a valid integer"]),
-        ("--seed -1", ["found the seed -1"]),
-        ("--device tpu", ["found the device 'tpu', expected auto, cpu, cuda or cuda:N"]),
+        ("--seed -1", ["seed must be an integer >= 0, got -1"]),
+        ("--device tpu", ["device must be auto, cpu, cuda or cuda:N, got 'tpu'"]),
         ("--engine warp", ["found the engine 'warp', expected auto or plain or fused or epoch"]),
         ("--classes 9", ["found the label 9, expected 0 to 8 for 9 classes"]),
         ("--data-dir absent", ["there is no folder absent"]),
@@ -182,7 +182,7 @@ def test_bad_options_get_one_line_and_write_nothing(
 def test_training_that_diverges_gets_one_line(run: Run, data_dir: Path, tmp_path: Path) -> None:
     outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--device", "cpu", "--learning-rate", "1e300")
     assert outcome.code == 2
-    assert re.fullmatch(r"gpunn: training diverged in epoch 1 .*: found learning rate 1e\+300, try 1\n", outcome.err)
+    assert re.fullmatch(r"gpunn: training diverged in epoch 1 .* with learning rate 1e\+300: try 1\n", outcome.err)
     assert list(tmp_path.iterdir()) == [data_dir]
 
 
@@ -249,7 +249,7 @@ def test_pictures_that_cannot_be_read_get_one_line(run: Run, model: Path) -> Non
 def test_cuda_without_a_gpu_gets_one_line_with_the_cause(run: Run, data_dir: Path, install: Any) -> None:
     install(None)
     outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--device", "cuda")
-    assert_one_line(outcome, "CuPy is not installed", "choose the device cpu, or auto")
+    assert_one_line(outcome, "CuPy is not installed", "use device cpu or auto")
 
 
 def test_no_command_prints_the_help(run: Run) -> None:
@@ -277,7 +277,7 @@ def test_a_device_that_fails_on_the_way_loses_nothing(
     outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--engine", "plain", "--output", "net")
     assert outcome.code == 2
     assert outcome.err == (
-        "gpunn: the CPU is out of memory (unable to allocate): choose a smaller batch or network; "
+        "gpunn: the CPU is out of memory (unable to allocate): use a smaller batch or network; "
         "the network after epoch 2 is in net\n"
     )
     assert MLP.load("net").sizes == (16, 16, 10)
@@ -311,16 +311,16 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (["--loss", "cross_entropy"], ["found the loss cross_entropy with the output activation sigmoid", "softmax"]),
+        (["--loss", "cross_entropy"], ["loss cross_entropy needs output activation softmax, got sigmoid"]),
         (
             ["--dropout", "0.1", "--engine", "epoch"],
             ["the engine epoch can't train this network: it has no dropout; choose the engine auto, or plain"],
         ),
-        (["--optimizer", "momentum", "--momentum", "1"], ["found momentum 1.0, expected a finite number of 0 or more"]),
+        (["--optimizer", "momentum", "--momentum", "1"], ["momentum must be a finite number >= 0 and < 1, got 1.0"]),
         (["--optimizer", "adam", "--momentum", "0.5"], ["--momentum needs --optimizer momentum or nesterov, got adam"]),
         (["--activation", "softmax"], ["'softmax' is not one of 'sigmoid', 'tanh', 'relu'"]),
-        (["--dropout", "1"], ["found dropout 1.0"]),
-        (["--early-stopping", "0"], ["found the patience of early stopping 0"]),
+        (["--dropout", "1"], ["dropout must be a finite number >= 0 and < 1, got 1.0"]),
+        (["--early-stopping", "0"], ["early-stopping patience must be an integer >= 1, got 0"]),
     ],
 )
 def test_recipes_that_cannot_be_get_one_line(run: Run, data_dir: Path, options: list[str], parts: list[str]) -> None:
@@ -424,16 +424,14 @@ def test_another_networks_file_is_replaced_only_by_force(run: Run, data_dir: Pat
 def test_a_schedule_is_given_with_its_numbers(run: Run, data_dir: Path) -> None:
     outcome = run("train", "--data-dir", data_dir, "--epochs", 2, "--schedule", "step:1,0.5", "--json")
     assert json.loads(outcome.out)["schedule"] == {"name": "Steps", "every": 1, "by": 0.5}
-    assert_one_line(
-        run("train", "--data-dir", data_dir, "--schedule", "step:x"), "the schedule step takes every and by"
-    )
+    assert_one_line(run("train", "--data-dir", data_dir, "--schedule", "step:x"), "schedule step takes every and by")
 
 
 def test_a_network_that_learns_nothing_is_said_to(run: Run) -> None:
     outcome = run("train", "--learning-rate", 1000, "--epochs", 1, "--device", "cpu")
     assert outcome.code == 0
-    assert "after epoch 1 the network does no better than guessing" in outcome.out
-    assert "try the learning rate 1\n" in outcome.out
+    assert "after epoch 1, the network does no better than guessing" in outcome.out
+    assert "try learning rate 1\n" in outcome.out
 
 
 def test_help_is_short_too(run: Run) -> None:

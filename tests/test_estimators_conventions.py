@@ -99,7 +99,7 @@ def test_parameters_are_those_of_scikit_learn(name: str) -> None:
         ({"activation": "softplus"}, "The 'activation' parameter of MLPClassifier must be a str among"),
         ({"engine": "steam"}, "The 'engine' parameter of MLPClassifier must be a str among"),
         ({"device": 1}, "The 'device' parameter of MLPClassifier must be an instance of 'str'"),
-        ({"device": "tpu"}, "found the device 'tpu', expected auto, cpu, cuda or cuda:N"),
+        ({"device": "tpu"}, "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         ({"momentum": 1.0}, "The 'momentum' parameter of MLPClassifier must be a float"),
         ({"hidden_layer_sizes": (10, 0)}, "found the hidden layer size 0, expected a whole number of 1 or more"),
         ({"hidden_layer_sizes": [2.5]}, "found the hidden layer size 2.5, expected a whole number of 1 or more"),

@@ -96,7 +96,7 @@ def test_a_description_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="found images of 3 x 4 pixels, expected 13"):
         net.check()
     net.kind = "MNIST"  # type: ignore[assignment]
-    with pytest.raises(ConfigurationError, match="found a str for kind, expected an ImageKind"):
+    with pytest.raises(ConfigurationError, match="kind must be an ImageKind or None, got str"):
         net.check()
     with pytest.raises(DataError, match="found images of 3 x 4 pixels, expected 13"):
         replace(random_split(5, 13, 3), kind=KIND)
