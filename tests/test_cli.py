@@ -92,7 +92,7 @@ def test_evaluate_shows_loss_accuracy_and_confusion(run: Run, model: Path, mnist
     outcome = run("evaluate", model, "--device", "cpu")
     result = evaluate(MLP.load(model), mnist.test, device="cpu")
     assert outcome.code == 0
-    assert "784-16-10 on 10,000 test images, computed on cpu\n" in outcome.out
+    assert "784-16-10 on 10,000 test images, device cpu\n" in outcome.out
     assert f"squared error {result.loss:.5f}   test accuracy {result.accuracy:.2%}\n" in outcome.out
     table = [re.findall(r"[\d.]+", line) for line in outcome.out.splitlines()[-10:]]
     np.testing.assert_array_equal([[int(count) for count in row[1:11]] for row in table], result.confusion)
@@ -104,7 +104,7 @@ def test_evaluate_leaves_a_wide_confusion_matrix_to_json(run: Run, tmp_path: Pat
     write_data_set(folder, n=300, n_classes=47)
     assert run("train", "--data-dir", folder, "--classes", 47, "--epochs", 1, "--output", "letters.st").code == 0
     assert (
-        "(the confusion matrix of 47 classes is in --json)" in run("evaluate", "letters.st", "--data-dir", folder).out
+        "(use --json for the confusion matrix of 47 classes)" in run("evaluate", "letters.st", "--data-dir", folder).out
     )
 
 
@@ -134,7 +134,7 @@ def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
     outcome = run("devices")
     assert outcome.code == 0
     assert re.search(r"^cpu     usable: .*cores \d+, numpy \d", outcome.out, re.MULTILINE)
-    assert re.search(r"^auto    takes (cpu|cuda:0)$", outcome.out, re.MULTILINE)
+    assert re.search(r"^auto    selects (cpu|cuda:0)$", outcome.out, re.MULTILINE)
     document = json.loads(run("devices", "--json").out)
     assert document["devices"][0]["device"] == "cpu"
     assert document["auto"] in {row["device"] for row in document["devices"] if row["usable"]}
@@ -143,10 +143,10 @@ def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ("--hidden 0", ["found '0', expected sizes of 1 or more"]),
-        ("--hidden -3", ["found '-3', expected sizes of 1 or more"]),
-        ("--hidden x", ["found 'x', expected sizes", "such as 16 or 100,50"]),
-        ("--hidden 5,,4", ["found '5,,4'"]),
+        ("--hidden 0", ["'--hidden': must be comma-separated integers >= 1, such as 16 or 100,50, got '0'"]),
+        ("--hidden -3", ["must be comma-separated integers >= 1, such as 16 or 100,50, got '-3'"]),
+        ("--hidden x", ["must be comma-separated integers >= 1, such as 16 or 100,50, got 'x'"]),
+        ("--hidden 5,,4", ["must be comma-separated integers >= 1, such as 16 or 100,50, got '5,,4'"]),
         ("--hidden 999999999,999999999", ["GiB of memory"]),
         ("--learning-rate 0", ["learning_rate must be a finite number > 0, got 0.0"]),
         ("--learning-rate -1", ["learning_rate must be a finite number > 0, got -1.0"]),
@@ -164,8 +164,8 @@ def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
         ("--output absent/net", ["cannot write absent/net: there is no folder", "choose another place"]),
         ("--output data", ["cannot write data: it is a folder"]),
         ("--output /proc/net", ["cannot write /proc/net"]),
-        ("--output=", ["found an empty name, expected a path"]),
-        ("--data-dir=", ["found an empty name, expected a path"]),
+        ("--output=", ["'--output': must be a path, got an empty string"]),
+        ("--data-dir=", ["'--data-dir': must be a path, got an empty string"]),
         ("--no-such-option", ["No such option"]),
         ("surplus", ["unexpected extra argument"]),
     ],
@@ -236,7 +236,9 @@ def test_networks_and_data_that_do_not_fit_get_one_line(run: Run, model: Path, d
     assert_one_line(outcome, "found images of 16 pixels, the network expects 784")
     MLP([16, 10]).save("tiny")
     np.save("digit.npy", np.eye(28))
-    assert_one_line(run("predict", "tiny", "digit.npy"), "tiny takes 16 pixels, pictures are prepared as 28 x 28 = 784")
+    assert_one_line(
+        run("predict", "tiny", "digit.npy"), "tiny takes 16 pixels, but pictures are prepared as 28 x 28 = 784"
+    )
 
 
 def test_pictures_that_cannot_be_read_get_one_line(run: Run, model: Path) -> None:
@@ -408,14 +410,14 @@ def test_another_networks_file_is_replaced_only_by_force(run: Run, data_dir: Pat
     train = ("train", "--data-dir", data_dir, "--epochs", 1, "--output", "net")
     MLP([16, 5, 10]).save("net")
     before = Path("net").read_bytes()
-    assert_one_line(run(*train), "net holds another network, 16-5-10 (sigmoid, sigmoid)", "--force")
+    assert_one_line(run(*train), "net holds another network, 16-5-10 (sigmoid, sigmoid)", "or use --force")
     assert_one_line(run(*train, "--hidden", 5, "--activation", "relu"), "net holds another network")
     assert Path("net").read_bytes() == before
-    assert run(*train, "--hidden", 5).out.endswith("written to net, in place of the network that was there\n")
+    assert run(*train, "--hidden", 5).out.endswith("written to net, replacing the previous network\n")
     assert run(*train, "--force").code == 0
     assert MLP.load("net").sizes == (16, 16, 10)
     Path("net").write_text("a letter")
-    assert_one_line(run(*train), "net is no network of gpunn's: choose another --output, or --force")
+    assert_one_line(run(*train), "net is not a gpunn model file: choose another --output, or use --force")
     assert Path("net").read_text() == "a letter"
     Path("net").write_bytes(b"")
     assert run(*train).code == 0
@@ -524,7 +526,7 @@ def test_evaluate_says_where_the_data_is_not_the_networks(run: Run, data_dir: Pa
     write_data_set(other)
     outcome = run("evaluate", "net", "--data-dir", other)
     assert outcome.code == 0
-    assert outcome.err == "gpunn: the network was trained on data, and is measured on other: see --data-dir\n"
+    assert outcome.err == "gpunn: the network was trained on data but is evaluated on other: see --data-dir\n"
     MLP([784, 62]).save("many")
     outcome = run("evaluate", "many", "--device", "cpu")
-    assert outcome.err == "gpunn: the network tells 62 classes apart, and is measured on images of 10: see --data-dir\n"
+    assert outcome.err == "gpunn: the network has 62 classes but is evaluated on a data set with 10: see --data-dir\n"
