@@ -282,7 +282,7 @@ def test_auto_chooses_an_engine_that_takes_floats_and_rows(monkeypatch: pytest.M
         return "it takes grey levels and classes alone"
 
     for engine in (EpochEngine, FusedEngine):
-        monkeypatch.setattr(engine, "refusal", unsupported_reason)
+        monkeypatch.setattr(engine, "unsupported_reason", unsupported_reason)
     split = Split(GREY.images / 255, np.eye(3)[GREY.labels])
     history = train(MLP([16, 3]), split, epochs=1, batch_size=8, learning_rate=0.1, device="cpu")
     assert history.engine == "plain"
