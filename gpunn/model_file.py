@@ -139,7 +139,7 @@ def _checked(name: str, file: "safe_open") -> Model:
 def _about(name: str, metadata: dict[str, str], most: int) -> dict[str, Any]:
     """Return the description of the network, at most `most` characters long; version and sizes are checked."""
     if "gpunn" not in metadata:
-        raise ModelFileError(f"{name} is a safetensors file, but not one of gpunn's: expected one by `gpunn train`")
+        raise ModelFileError(f"{name} is a safetensors file, but not a gpunn model: use one written by `gpunn train`")
     if len(metadata["gpunn"]) > most:
         raise ModelFileError(
             f"{name} describes itself in {len(metadata['gpunn']):,} characters: expected at most {most:,} for the "

@@ -124,7 +124,7 @@ def train(
 
     def tell(history: History) -> bool:
         if progress:
-            print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - what `progress` asks for
+            print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - requested by `progress`
         answer = None if on_epoch is None else on_epoch(history)
         return not isinstance(answer, bool | np.bool_) or bool(answer)
 

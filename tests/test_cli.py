@@ -191,7 +191,7 @@ def test_training_that_diverges_gets_one_line(run: Run, data_dir: Path, tmp_path
     [
         ("t10k-labels-idx1-ubyte", None, ["there is no t10k-labels-idx1-ubyte in"]),
         ("train-images-idx3-ubyte", b"", ["is truncated: found 0 bytes"]),
-        ("train-images-idx3-ubyte", b"\x89PNG\r\n", ["is no IDX file: found the magic number 0x89504e47"]),
+        ("train-images-idx3-ubyte", b"\x89PNG\r\n", ["is not an IDX file: found the magic number 0x89504e47"]),
         ("train-labels-idx1-ubyte", idx_bytes(np.zeros(61, np.uint8)), ["found 61 labels for 60 images"]),
         ("train-labels-idx1-ubyte", idx_bytes(np.zeros((60, 2), np.uint8)), ["expected whole numbers (n,)"]),
         ("train-labels-idx1-ubyte", idx_bytes(np.zeros(60, np.uint8)) + b"x", ["has trailing bytes: found 69 bytes"]),
@@ -218,7 +218,7 @@ def test_a_file_named_gz_that_is_not_gzip_gets_one_line(run: Run, data_dir: Path
     ("content", "part"),
     [
         (b"no model", "is not a whole safetensors file"),
-        (save({"x": np.zeros(1)}), "but not one of gpunn's"),
+        (save({"x": np.zeros(1)}), "but not a gpunn model: use one written by `gpunn train`"),
         (save({"x": np.zeros(1)}, {"gpunn": '{"version": 9}'}), "install a newer gpunn"),
         (None, "there is no model file bad"),
     ],
@@ -243,7 +243,7 @@ def test_networks_and_data_that_do_not_fit_get_one_line(run: Run, model: Path, d
 
 def test_pictures_that_cannot_be_read_get_one_line(run: Run, model: Path) -> None:
     Path("bad.png").write_text("not a picture")
-    assert_one_line(run("predict", model, "bad.png"), "bad.png is no picture that can be read")
+    assert_one_line(run("predict", model, "bad.png"), "bad.png is not a readable picture")
     assert_one_line(run("predict", model, "absent.jpg"), "cannot read absent.jpg: No such file or directory")
     assert_one_line(run("predict", model), "Missing argument 'IMAGE...'")
 

@@ -127,7 +127,7 @@ def test_networks_that_cannot_be_are_refused(arguments: dict[str, Any], message:
         (np.zeros(5), "found images of shape (5,), the network expects an array of shape (n, 6), or (6,) for one"),
         (np.zeros((2, 2, 2)), "found images of shape (2, 2, 2)"),
         ([[0.0] * 5], "found images of shape (1, 5)"),
-        ([[0.0] * 6, [0.0]], "found images as list, which is no array"),
+        ([[0.0] * 6, [0.0]], "found images as list, which is not an array"),
         ([["a"] * 6], "found images as <U1 of shape (1, 6), expected an array or lists of numbers"),
         (None, "found images as NoneType"),
         ([[0.0] * 5 + [math.nan]], "found NaN or infinity in images"),

@@ -152,7 +152,7 @@ def _tried(index: int) -> CudaBackend | DeviceError:
 
 
 def _cupy() -> Any:
-    """Return CuPy; raises `DeviceError` with the cause where it can't be imported."""
+    """Return CuPy; raises `DeviceError` with the cause if it can't be imported."""
     found = _import_cupy()
     if isinstance(found, DeviceError):
         raise DeviceError(str(found)) from found.__cause__
@@ -161,7 +161,7 @@ def _cupy() -> Any:
 
 @functools.cache
 def _import_cupy() -> Any:
-    """Import CuPy, once a process, and say what it warns of in one line, whatever warnings are made into."""
+    """Import CuPy once per process, and log its warnings in one line, even if filters turn warnings into errors."""
     with overheard() as warned:
         try:
             found: Any = importlib.import_module("cupy")

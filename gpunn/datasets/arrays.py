@@ -30,7 +30,7 @@ def as_array(what: str, found: ArrayLike) -> NDArray[Any]:
         raise
     except Exception as error:  # lists of unequal lengths, arrays on a GPU, whatever __array__ may raise
         reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
-        raise DataError(f"found {what} as {type(found).__name__}, which is no array ({reason})") from error
+        raise DataError(f"found {what} as {type(found).__name__}, which is not an array ({reason})") from error
     if array.dtype.kind not in "buif":
         advice = ""
         if what == "labels":
@@ -95,7 +95,7 @@ def in_rows(array: NDArray[Any]) -> NDArray[Any]:
             advice = ": one grey level a pixel, or reshape(n, -1) to take every number as a pixel"
         raise DataError(f"found images of shape {shape}, expected (n, n_pixels) or (n, rows, columns){advice}")
     if array.size == 0:
-        raise DataError(f"found images of shape {shape}, expected one image and one pixel at least")
+        raise DataError(f"found images of shape {shape}, expected at least one image and one pixel")
     return np.ascontiguousarray(array).reshape(len(array), -1)
 
 
@@ -120,7 +120,7 @@ def as_targets(found: ArrayLike) -> NDArray[Any]:
 
 def _classes(array: NDArray[Any]) -> NDArray[np.uint8]:
     if not array.size:
-        raise DataError("found no labels, expected one label an image")
+        raise DataError("found no labels, expected one label per image")
     if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.rint(array)).all()):
         raise DataError(
             f"found labels of {array.dtype} and shape {array.shape} that aren't whole numbers, expected classes: "

@@ -145,11 +145,11 @@ def _missing(folder: Path, sets: list[Found]) -> str:
         return f"{message}: the four files are in {printable(below)}, so give that folder"
     names = _names(folder)
     if not names:
-        return f"{message}: the folder is empty, expected the four files of MNIST's form"
+        return f"{message}: the folder is empty, expected the four files of MNIST's format"
     archives = [name for name in names if name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))]
     if archives:
         return f"{message}: unpack {printable(archives[0])}, which may hold it"
-    return f"{message}: expected the four files of MNIST's form, found {printable(_some(names, SHOWN))}"
+    return f"{message}: expected the four files of MNIST's format, found {printable(_some(names, SHOWN))}"
 
 
 def _holds_set(folder: Path) -> bool:

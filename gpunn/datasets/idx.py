@@ -93,7 +93,7 @@ def _parsed(name: str, file: BinaryIO, n_bytes: int | None, at_most: int | None 
     if len(header) == 4 and (header[:2] != b"\0\0" or header[2] not in DTYPES or not 1 <= header[3] <= MAX_DIMENSIONS):
         _check_foreign(name, header + file.read(CHUNK))
         raise DataError(
-            f"{name} is no IDX file: found the magic number 0x{header.hex()}, "
+            f"{name} is not an IDX file: found the magic number 0x{header.hex()}, "
             "expected 0x00000803 for images or 0x00000801 for labels"
         )
     n_header = 4 + 4 * header[3] if len(header) == 4 else 4
@@ -119,7 +119,7 @@ def _parsed(name: str, file: BinaryIO, n_bytes: int | None, at_most: int | None 
     try:
         array = np.frombuffer(values, dtype).reshape(shape)
     except ValueError as error:  # zero values with dimensions too large for NumPy, or a file truncated while being read
-        raise DataError(f"{name} is no IDX file: found the shape {shape} in its header ({error})") from error
+        raise DataError(f"{name} is not an IDX file: found the shape {shape} in its header ({error})") from error
     array.flags.writeable = False
     return array.astype(dtype.newbyteorder("="), copy=False)
 

@@ -43,7 +43,7 @@ class Split:
         array = as_images(images)
         found, targets = in_rows(array), as_targets(labels)
         if len(found) != len(targets):
-            raise DataError(f"found {len(targets)} labels for {len(found)} images, expected one label an image")
+            raise DataError(f"found {len(targets)} labels for {len(found)} images, expected one label per image")
         if kind is not None:
             _check_kind(kind, found.shape[1])
         elif array.ndim > 2 and array.dtype == np.uint8:

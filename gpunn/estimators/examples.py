@@ -104,8 +104,8 @@ def checked_weights(weights: NDArray[Any] | None) -> tuple[NDArray[np.float64] |
         return None, 1.0
     lowest, highest = float(weights.min()), float(weights.max())
     if lowest < 0 or highest == 0:
-        found = f"the sample_weight {lowest:g}" if lowest < 0 else "a sample_weight of 0 for every example"
-        raise DataError(f"found {found}, expected weights of 0 or more, and some above 0")
+        found = f"{lowest:g}" if lowest < 0 else "0 for every example"
+        raise DataError(f"sample_weight must be >= 0, and > 0 for at least one example, got {found}")
     if lowest == highest:
         return None, lowest
     return weights.astype(np.float64, copy=False), 1.0

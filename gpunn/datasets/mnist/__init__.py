@@ -51,8 +51,8 @@ def load_mnist(data_dir: str | bytes | os.PathLike[str] | None = None, *, n_clas
         images, labels = _read_images(images_file, transposed=known.transposed), _read_labels(labels_file)
         if len(images) != len(labels):
             raise DataError(
-                f"{printable(labels_file)}: found {len(labels)} labels for {len(images)} images, expected one label an "
-                "image"
+                f"{printable(labels_file)}: found {len(labels)} labels for {len(images)} images, expected one label "
+                "per image"
             )
         parts.append((images, labels, labels_file))
     (train, train_labels, _), (test, test_labels, _) = parts
