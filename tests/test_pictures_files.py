@@ -216,7 +216,7 @@ def test_emnists_framing_fills_its_box_and_centres_it(tmp_path: Path) -> None:
 def test_a_kind_that_says_too_little_is_refused(tmp_path: Path, shape: tuple[int, int] | None) -> None:
     bar().save(tmp_path / "bar.png")
     kind = ImageKind("", shape, "digit" if shape else "whole")
-    with pytest.raises(DataError, match=r"bar\.png: found images of .*"):
+    with pytest.raises(DataError, match=rf"bar\.png: framing {kind.framing} needs .*, got "):
         read_digit(tmp_path / "bar.png", kind)
 
 

@@ -25,7 +25,7 @@ def network_options(command: Command) -> Command:
             type=click.Choice(list(DIVISORS)),
             default="scaled",
             show_default=True,
-            help="Weight initialisation; scaled divides normal numbers by the square root of the inputs.",
+            help="Weight initialisation; scaled is normal / sqrt(number of inputs).",
         ),
         click.option(
             "--output-activation",
