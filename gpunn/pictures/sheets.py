@@ -101,7 +101,7 @@ def _scaled(levels: NDArray[Any]) -> NDArray[np.float32]:
         if not np.isfinite(part).all():
             raise DataError("found levels that aren't finite, expected grey levels: replace NaN and infinity")
         low, high = min(low, float(part.min())), max(high, float(part.max()))
-    largest = max(-low, high) or 1.0  # first to at most 1: the range itself may be beyond float64
+    largest = max(-low, high) or 1.0  # scaled to at most 1 first: the range itself may overflow
     low, span = low / largest, high / largest - low / largest
     scaled = np.empty(levels.shape, np.float32)
     for piece in pieces:
