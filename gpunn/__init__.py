@@ -1,9 +1,9 @@
-"""gpunn trains multi-layer perceptrons on the full MNIST as fast as the machine allows."""
+"""Fast training of multi-layer perceptrons on MNIST, on CPUs and CUDA GPUs."""
 
 from pathlib import Path as _Path
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-# A bare checkout keeps the kernels in a folder beside this one; an installation puts them inside it.
+# In a checkout the kernels are a sibling folder; an installation puts them inside the package.
 _checkout = _Path(__file__).resolve().parent.parent
 if not (_checkout / "gpunn" / "kernels" / "__init__.py").exists() and (_checkout / "kernels" / "__init__.py").exists():
     __path__.append(str(_checkout))
@@ -37,12 +37,12 @@ __version__ = "0.1.0"
 
 load = MLP.load
 
-# Imported when they are asked for: they take long, and scikit-learn, which isn't in __all__, may be missing.
+# Imported on first use: slow to import, and scikit-learn (hence the estimators are not in __all__) may be missing.
 _LAZY = {"MLPClassifier": "estimators", "MLPRegressor": "estimators", "read_digit": "pictures"}
 
 
 def __getattr__(name: str) -> object:
-    """Import what is in a module of its own; raises `ImportError` where scikit-learn is missing or too old."""
+    """Import a lazy attribute; raises `ImportError` if scikit-learn is needed and missing or too old."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -53,7 +53,7 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     from importlib.util import find_spec
 
-    # What looks at every name listed isn't to fail where an extra is missing.
+    # Getting every listed name must not fail when an extra is missing.
     return sorted(
         [*__all__, *(name for name, module in _LAZY.items() if module == "estimators" and find_spec("sklearn"))]
     )

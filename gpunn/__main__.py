@@ -1,4 +1,4 @@
-"""`python -m gpunn`: the command line, also from a bare checkout."""
+"""Entry point of `python -m gpunn`, also from a checkout."""
 
 from gpunn.cli import main
 
@@ -6,6 +6,6 @@ if __name__ == "__main__":
     try:
         main()
     finally:
-        # After Ctrl-C inside code made from a string, as Numba's compiler has it, Python started with -m would end by
-        # the signal instead of the exit code, though the interrupt was caught. Any other string makes it forget that.
+        # After Ctrl-C inside code run from a string, as in Numba's compiler, `python -m` would die by the signal
+        # instead of returning the exit code, although the interrupt was caught. Running another string resets that.
         exec("")

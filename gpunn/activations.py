@@ -1,4 +1,4 @@
-"""Activation functions on arrays: those of `gpunn.kernels.formulas`, and softmax, which is not elementwise."""
+"""Activation functions on arrays: the elementwise ones of `gpunn.kernels.formulas`, and softmax."""
 
 import functools
 from collections.abc import Sequence
@@ -11,35 +11,37 @@ Array = Any
 """An array of `xp`: `numpy.ndarray` or `cupy.ndarray`."""
 
 HIDDEN = tuple(ACTIVATIONS)
-"""The names of the activation functions that every layer can have."""
+"""Activation functions of hidden layers."""
 
 OUTPUT = (*HIDDEN, "softmax")
-"""Those that the output layer can have."""
+"""Activation functions of the output layer."""
 
 
 def checked_functions(hidden: str | Sequence[str], output: str, n_layers: int) -> tuple[str, ...]:
-    """Return the activation function's name of each of `n_layers` layers; `hidden` is one for all, or one for each.
+    """Return the activation function names of `n_layers` layers; `hidden` is one name for all, or one for each.
 
-    Raises `ConfigurationError` for names that there are not, and for too many or too few.
+    Raises `ConfigurationError` for unknown names and a wrong number of them.
     """
     names = (hidden,) * (n_layers - 1) if isinstance(hidden, str) else tuple(hidden)
     if isinstance(hidden, str) and hidden not in HIDDEN:
-        raise ConfigurationError(f"found the hidden layers' activation {hidden!r}, expected {', '.join(HIDDEN)}")
+        raise ConfigurationError(f"hidden activation must be one of {', '.join(HIDDEN)}, got {hidden!r}")
     if len(names) != n_layers - 1:
-        raise ConfigurationError(f"found {len(names)} activations for hidden layers, expected {n_layers - 1}")
-    for name, known, where in [*((name, HIDDEN, "hidden layer") for name in names), (output, OUTPUT, "output")]:
+        raise ConfigurationError(
+            f"hidden must have one activation for each hidden layer ({n_layers - 1}), got {len(names)}"
+        )
+    for name, known, where in [*((name, HIDDEN, "hidden") for name in names), (output, OUTPUT, "output")]:
         if name not in known:
-            raise ConfigurationError(f"found the {where}'s activation {name!r}, expected {', '.join(known)}")
+            raise ConfigurationError(f"{where} activation must be one of {', '.join(known)}, got {name!r}")
     return (*names, output)
 
 
 def sigmoid(xp: Any, z: Array, *, out: Array | None = None) -> Array:
     """sigma(z) = 1 / (1 + exp(-z)), elementwise, in the dtype of `z`; NaN stays NaN. `out` may be `z`.
 
-    Far below zero exp(-z) overflows to infinity and the result is 0, as it should be. NumPy warns of that unless it is
-    told otherwise, `np.errstate(over="ignore")`; saying so at every call would cost as much as the function itself.
+    Far below zero exp(-z) overflows to infinity and the result is correctly 0. Callers silence NumPy's warning with
+    `np.errstate(over="ignore")`; doing so here would cost as much as the function itself.
     """
-    # The formula from the inside out, in one array: for a small batch, making arrays costs more than the arithmetic.
+    # In place: for small batches, allocating temporaries costs more than the arithmetic.
     a = xp.negative(z, out=out)
     xp.exp(a, out=a)
     a += 1
@@ -47,7 +49,7 @@ def sigmoid(xp: Any, z: Array, *, out: Array | None = None) -> Array:
 
 
 def softmax(xp: Any, z: Array) -> Array:
-    """exp(z_j) / sum_k exp(z_k) in each row of `z`, (m, n), whose largest entry is subtracted: nothing overflows."""
+    """exp(z_j) / sum_k exp(z_k) in each row of `z`, (m, n); subtracting the row's maximum first avoids overflow."""
     a = z - z.max(axis=1, keepdims=True)
     xp.exp(a, out=a)
     a /= a.sum(axis=1, keepdims=True)
@@ -56,15 +58,15 @@ def softmax(xp: Any, z: Array) -> Array:
 
 @functools.cache
 def activation(xp: Any, name: str) -> tuple[Function, Function]:
-    """Return f and f' of the activation called `name`, on arrays of `xp`; f' takes a = f(z), and f may overwrite z.
+    """Return f and f' of the activation `name`, on arrays of `xp`; f' takes a = f(z), and f may overwrite z.
 
-    The slope of softmax isn't elementwise, nor needed: its loss takes it in, see `gpunn.losses`.
+    Softmax has no elementwise slope and needs none: it cancels in the cross-entropy, see `gpunn.losses`.
     """
     if name == "softmax":
         return functools.partial(softmax, xp), _no_slope
     return ACTIVATIONS[name](
         Operations(
-            number=float,  # takes the precision of the array that it meets
+            number=float,  # adopts the precision of the array operand
             minimum=xp.minimum,
             maximum=xp.maximum,
             positive=lambda a: (a > 0).astype(a.dtype),

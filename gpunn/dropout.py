@@ -1,6 +1,6 @@
-"""Dropout's masks: which activations each example goes without, by a hash of where they are.
+"""Dropout masks from a counter-based hash of each activation's position.
 
-No generator has to be asked in any order, so that every device and engine drops the same. The hash is that of
+With no generator state, every device and engine drops the same activations. The hash is that of
 `gpunn.kernels.formulas.dropout`.
 """
 
@@ -13,20 +13,20 @@ from gpunn.activations import Array
 from gpunn.kernels.formulas.dropout import COLUMN, LAST, ROUNDS, ROW, threshold
 
 DROPOUT = 2
-"""Tells this generator from that of the epochs' orders, and from early stopping's, 1."""
+"""Second seed component of dropout's generator; epoch orders have none, early stopping has 1."""
 
 
 def keys(seed: int, epoch: int, layers: int) -> list[int]:
-    """Return a 32-bit key for each hidden layer, in this epoch of a training drawn from `seed`."""
+    """Return a 32-bit key for each of `layers` hidden layers in `epoch`, drawn from the training seed `seed`."""
     found: list[int] = np.random.default_rng((seed, DROPOUT, epoch)).integers(0, 2**32, layers).tolist()
     return found
 
 
 def mask(xp: Any, key: int, first: int, shape: tuple[int, int], *, share: float, dtype: DTypeLike) -> Array:
-    """Return 0 for a `share` of the places of `shape` (m, n), and 1 / (1 - share) for the others.
+    """Return a mask of `shape` (m, n): 0 with probability `share`, otherwise 1 / (1 - share).
 
-    `first` is the place in the epoch of the batch's first example. Source: Srivastava et al., "Dropout", 2014, with the
-    scaling in training instead of after it.
+    `first` is the position of the batch's first example in the epoch. Source: Srivastava et al., "Dropout", 2014, as
+    inverted dropout: scaled in training, not at test time.
     """
     rows = xp.arange(first, first + shape[0], dtype=np.uint32)[:, None] * ROW
     columns = xp.arange(shape[1], dtype=np.uint32) * COLUMN

@@ -1,4 +1,4 @@
-"""Early stopping: examples held out from training say when to end, and which parameters were the best."""
+"""Early stopping on a held-out share of the training examples."""
 
 import math
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ Arrays = list[NDArray[Any]]
 @final
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Ends a training after `patience` epochs in a row whose loss on the held-out examples was no new best.
+    """Stops training after `patience` epochs in a row without improvement of the held-out loss.
 
-    A loss is a new best that is smaller than the best one before by more than `least`. `share` of the examples, drawn
-    from the training's seed, are held out.
+    An improvement is a loss below the best one so far by more than `least`. `share` is the fraction of the examples
+    held out, drawn from the training seed.
     """
 
     patience: int = 5
@@ -29,31 +29,34 @@ class EarlyStopping:
     least: float = 0.0
 
     def __post_init__(self) -> None:
-        check_whole("the patience of early stopping", self.patience, 1)
-        check_number("the held-out share", self.share, above=0, below=1)
-        check_number("the least improvement", self.least, least=0)
+        check_whole("early-stopping patience", self.patience, 1)
+        check_number("early-stopping share", self.share, above=0, below=1)
+        check_number("early-stopping least", self.least, least=0)
 
     def divide(self, split: Split, seed: int) -> tuple[Split, Split]:
-        """Return what is trained on, and what is held out: at least one example each."""
+        """Return the training and the held-out examples, at least one each."""
         n_held_out = max(1, round(self.share * len(split)))
         if n_held_out >= len(split):
-            raise ConfigurationError(f"found {len(split)} examples, expected enough to hold out {n_held_out} of them")
+            raise ConfigurationError(
+                f"early stopping would hold out {n_held_out} of {len(split)} examples and leave none to train on: "
+                "use more examples or a smaller share"
+            )
         order = np.random.default_rng((seed, HELD_OUT)).permutation(len(split))
         kept, held_out = np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
         return split[kept], split[held_out]
 
     def watch(self) -> "Watch":
-        """Return what is told of every epoch."""
+        """Return a `Watch` for one training run."""
         return Watch(self)
 
 
 HELD_OUT = 1
-"""Tells the generator that draws the held-out examples from that of the epochs' orders, and from dropout's, 2."""
+"""Second seed component of the generator of held-out examples; epoch orders have none, dropout has 2."""
 
 
 @final
 class Watch:
-    """Keeps the best parameters, and knows when patience has run out."""
+    """Tracks the best parameters and the remaining patience."""
 
     def __init__(self, rule: EarlyStopping) -> None:
         self._rule = rule
@@ -64,7 +67,7 @@ class Watch:
     def see(
         self, loss: float, weights: Sequence[NDArray[Any]], biases: Sequence[NDArray[Any]]
     ) -> tuple[Arrays, Arrays]:
-        """Take an epoch's loss on the held-out examples and its parameters; return the best ones until now."""
+        """Record an epoch's held-out loss and parameters; return the best parameters so far."""
         if loss < self._best - self._rule.least:
             self._best, self._kept, self._since = loss, (list(weights), list(biases)), 0
         else:
@@ -73,7 +76,7 @@ class Watch:
 
     @property
     def since(self) -> int:
-        """How many epochs ago the best one was."""
+        """Number of epochs since the best one."""
         return self._since
 
     @property

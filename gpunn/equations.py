@@ -1,8 +1,8 @@
 r"""The equations of a multi-layer perceptron, for the arrays of any namespace `xp` (NumPy, CuPy).
 
-    z^l = W^l a^(l-1) + b^l,  a^l = f(z^l)                forward; f is each layer's own, sigma by default,
+    z^l = W^l a^(l-1) + b^l,  a^l = f(z^l)                forward; f may differ by layer, sigma by default,
                                                           sigma(z) = 1 / (1 + exp(-z))
-    C   = mean over the batch of sum_j (a^L_j - y_j)^2    the loss, or another one of `gpunn.losses`
+    C   = mean over the batch of sum_j (a^L_j - y_j)^2    squared error; for other losses see `gpunn.losses`
     delta^L = 2 (a^L - y) * f'(z^L)                       backward, with sigma'(z) = a (1 - a)
     delta^l = (W^(l+1)^T delta^(l+1)) * f'(z^l)
     dC/dW^l = delta^l (a^(l-1))^T,   dC/db^l = delta^l    averaged over the batch
@@ -25,27 +25,27 @@ SQUARED_ERROR = LOSSES["squared_error"]
 
 
 def scale(images: Array, dtype: np.typing.DTypeLike) -> Array:
-    """Turn grey levels (m, n_0), uint8, into activations in [0, 1] of `dtype`, the same shape."""
+    """Scale grey levels (m, n_0), uint8, to [0, 1] in `dtype`."""
     X = images.astype(dtype)
     X /= 255
     return X
 
 
 def decided(output: Array) -> Array:
-    """Return the classes that output activations (m, n_L) stand for, (m,).
+    """Return the predicted classes (m,) of output activations (m, n_L).
 
-    That is the largest one; a single output says 1 where it is above 0.5, and else 0.
+    That is the index of the largest output; a single output predicts 1 if it is above 0.5, otherwise 0.
     """
     return output.argmax(axis=1) if output.shape[1] > 1 else (output[:, 0] > 0.5).astype(np.intp)
 
 
 class Pass(NamedTuple):
-    """What a batch was on its way through the network."""
+    """Intermediate results of a forward pass."""
 
     activations: list[Array]
-    """Of every layer, a^0 (m, n_0) to a^L (m, n_L)."""
+    """Activations a^0 (m, n_0) to a^L (m, n_L)."""
     inputs: list[Array]
-    """What each layer was given: the activations of the layer below, but for what was dropped."""
+    """Inputs of each layer: the activations of the layer below, after dropout."""
     logits: Array
     """z^L, (m, n_L)."""
 
@@ -59,18 +59,17 @@ def propagate(
     functions: Sequence[str] = (),
     masks: Sequence[Array] = (),
 ) -> Pass:
-    """Return what the inputs `X` (m, n_0) become.
+    """Return the forward pass of `X` (m, n_0).
 
-    `functions` are the names of the activation functions f of all layers but the inputs; sigmoid, where there are none.
-    `masks`, one for each hidden layer and shaped like its activations, or none, are what these are multiplied with on
-    their way to the next layer: dropout.
+    `functions` are the activation function names of all layers but the input; all sigmoid if empty. `masks` are
+    dropout masks, one for each hidden layer and shaped like its activations, or none.
     """
     A, inputs = [X], [X]
     for layer, (W, b) in enumerate(zip(weights, biases, strict=True)):
         activate, _ = activation(xp, functions[layer] if functions else "sigmoid")
         Z = inputs[-1] @ W.T
         Z += b
-        # Activations may take the place of Z.
+        # The activation may overwrite Z.
         logits = Z.copy() if layer == len(weights) - 1 else None
         A.append(activate(Z))
         inputs.append(A[-1] * masks[layer] if layer < len(masks) else A[-1])
@@ -99,8 +98,8 @@ def backpropagate(
     """Return the loss of the batch and its gradients, shaped like `weights` and `biases`.
 
     `X` (m, n_0) are inputs, `Y` (m, n_L) targets, all of one floating dtype; `functions` and `masks` as in `propagate`.
-    With `weights_of_examples` (m,), at least 0, averages over the batch are weighted by them; where all are 0, they are
-    0. Nothing is changed in place.
+    `weights_of_examples` (m,), non-negative, weight the averages over the batch, which are 0 if all weights are 0.
+    Nothing is changed in place.
     """
     A, inputs, Z = propagate(xp, weights, biases, X, functions=functions, masks=masks)
     slopes = [activation(xp, name)[1] for name in functions or ["sigmoid"] * len(weights)]

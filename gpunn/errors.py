@@ -1,16 +1,15 @@
-"""What gpunn raises when the user can put something right.
+"""Errors that the user can fix.
 
-Every message is one line that says what was found, what was expected and what to do. The command line prints it
-and exits with code 2.
+Every message is one line: the rule, the value given, and what to do. The command line prints it and exits with code 2.
 """
 
 
 class GpunnError(Exception):
-    """The base of all errors below."""
+    """Base class of gpunn's errors."""
 
 
 class ConfigurationError(GpunnError, ValueError):
-    """An argument is out of its range, or arguments contradict each other."""
+    """An argument is invalid, or arguments contradict each other."""
 
 
 class DataError(GpunnError, ValueError):
@@ -22,20 +21,20 @@ class ModelFileError(GpunnError, ValueError):
 
 
 class ResultsFileError(GpunnError, ValueError):
-    """A file with results of benchmarks is missing, damaged, or something else."""
+    """A benchmark results file is missing, damaged, or of another kind."""
 
 
 class OutputError(GpunnError, OSError):
-    """A file can't be written where it was asked for."""
+    """A file can't be written."""
 
 
 class DeviceError(GpunnError, RuntimeError):
-    """The device that was asked for can't be used; the message carries the cause."""
+    """The requested device can't be used; the message gives the cause."""
 
 
 class OutOfMemoryError(DeviceError):
-    """The device's memory is too small for what it was to do; the message says what was needed, and what is free."""
+    """The device ran out of memory; the message says how much was needed and how much is free."""
 
 
 class DivergenceError(GpunnError, ArithmeticError, ValueError):
-    """Training left the range of floating-point numbers."""
+    """Training produced non-finite numbers."""

@@ -1,4 +1,4 @@
-"""How good a network is on images it is shown."""
+"""Evaluation: loss, accuracy and confusion matrix."""
 
 import math
 from dataclasses import dataclass
@@ -17,15 +17,14 @@ from gpunn.losses import LOSSES, loss_for
 from gpunn.network import MLP
 
 CHUNK, CHUNK_ON_CPU = 8192, 1024
-"""Images evaluated at a time: enough to fill a GPU, or few enough for the caches of a CPU."""
+"""Images per chunk: enough to fill a GPU, few enough for a CPU's caches."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """The mean `loss`, and `confusion` (n_classes, n_classes): row i counts what images of class i were taken for.
+    """The mean `loss` and the `confusion` matrix (n_classes, n_classes): rows are true classes, columns predictions.
 
-    Where the targets are rows that stand for no classes (see `Split.classes`), there are none to count: `confusion` is
-    (0, 0), and `accuracy` NaN.
+    If the targets are rows that encode no classes (see `Split.classes`), `confusion` is (0, 0) and `accuracy` NaN.
     """
 
     loss: float
@@ -33,34 +32,33 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """The share of images whose class was found, 0 to 1; NaN where there are no classes."""
+        """Fraction of images classified correctly, 0 to 1; NaN without classes."""
         if not self.confusion.size:
             return math.nan
         return float(np.trace(self.confusion) / self.confusion.sum())
 
     def __repr__(self) -> str:
-        if not self.confusion.size:  # targets that are no classes
+        if not self.confusion.size:
             return f"Evaluation: loss {self.loss:.4f}"
         return f"Evaluation: loss {self.loss:.4f}, accuracy {self.accuracy:.2%} of {self.confusion.sum():,}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the evaluation as JSON's types, of which none is NaN."""
+        """Return the evaluation as JSON types, NaN as None."""
         return {"loss": self.loss, "accuracy": or_none(self.accuracy), "confusion": self.confusion.tolist()}
 
 
 def or_none(accuracy: float) -> float | None:
-    """Return `accuracy` as JSON has it, which has no NaN."""
+    """Return `accuracy`, or None for NaN, which JSON lacks."""
     return None if math.isnan(accuracy) else accuracy
 
 
 def evaluate(net: MLP, split: Split, *, loss: str | None = None, device: str | Backend = "auto") -> Evaluation:
     """Return loss, accuracy and confusion matrix of `net` on `split`, computed on `device`.
 
-    `loss` is the name of one of `gpunn.losses`: cross-entropy for softmax outputs and the squared error for others,
-    where none is given.
+    `loss` is a name from `gpunn.losses`; the default is cross-entropy for softmax outputs, otherwise squared error.
 
-    Raises `DataError` where images or labels don't fit the network, `DivergenceError` where its weights are so large
-    that its outputs aren't numbers, and what `get_backend` raises.
+    Raises `DataError` if images or labels don't fit the network, `DivergenceError` if its weights are so large that
+    the loss isn't finite, and the errors of `get_backend`.
     """
     net.check()
     check_fits(split, net.sizes)
@@ -84,7 +82,9 @@ def evaluate(net: MLP, split: Split, *, loss: str | None = None, device: str | B
             classes=None if classes is None else asarray(classes),
         )
     if not math.isfinite(result.loss):
-        raise DivergenceError(f"found the loss {result.loss}, expected a number: the network's weights are too large")
+        raise DivergenceError(
+            f"the loss is {result.loss}, as the network's weights are too large: train it with a lower learning rate"
+        )
     return result
 
 
@@ -97,10 +97,10 @@ def evaluate_on_device(
     *,
     classes: Array | None = None,
 ) -> Evaluation:
-    """Do what `evaluate` does with everything already on the device of `backend`, which is active.
+    """Evaluate as `evaluate` does, with all arrays on the device of `backend`, which must be active.
 
     `images` (n, n_0) are uint8, or floats of the parameters' dtype; `labels` are classes, uint8 (n,), or rows of that
-    dtype, (n, n_L). `classes`, uint8 (n,), are what rows stand for, if they do. All fit the parameters.
+    dtype, (n, n_L). `classes`, uint8 (n,), are the classes that rows encode, if any. Shapes are not checked.
     """
     xp = backend.xp
     n_outputs, dtype = len(parameters.biases[-1]), parameters.biases[-1].dtype

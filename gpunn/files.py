@@ -1,4 +1,4 @@
-"""Files: those that are read are files and nothing else, those that are written are whole or not there at all."""
+"""Safe file access: only regular files are read, and files are written atomically."""
 
 import contextlib
 import errno
@@ -23,14 +23,14 @@ KINDS = {
 }
 
 PART = re.compile(r"\.gpunn-(?:(?P<host>[0-9a-f]{8})-(?P<process>[0-9]{1,10})-)?[0-9a-f]{16}\.part")
-"""The name of a file that is being written: by which process, on which host. Older versions didn't say."""
+"""Name of a file being written: host and process that write it. Older versions had neither."""
 
 ABANDONED = 86_400
-"""Seconds after which a file is no longer being written, whoever began it: to write one takes less than a minute."""
+"""Seconds after which a partial file counts as abandoned; writing one takes less than a minute."""
 
 
 def open_file(path: str | bytes | os.PathLike[str]) -> BinaryIO:
-    """Open the file at `path` for reading; raises `OSError`, also where a pipe or a device would be waited for."""
+    """Open the file at `path` for reading; raises `OSError`, also for pipes and devices, which could block."""
     name = os.fsdecode(path)
     if "\0" in name:
         raise OSError(errno.EINVAL, "a null byte is in its name")
@@ -41,10 +41,10 @@ def open_file(path: str | bytes | os.PathLike[str]) -> BinaryIO:
 
 
 def write_whole(path: str | bytes | os.PathLike[str], content: bytes) -> None:
-    """Put `content` at `path`; whatever goes wrong, a file that was there stays as it was.
+    """Write `content` to `path` atomically; on failure an existing file is left unchanged.
 
-    What a process left that was killed while it wrote into the same folder, is removed. Raises `OutputError` where the
-    folder is missing or can't be written, or the disk is full.
+    Removes partial files that killed processes left in the same folder. Raises `OutputError` if the folder is missing
+    or not writable, or the disk is full.
     """
     target, staged = _stage(path)
     try:
@@ -61,17 +61,17 @@ def write_whole(path: str | bytes | os.PathLike[str], content: bytes) -> None:
 
 
 def check_writable(path: str | bytes | os.PathLike[str]) -> None:
-    """Raise what `write_whole` would raise, before there is any content: by creating a file beside `path`."""
+    """Raise what `write_whole` would raise, before there is content, by creating a file beside `path`."""
     _, staged = _stage(path)
     staged.unlink()
 
 
 def _stage(path: str | bytes | os.PathLike[str]) -> tuple[Path, Path]:
-    """Create an empty file in the folder of `path`, behind its links: the target and the new file."""
+    """Create an empty file in the folder of `path`, links resolved; return the target and the new file."""
     if "\0" in os.fsdecode(path):
         raise _cannot_write(path, "a null byte is in its name")
     target = Path(os.path.realpath(os.fsdecode(path)))
-    # A name of its own for each write, so that two in one folder don't meet.
+    # A unique name, so that concurrent writes don't collide.
     staged = target.with_name(f".gpunn-{_host()}-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
         there = target.stat().st_mode
@@ -88,7 +88,7 @@ def _stage(path: str | bytes | os.PathLike[str]) -> tuple[Path, Path]:
     try:
         staged.touch(exist_ok=False)
     except FileNotFoundError as error:
-        # Some folders are there and take no files all the same, such as /proc.
+        # Some existing folders take no files, such as /proc.
         what = f"in {printable(target.parent)} no file can be made"
         if not target.parent.exists():
             what = f"there is no folder {printable(target.parent)}"
@@ -102,10 +102,10 @@ def _stage(path: str | bytes | os.PathLike[str]) -> tuple[Path, Path]:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove the files that were being written by processes that no longer run.
+    """Remove partial files of processes that no longer run.
 
-    Of processes on other hosts, which may share the folder, that can't be known; theirs are removed when they are old.
-    What can't be looked at or removed stays.
+    Processes on other hosts that share the folder can't be checked; their files are removed after `ABANDONED` seconds.
+    Files that can't be inspected or removed stay.
     """
     parts = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -119,22 +119,22 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Whether there is such a process, as far as can be told."""
-    if os.name != "posix":  # where a signal 0 would end it
+    """Whether the process runs, or may run."""
+    if os.name != "posix":  # elsewhere signal 0 would kill it
         return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # it is another user's
+    except (OSError, OverflowError):  # such as a process of another user
         return True
     return True
 
 
 def _host() -> str:
-    """Return eight hexadecimal digits for the numbering of processes that this one's number belongs to."""
+    """Return eight hexadecimal digits that identify this host and its process namespace."""
     name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-    # Containers may share a name and a folder, and number their processes each from 1.
+    # Containers may share a host name and a folder, and each numbers its processes from 1.
     with contextlib.suppress(OSError):
         name += f" {Path('/proc/self/ns/pid').readlink()} {Path('/proc/sys/kernel/random/boot_id').read_text('ascii')}"
     return f"{zlib.crc32(name.encode('utf-8', 'surrogateescape')):08x}"

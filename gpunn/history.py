@@ -1,4 +1,4 @@
-"""What a training run leaves behind besides the network: its course, epoch by epoch."""
+"""History of a training run, epoch by epoch."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -13,9 +13,9 @@ from gpunn.evaluation import Evaluation, or_none
 class Epoch:
     """One finished epoch.
 
-    `number` counts from 1; `loss` is the mean over the training images, each measured before its batch's step;
-    `seconds` is the training alone, without the evaluations of the network that the epoch left: on the `test` examples,
-    on `train`ing examples (at most `gpunn.training.TRAIN_SAMPLE`), and on those `held_out` for early stopping.
+    `number` counts from 1; `loss` is the mean training loss, each batch's measured before its step; `seconds` is the
+    training time without evaluation. `test`, `train` (at most `gpunn.training.TRAIN_SAMPLE` examples) and `held_out`
+    (for early stopping) evaluate the network after the epoch.
     """
 
     number: int
@@ -27,16 +27,16 @@ class Epoch:
     train: Evaluation | None = None
 
     def line(self, epochs: int) -> str:
-        """Return the epoch's figures in one line of at most 80 columns; `epochs` is how many there are to be."""
+        """Return the epoch's figures in one line of at most 80 columns; `epochs` is the total number of epochs."""
         figures = [counted(self.number, epochs), f"loss {self.loss:.4f}"]
         if self.test is not None:
             figures.append(f"test loss {self.test.loss:.4f}")
-            if not math.isnan(self.test.accuracy):  # of targets that are no classes
+            if not math.isnan(self.test.accuracy):
                 figures.append(f"test accuracy {self.test.accuracy:.2%}")
         return "  ".join([*figures, f"{_short(self.images_per_second)} images/s"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the epoch as JSON's types, without the confusion matrix."""
+        """Return the epoch as JSON types, without the confusion matrices."""
         row: dict[str, Any] = {
             "epoch": self.number,
             "loss": self.loss,
@@ -53,12 +53,12 @@ class Epoch:
 
 
 def counted(number: int, epochs: int) -> str:
-    """Return which epoch of how many it is: "epoch  3/15"."""
+    """Return the epoch number and the total, as in "epoch  3/15"."""
     return f"epoch {number:{len(str(epochs))}}/{epochs}"
 
 
 def _short(rate: float) -> str:
-    """Return `rate` with three digits, such as 2.35M."""
+    """Format `rate` with three significant digits, such as 2.35M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if rate >= size:
             return f"{rate / size:.3g}{unit}"
@@ -67,10 +67,10 @@ def _short(rate: float) -> str:
 
 @dataclass(repr=False)
 class History:
-    """How a run was made and how it went: `epochs` has one entry for each finished epoch.
+    """Settings and results of a run; `epochs` has one entry for each finished epoch.
 
-    `kept` is the number of the epoch whose network the run has left: the last one, or with early stopping the best.
-    `warnings` are what the run said of itself, such as that it is stuck.
+    `kept` is the number of the epoch whose network was kept: the last one, or with early stopping the best.
+    `warnings` are the warnings of the run, such as no progress.
     """
 
     device: str
@@ -95,27 +95,27 @@ class History:
 
     @property
     def test_losses(self) -> list[float]:
-        """The test loss after each epoch; empty where no test examples were given."""
+        """The test loss after each epoch; empty without test examples."""
         return [epoch.test.loss for epoch in self.epochs if epoch.test is not None]
 
     @property
     def train_accuracies(self) -> list[float]:
-        """The accuracy on training examples after each epoch; empty where no test examples were given."""
+        """The accuracy on training examples after each epoch; empty without test examples."""
         return [epoch.train.accuracy for epoch in self.epochs if epoch.train is not None]
 
     @property
     def accuracies(self) -> list[float]:
-        """The test accuracy after each epoch; empty where no test images were given."""
+        """The test accuracy after each epoch; empty without test examples."""
         return [epoch.test.accuracy for epoch in self.epochs if epoch.test is not None]
 
     @property
     def accuracy(self) -> float:
-        """The test accuracy of the network that is kept; NaN where no test images were given."""
+        """The test accuracy of the kept network; NaN without test examples."""
         test = self.epochs[self.kept - 1].test if self.epochs else None
         return math.nan if test is None else test.accuracy
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the history as JSON's types."""
+        """Return the history as JSON types."""
         return {
             "device": self.device,
             "engine": self.engine,

@@ -1,4 +1,4 @@
-"""How a network's parameters are drawn before training."""
+"""Weight initialisation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,42 +10,41 @@ from numpy.typing import DTypeLike, NDArray
 from gpunn.errors import ConfigurationError
 
 Layers = Sequence[tuple[int, int]]
-"""Inputs and outputs of each layer."""
+"""(n_in, n_out) of each layer."""
 
 DIVISORS: dict[str, Callable[[int, int], float]] = {
-    # A neuron starts in the steep part of its sigmoid, however many inputs it has (LeCun et al., "Efficient BackProp",
-    # 1998, section 4.6).
+    # Keeps pre-activations in the steep part of the sigmoid for any number of inputs (LeCun et al., "Efficient
+    # BackProp", 1998, section 4.6).
     "scaled": lambda n_in, _: math.sqrt(n_in),
-    # The textbook's (M. Nielsen, "Neural Networks and Deep Learning", chapter 1), biases included.
+    # Standard normal, biases included (M. Nielsen, "Neural Networks and Deep Learning", chapter 1).
     "normal": lambda _, __: 1.0,
-    # Activations and gradients keep their variance, by half each (Glorot and Bengio, "Understanding the difficulty of
-    # training deep feedforward neural networks", 2010, equation 12).
+    # A compromise between preserving the variance of activations and that of gradients (Glorot and Bengio,
+    # "Understanding the difficulty of training deep feedforward neural networks", 2010, equation 12).
     "xavier": lambda n_in, n_out: math.sqrt((n_in + n_out) / 2),
-    # For ReLU, which lets through half of the variance (He et al., "Delving Deep into Rectifiers", 2015, equation 10).
+    # For ReLU, which halves the variance (He et al., "Delving Deep into Rectifiers", 2015, equation 10).
     "he": lambda n_in, _: math.sqrt(n_in / 2),
 }
-"""What standard normal numbers are divided by, to be the weights of a layer of so many inputs and outputs."""
+"""Divisor of standard normal draws, as a function of n_in and n_out."""
 
 
 RELU_OUTPUT = 0.1, 0.2
-"""What weights into ReLU outputs, leaky or not, are multiplied by, and their biases.
+"""Weight factor and bias of ReLU and leaky ReLU outputs.
 
-A ReLU output that is 0 for every image of its class has no gradient, and never learns; a leaky one hardly learns. So
-they all start active, with a little more than the 0.1 that is the mean target of ten classes.
+A ReLU output that is 0 for every image of its class has no gradient and never learns; a leaky one hardly learns. So all
+start active, slightly above 0.1, the mean target of ten classes.
 """
 
 
 def draw(
     init: str, layers: Layers, seed: int, dtype: DTypeLike, *, output: str = "sigmoid"
 ) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-    """Return weights (n_out, n_in) and biases (n_out,) of each layer; biases are 0, but for `init="normal"`.
+    """Return weights (n_out, n_in) and biases (n_out,) of each layer; biases are 0 except with `init="normal"`.
 
-    `output` is the activation function of the last layer: ReLU outputs start as `RELU_OUTPUT` says. Everything is drawn
-    in float64 and rounded, so that the float32 network is the float64 one, rounded. Raises `ConfigurationError` for a
-    name that isn't one of `DIVISORS`.
+    `output` is the activation function of the last layer; for ReLU outputs see `RELU_OUTPUT`. Values are drawn in
+    float64 and rounded to `dtype`. Raises `ConfigurationError` if `init` isn't in `DIVISORS`.
     """
     if init not in DIVISORS:
-        raise ConfigurationError(f"found the initialisation {init!r}, expected {', '.join(DIVISORS)}")
+        raise ConfigurationError(f"init must be one of {', '.join(DIVISORS)}, got {init!r}")
     rng, divisor = np.random.default_rng(seed), DIVISORS[init]
     weights = [(rng.standard_normal((n_out, n_in)) / divisor(n_in, n_out)).astype(dtype) for n_in, n_out in layers]
     if init == "normal":

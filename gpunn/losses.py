@@ -1,4 +1,4 @@
-"""Losses: what training makes small. Each is given once, by its value and by its derivative at the output layer."""
+"""Loss functions: value, and derivative at the output layer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,29 +10,29 @@ from gpunn.kernels.formulas.activations import Function
 
 
 class Loss(ABC):
-    """C = mean over the batch of what each example contributes.
+    """A loss C, the mean over the batch of a loss per example.
 
     `A`, `Z` and `Y`, all (m, n_L), are a^L, z^L (the logits) and the targets.
     """
 
     name: ClassVar[str]
     outputs: ClassVar[tuple[str, ...]]
-    """The activation functions of the output layer that it goes with."""
+    """Output activations that the loss supports."""
     from_logits: ClassVar[bool]
-    """Whether compiled kernels compute it from z^L, and so have the identity for the last layer's function."""
+    """Whether compiled kernels compute the loss from z^L, with the identity as the last layer's activation."""
     factor: ClassVar[float]
-    """What its derivative has that kernels are given with the step: the 2 of a square."""
+    """Constant factor of the derivative (2 for squared error); kernels fold it into the step size."""
 
     def computed(self, functions: Sequence[str]) -> tuple[str, ...]:
-        """Return the activation functions that compiled kernels compute, of layers that have these."""
+        """Return the activation functions that compiled kernels apply to layers with `functions`."""
         return (*functions[:-1], "identity" if self.from_logits else functions[-1])
 
     @abstractmethod
     def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
-        """Return what each example contributes, (m,)."""
+        """Return the loss of each example, (m,)."""
 
     def value(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
-        """Return C, a number without dimensions."""
+        """Return C, a 0-d array."""
         return self.of_examples(xp, A, Z, Y).mean()
 
     @abstractmethod
@@ -54,7 +54,7 @@ class SquaredError(Loss):
         return (error * error).sum(axis=1)
 
     def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:
-        # The average over the batch enters here, once, instead of into every gradient.
+        # Divided by the batch size here once, not in every gradient.
         return 2 / len(A) * (A - Y) * slope(A)
 
 
@@ -62,9 +62,8 @@ class SquaredError(Loss):
 class BinaryCrossEntropy(Loss):
     """C = -mean of sum_j (y_j ln a_j + (1 - y_j) ln(1 - a_j)); delta^L = (a - y) / m, as sigma' cancels.
 
-    Each output answers a question of its own, with yes or no. Source: M. Nielsen, "Neural Networks and Deep Learning",
-    chapter 3, equations 63 and 68. Computed from z, as max(z, 0) - y z + ln(1 + exp(-|z|)), it is right also where a
-    rounds to 0 or 1.
+    Outputs are independent binary decisions. Source: M. Nielsen, "Neural Networks and Deep Learning", chapter 3,
+    equations 63 and 68. Computed from z as max(z, 0) - y z + ln(1 + exp(-|z|)), it stays exact when a rounds to 0 or 1.
     """
 
     name = "binary_cross_entropy"
@@ -75,7 +74,7 @@ class BinaryCrossEntropy(Loss):
     def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:  # noqa: ARG002
         return (xp.maximum(Z, 0) - Y * Z + xp.log1p(xp.exp(-abs(Z)))).sum(axis=1)
 
-    def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:  # noqa: ARG002 - it has cancelled out
+    def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:  # noqa: ARG002 - cancels
         return (A - Y) / len(A)
 
 
@@ -83,8 +82,8 @@ class BinaryCrossEntropy(Loss):
 class CrossEntropy(Loss):
     """C = -mean of sum_j y_j ln a_j, with the softmax a; delta^L = (a - y) / m.
 
-    The outputs are the probabilities of classes of which one is right. Source: as above, equations 80 and 81. Computed
-    from z, with ln a_j = z_j - ln sum_k exp(z_k), it is right also where a rounds to 0.
+    Outputs are the probabilities of mutually exclusive classes. Source: as above, equations 80 and 81. Computed from z
+    with ln a_j = z_j - ln sum_k exp(z_k), it stays exact when a rounds to 0.
     """
 
     name = "cross_entropy"
@@ -96,7 +95,7 @@ class CrossEntropy(Loss):
         shifted = Z - Z.max(axis=1, keepdims=True)
         return xp.log(xp.exp(shifted).sum(axis=1)) - (Y * shifted).sum(axis=1)
 
-    def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:  # noqa: ARG002 - softmax's, and taken in
+    def output_delta(self, A: Array, Y: Array, slope: Function) -> Array:  # noqa: ARG002 - softmax's, cancels
         return (A - Y) / len(A)
 
 
@@ -104,16 +103,16 @@ LOSSES: dict[str, Loss] = {loss.name: loss for loss in (SquaredError(), BinaryCr
 
 
 def loss_for(output: str, name: str | None = None) -> str:
-    """Return `name`, or where it is None the loss that goes with the output layer's activation function `output`.
+    """Return `name`, or if it is None the default loss for the output activation `output`.
 
-    Raises `ConfigurationError` where the two don't go together.
+    Raises `ConfigurationError` if the loss doesn't support the output activation.
     """
     if name is None:
         return "cross_entropy" if output == "softmax" else "squared_error"
     if name not in LOSSES:
-        raise ConfigurationError(f"found the loss {name!r}, expected {', '.join(LOSSES)}")
+        raise ConfigurationError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")
     if output not in LOSSES[name].outputs:
         raise ConfigurationError(
-            f"found the loss {name} with the output activation {output}: expected {', '.join(LOSSES[name].outputs)}"
+            f"loss {name} needs output activation {' or '.join(LOSSES[name].outputs)}, got {output}"
         )
     return name

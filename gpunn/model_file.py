@@ -1,16 +1,16 @@
-"""Model files: safetensors, with what the arrays mean in the metadata.
+"""Model files: safetensors, with a description of the network in the metadata.
 
 A file holds `weights.0`, `biases.0`, `weights.1`, ... (counted from the input, shapes and dtype as in `MLP`), and in
 its metadata, under "gpunn", a JSON object:
 
-    version      of this layout: 1 where all neurons are sigmoid, so that older readers take it, else 2
-    sizes        the layer sizes, [784, 16, 10]
-    activation   "sigmoid", in version 1
-    functions    in version 2: the activation function of each layer but the inputs, ["relu", "softmax"]
-    data         optional: what the images are like that it was trained on, an `ImageKind` (older readers ignore it)
-    grey         optional: true where it was trained on grey levels, false where on other numbers
+    version      format version: 1 if all layers are sigmoid, for older readers, otherwise 2
+    sizes        layer sizes, [784, 16, 10]
+    activation   version 1: "sigmoid"
+    functions    version 2: activation function of each layer but the input, ["relu", "softmax"]
+    data         optional: description of the training images, an `ImageKind` (older readers ignore it)
+    grey         optional: whether it was trained on grey levels
 
-One entry, because safetensors writes several in random order, and the same network should give the same file.
+A single metadata entry: safetensors writes several in random order, and equal networks should give equal files.
 """
 
 import itertools
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
 
 VERSION = 2
 LARGEST, LARGEST_OF_ARRAY = 400_000, 100
-"""Characters of the description of a network, and how many more it may have for each of its arrays."""
+"""Maximum length of the description in characters: base, and extra for each array."""
 
 DTYPES = {"F32": np.float32, "F64": np.float64}
 
 
 class Model(NamedTuple):
-    """What a model file holds."""
+    """Contents of a model file."""
 
     weights: list[NDArray[Any]]
     biases: list[NDArray[Any]]
     functions: tuple[str, ...]
-    """The activation function of each layer but the inputs."""
+    """Activation function of each layer but the input."""
     kind: ImageKind | None = None
-    """What the images are like that it was trained on, where that is known."""
+    """Description of the training images, if known."""
     grey: bool | None = None
-    """Whether it was trained on grey levels, where that is known."""
+    """Whether it was trained on grey levels, if known."""
 
 
 def write_model(path: str | bytes | os.PathLike[str], model: Model) -> None:
-    """Write `model` to `path`, whole or not at all; raises `OutputError`."""
+    """Write `model` to `path` atomically; raises `OutputError`."""
     from safetensors.numpy import save
 
     tensors = {}
@@ -73,12 +73,12 @@ def write_model(path: str | bytes | os.PathLike[str], model: Model) -> None:
 
 
 def read_model(path: str | bytes | os.PathLike[str]) -> Model:
-    """Read the model file at `path`; raises `ModelFileError` that names what is wrong with it."""
+    """Read the model file at `path`; raises `ModelFileError` if it is missing, damaged or too new."""
     from safetensors import SafetensorError, safe_open
 
     name = printable(path)
     try:
-        with open_file(path):  # which is a file, and may be read
+        with open_file(path):  # checks that it is a readable file
             pass
         with safe_open(os.fsdecode(path), framework="numpy") as file:
             return _checked(name, file)
@@ -137,9 +137,9 @@ def _checked(name: str, file: "safe_open") -> Model:
 
 
 def _about(name: str, metadata: dict[str, str], most: int) -> dict[str, Any]:
-    """Return the description of the network, of which version and sizes are checked; it has `most` characters."""
+    """Return the description of the network, at most `most` characters long; version and sizes are checked."""
     if "gpunn" not in metadata:
-        raise ModelFileError(f"{name} is a safetensors file, but not one of gpunn's: expected one by `gpunn train`")
+        raise ModelFileError(f"{name} is a safetensors file, but not a gpunn model: use one written by `gpunn train`")
     if len(metadata["gpunn"]) > most:
         raise ModelFileError(
             f"{name} describes itself in {len(metadata['gpunn']):,} characters: expected at most {most:,} for the "
@@ -179,7 +179,7 @@ def _functions(name: str, about: dict[str, Any], n_layers: int) -> tuple[str, ..
 
 
 def _data(name: str, about: dict[str, Any], n_inputs: int) -> tuple[ImageKind | None, bool | None]:
-    """Return what is known of the data that the network was trained on, checked."""
+    """Return the checked description of the training images and whether they were grey levels."""
     grey, kind = about.get("grey"), about.get("data")
     if grey is not None and not isinstance(grey, bool):
         raise ModelFileError(f"{name} has {reprlib.repr(grey)} for grey: expected true or false")

@@ -1,4 +1,4 @@
-"""The network: its layer sizes, its parameters, and what it answers. Host arrays only; training is elsewhere."""
+"""The network: layer sizes, parameters and predictions. Host arrays only; for training see `gpunn.training`."""
 
 import itertools
 import math
@@ -21,25 +21,25 @@ from gpunn.model_file import Model, read_model, write_model
 
 @final
 class MLP:
-    """A multi-layer perceptron, of sigmoid neurons unless others are asked for.
+    """A multi-layer perceptron, by default of sigmoid neurons.
 
-    `sizes` are the layer sizes n_0 (inputs) to n_L (outputs). `hidden` names the activation function of the hidden
-    layers, or one for each of them, `output` that of the output layer: "sigmoid", "tanh", "relu", "leaky_relu", "elu",
-    "identity", and for the output also "softmax". `init` says how weights are drawn, see `gpunn.initialization`; biases
-    start at zero, but for `init="normal"` and ReLU outputs. The same `seed` draws the same network on every machine.
+    `sizes` are the layer sizes n_0 (inputs) to n_L (outputs). `hidden` is the activation function of the hidden layers,
+    or a list with one for each, `output` that of the output layer: "sigmoid", "tanh", "relu", "leaky_relu", "elu",
+    "identity", and for the output also "softmax". `init` is the weight initialisation, see `gpunn.initialization`;
+    biases start at zero except with `init="normal"` and for ReLU outputs. The same `seed` draws the same network on
+    every machine.
 
-    Attributes, of which training replaces the first two with new arrays:
+    A network has the attributes
 
     - `weights[l]` (n_out, n_in): row j holds the weights into neuron j of layer l + 1;
     - `biases[l]` (n_out,);
-    - `functions[l]`: the name of the activation function of layer l + 1.
+    - `functions[l]`: the name of the activation function of layer l + 1;
+    - `kind`: description of the training images, an `ImageKind`, or None if unknown;
+    - `grey`: whether it was trained on grey levels, or None if it wasn't trained by `gpunn.train`.
 
-    - `kind`: what the images are like that it was trained on, an `ImageKind`, or None where that isn't known;
-    - `grey`: whether it was trained on grey levels, or None where it wasn't trained by `gpunn.train`.
+    Weights and biases are of `dtype`, float32 or (for gradient checks) float64; training replaces them with new arrays.
 
-    Both arrays are of `dtype`, float32 or (to check gradients) float64.
-
-    Raises `ConfigurationError` for sizes, names, seeds and dtypes that no network can have.
+    Raises `ConfigurationError` for invalid arguments.
     """
 
     kind: ImageKind | None = None
@@ -57,12 +57,12 @@ class MLP:
     ) -> None:
         sizes = tuple(sizes)
         if len(sizes) < 2:
-            raise ConfigurationError(f"found layer sizes {list(sizes)}, expected inputs and outputs at least")
+            raise ConfigurationError(f"sizes must have at least two entries, inputs and outputs, got {list(sizes)}")
         for size in sizes:
-            check_whole("the layer size", size, 1)
-        check_whole("the seed", seed, 0)
+            check_whole("layer size", size, 1)
+        check_whole("seed", seed, 0)
         if np.dtype(dtype) not in (np.float32, np.float64):
-            raise ConfigurationError(f"found the dtype {np.dtype(dtype)}, expected float32 or float64")
+            raise ConfigurationError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
 
         self.functions = checked_functions(hidden, output, len(sizes) - 1)
         layers = list(itertools.pairwise(sizes))
@@ -90,17 +90,17 @@ class MLP:
 
     @property
     def n_parameters(self) -> int:
-        """How many weights and biases there are; 12,730 for 784-16-10."""
+        """Number of weights and biases; 12,730 for 784-16-10."""
         return sum(array.size for array in (*self.weights, *self.biases))
 
     def activations(self, images: ArrayLike) -> list[NDArray[Any]]:
         """Return the activations of every layer, a^0 (the scaled images) to a^L: layer l has the shape (n, n_l).
 
-        `images` are many, (n, n_0) or (n, rows, columns), or one, (n_0,) or (rows, columns), whose activations have the
-        shape (n_l,); arrays or lists. uint8 are grey levels from 0 to 255. Floats (MNIST's grey levels divided by 255)
-        are rounded to the network's dtype and otherwise taken as they are, but that a network that was trained on grey
-        levels takes none outside of -0.5 to 1.5. To such a network integers are grey levels, to others they are what
-        they would be in a `Split`.
+        `images` are arrays or lists: a batch, (n, n_0) or (n, rows, columns), or a single image, (n_0,) or
+        (rows, columns), whose activations have the shape (n_l,). uint8 are grey levels from 0 to 255. Floats (MNIST's
+        grey levels divided by 255) are rounded to the network's dtype and otherwise used unchanged, but a network
+        trained on grey levels rejects values outside of -0.5 to 1.5. Such a network takes other integers as grey levels
+        too; other networks treat them as `Split` does.
 
         Raises `DataError` for images of another shape, NaN, infinity, and floats that are grey levels from 0 to 255.
         """
@@ -110,24 +110,23 @@ class MLP:
         return [layer[0] for layer in found] if single else found
 
     def feedforward(self, images: ArrayLike) -> NDArray[Any]:
-        """Return the output layer's activations a^L, (n, n_L), or (n_L,) of one image; `images` as in `activations`."""
+        """Return the output activations a^L, (n, n_L), or (n_L,) for one image; `images` as in `activations`."""
         return self.activations(images)[-1]
 
     def predict(self, images: ArrayLike) -> Any:
-        """Return the class of each image, intp (n,), or of one image a number: the output neuron that is most active.
+        """Return the class of each image, intp (n,), or a number for one image: the index of the largest output.
 
-        A network of one output says 1 where that is above 0.5, and else 0. `images` are as in `activations`.
+        A network with one output predicts 1 if it is above 0.5, otherwise 0. `images` as in `activations`.
         """
         output = self.feedforward(images)
         return decided(np.atleast_2d(output))[0] if output.ndim == 1 else decided(output)
 
     def predict_proba(self, images: ArrayLike) -> NDArray[Any]:
-        """Return each image's output activations divided by their sum, (n, n_L): rows of shares that add up to 1.
+        """Return each image's output activations divided by their sum, (n, n_L), or (n_L,) for one image.
 
-        Those of softmax are probabilities. Sigmoid outputs are trained one by one, so the shares rank the classes; they
-        are not calibrated. Where all outputs are zero, every class gets the same share; outputs below zero count as
-        zero. `images` are as in `activations`; the shares of one image are (n_L,). A single output is the share of
-        class 1, and gives two shares.
+        Softmax outputs are probabilities. Sigmoid outputs are trained independently: their shares rank the classes but
+        are not calibrated. Negative outputs count as zero; if all are zero, the classes get equal shares. A network
+        with one output returns two shares, the output being that of class 1. `images` as in `activations`.
         """
         output: NDArray[Any] = np.maximum(self.feedforward(images), 0)
         if output.shape[-1] == 1:
@@ -139,16 +138,16 @@ class MLP:
         return shares
 
     def save(self, path: str | bytes | os.PathLike[str]) -> None:
-        """Write the network to `path` as safetensors (see `gpunn.model_file`), whole or not at all.
+        """Write the network atomically to `path` as safetensors (see `gpunn.model_file`).
 
-        Raises `OutputError` where it can't be written, and what `check` raises.
+        Raises `OutputError` if it can't be written, and the errors of `check`.
         """
         self.check()
         write_model(path, Model(self.weights, self.biases, self.functions, self.kind, self.grey))
 
     @classmethod
     def load(cls, path: str | bytes | os.PathLike[str]) -> Self:
-        """Return the network in the model file at `path`; raises `ModelFileError` where it is damaged."""
+        """Load the network in the model file at `path`; raises `ModelFileError` if that is missing or damaged."""
         model = read_model(path)
         net = cls.__new__(cls)
         net.weights, net.biases, net.functions = model.weights, model.biases, model.functions
@@ -156,11 +155,11 @@ class MLP:
         return net
 
     def check(self) -> None:
-        """Raise `ConfigurationError` where weights and biases don't fit together, or aren't finite."""
+        """Raise `ConfigurationError` if weights and biases don't fit together or aren't finite."""
         if len(self.weights) != len(self.biases) or not self.weights:
             raise ConfigurationError(
                 f"found {len(self.weights)} weight matrices and {len(self.biases)} bias vectors, "
-                "expected one of each a layer"
+                "expected one of each per layer"
             )
         if len(self.functions) != len(self.weights):
             raise ConfigurationError(
@@ -183,7 +182,7 @@ class MLP:
             n_in = len(b)
         if self.kind is not None:
             if not isinstance(self.kind, ImageKind):
-                raise ConfigurationError(f"found a {type(self.kind).__name__} for kind, expected an ImageKind or None")
+                raise ConfigurationError(f"kind must be an ImageKind or None, got {type(self.kind).__name__}")
             self.kind.check_pixels(self.sizes[0])
 
     def __repr__(self) -> str:
@@ -193,7 +192,7 @@ class MLP:
         return "-".join(map(str, self.sizes))
 
     def _inputs(self, images: ArrayLike) -> tuple[NDArray[Any], bool]:
-        """Return the activations a^0 of `images`, (n, n_0), and whether they are of a single one."""
+        """Return the activations a^0 of `images`, (n, n_0), and whether it is a single image."""
         array = as_array("images", images)
         rows, single = self._in_rows(array)
         levels = self._levels(rows)
@@ -220,7 +219,7 @@ class MLP:
         )
 
     def _levels(self, rows: NDArray[Any]) -> NDArray[np.uint8] | None:
-        """Return numbers that are grey levels as uint8, and None for others."""
+        """Return `rows` as uint8 if they are grey levels, otherwise None."""
         if rows.dtype == np.uint8:
             return rows
         if rows.dtype.kind not in "iu" or self.grey is False:

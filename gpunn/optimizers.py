@@ -1,4 +1,4 @@
-"""Optimisers: how gradients become steps. What one is called with, and the state that it keeps while training."""
+"""Optimisers: their settings, and their state during training."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,62 +16,63 @@ from gpunn.kernels.formulas.steps import Numbers
 
 
 class OptimizerState(NamedTuple):
-    """What an optimiser remembers of the steps before, on the host; with it, training goes on as if never interrupted.
+    """Optimiser state on the host; restoring it resumes training exactly.
 
-    `moments` has what the optimiser keeps for each parameter: no list for plain gradient descent, one of velocities
-    with momentum, two for Adam, of means and of mean squares. Each has the arrays of all weights, then of all biases.
+    `moments` is empty for plain gradient descent; with momentum it holds one list, the velocities; for Adam two, the
+    running means of the gradients and of their squares. Each list has one array a parameter: all weights, then all
+    biases.
     """
 
     steps: int
-    """How many there were."""
+    """Number of steps taken."""
     moments: tuple[list[NDArray[Any]], ...]
 
 
 class Stepper(ABC):
-    """Changes parameters in place, one step at a call, and keeps what an optimiser remembers of the steps before."""
+    """Updates parameters in place, one step a call, and holds the optimiser's state."""
 
     steps: int
-    """How many there were."""
+    """Number of steps taken."""
     moments: tuple[list[Array], ...]
     """As in `OptimizerState`, on the device."""
 
     @abstractmethod
     def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
-        """Make a step of the learning rate `rate`; the arrays are the same, in the same order, at every call."""
+        """Make a step with learning rate `rate`; every call takes the same arrays in the same order."""
 
 
 class Optimizer(ABC):
-    """What an optimiser is called with; equal ones do the same."""
+    """Optimiser settings; equal ones behave equally."""
 
     @property
     @abstractmethod
     def decays_apart(self) -> bool:
-        """Whether the L2 penalty shrinks the weights by itself, instead of being a part of the gradient."""
+        """Whether weight decay is decoupled (AdamW), not part of the gradient."""
 
     def penalties(self, l2: float) -> tuple[float, float]:
-        """Return the part of the L2 penalty in the gradient, and the one by which weights shrink apart from it."""
+        """Return the L2 penalty in the gradient and the decoupled weight decay; one of them is 0."""
         return (0.0, l2) if self.decays_apart else (l2, 0.0)
 
     @property
     @abstractmethod
     def n_moments(self) -> int:
-        """How many numbers are kept for each parameter, see `OptimizerState`."""
+        """Number of state arrays per parameter, see `OptimizerState`."""
 
     @abstractmethod
     def stepper(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None = None) -> Stepper:
-        """Return what makes the next step, on the device of `parameters`: the first one, where there is no `memory`.
+        """Return a stepper on the device of `parameters`, resumed from the state `memory` if given.
 
-        Raises `ConfigurationError` where `memory` is that of another optimiser or network.
+        Raises `ConfigurationError` if `memory` is from another optimiser or network.
         """
 
     def moments(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None) -> tuple[list[Array], ...]:
-        """Return copies of the moments in `memory`, on the device of `parameters`, or zeros."""
+        """Return copies of the moments in `memory`, or zeros, on the device of `parameters`."""
         if memory is None:
             return tuple([xp.zeros_like(parameter) for parameter in parameters] for _ in range(self.n_moments))
         expected = [[parameter.shape for parameter in parameters]] * self.n_moments
         found = [[moment.shape for moment in moments] for moments in memory.moments]
         if found != expected:
-            raise ConfigurationError(f"found the memory of an optimiser that isn't {self}, or of another network")
+            raise ConfigurationError(f"memory must be the state of {self} for this network, got another's")
         dtype = parameters[0].dtype
         return tuple([xp.array(moment, dtype) for moment in moments] for moments in memory.moments)
 
@@ -79,9 +80,9 @@ class Optimizer(ABC):
 @final
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Gradient descent: W <- W - eta v with v <- momentum v + dW, and v = dW without momentum.
+    """Gradient descent: W <- W - eta v with v <- momentum v + dW; without momentum, v = dW.
 
-    Nesterov's takes dW + momentum v in place of v (as PyTorch does, after Sutskever et al., "On the importance of
+    `nesterov` uses dW + momentum v in place of v (as PyTorch does, after Sutskever et al., "On the importance of
     initialization and momentum in deep learning", 2013).
     """
 
@@ -91,7 +92,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         check_number("momentum", self.momentum, least=0, below=1)
         if self.nesterov and self.momentum == 0:
-            raise ConfigurationError("found Nesterov's method without momentum, expected a momentum such as 0.9")
+            raise ConfigurationError(f"nesterov=True requires momentum > 0, got {self.momentum!r}")
 
     @property
     def decays_apart(self) -> bool:
@@ -138,13 +139,13 @@ PLAIN = SGD()
 @final
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """W <- W - eta m' / (sqrt(v') + epsilon), where m and v are running means of dW and dW^2.
+    """Adam: W <- W - eta m' / (sqrt(v') + epsilon), where m and v are running means of dW and dW^2.
 
     m <- beta1 m + (1 - beta1) dW, v <- beta2 v + (1 - beta2) dW^2, and after t steps m' = m / (1 - beta1^t),
     v' = v / (1 - beta2^t). Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1.
 
-    `decoupled` makes it AdamW: the L2 penalty shrinks the weights by itself, W <- W - eta l2 W, and leaves the means
-    alone (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019).
+    `decoupled` makes it AdamW: weight decay W <- W - eta l2 W is applied directly, and the penalty does not enter the
+    means (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019).
     """
 
     beta1: float = 0.9
@@ -166,7 +167,7 @@ class Adam(Optimizer):
         return 2
 
     def corrections(self, step: int) -> tuple[float, float]:
-        """Return 1 - beta1^t and sqrt(1 - beta2^t) for step t, from 1: what m and sqrt(v) are divided by."""
+        """Return the bias corrections 1 - beta1^t and sqrt(1 - beta2^t), divisors of m and sqrt(v); t = `step` >= 1."""
         return 1 - float(self.beta1) ** step, math.sqrt(1 - float(self.beta2) ** step)
 
     def numbers(self, steps: int, rates: NDArray[np.float64], l2: float) -> NDArray[np.float64]:
@@ -188,7 +189,7 @@ class Adam(Optimizer):
         )
 
     def arguments(self, step: int, rate: float, l2: float) -> tuple[float, ...]:
-        """Return the numbers that the kernels' `adam_step` takes for step t, from 1."""
+        """Return the scalar arguments of the kernels' `adam_step` for step t >= 1."""
         divisor, root = self.corrections(step)
         in_gradient, apart = self.penalties(l2)
         averages = float(self.beta1), float(self.beta2), float(self.epsilon)
@@ -208,7 +209,7 @@ class _Adam(Stepper):
     def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
         beta1, beta2 = self._beta1, self._beta2
         self.steps += 1
-        # The corrections are numbers, so that they meet the arrays only once.
+        # Corrections applied to scalars, not arrays: fewer passes over memory.
         divisor, root = self._corrections(self.steps)
         rate /= divisor
         for W, dW, m, v in zip(parameters, gradients, *self.moments, strict=True):
@@ -238,11 +239,11 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def optimizer_for(choice: str | Optimizer) -> Optimizer:
-    """Return the optimiser called `choice`, or `choice` itself; raises `ConfigurationError` for anything else."""
+    """Return the optimiser named `choice`, or `choice` itself; raises `ConfigurationError` for anything else."""
     if isinstance(choice, Optimizer):
         return choice
     if not isinstance(choice, str) or choice not in OPTIMIZERS:
         raise ConfigurationError(
-            f"optimizer must be {', '.join(OPTIMIZERS)}, or one of those in gpunn.optimizers, got {choice!r}"
+            f"optimizer must be one of {', '.join(OPTIMIZERS)}, or an object from gpunn.optimizers, got {choice!r}"
         )
     return OPTIMIZERS[choice]

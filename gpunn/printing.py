@@ -1,13 +1,13 @@
-"""Text from outside, file names above all, as a message may hold it."""
+"""Escaping of external text, such as file names, for messages."""
 
 import os
 
 
 def printable(text: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
-    r"""Return `text` with everything that can't be printed escaped, as Python does: ESC as \x1b, a line's end as \n.
+    r"""Return `text` with unprintable characters escaped as in Python: ESC as \x1b, newline as \n.
 
-    A message with control characters could change what a terminal shows, and one with surrogates, which is what names
-    that aren't UTF-8 have for their other bytes, can't be written at all.
+    Control characters could garble the terminal; surrogates, which stand for the non-UTF-8 bytes of file names, can't
+    be written at all.
     """
     name = os.fsdecode(text)
     if name.isprintable():
@@ -16,5 +16,5 @@ def printable(text: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text`, such as an error's, in one line that can be printed."""
+    """Return `text`, such as an error message, as one printable line."""
     return printable(" ".join(text.split()))

@@ -1,4 +1,4 @@
-"""Training a network: epochs, the order of the examples, evaluation and history."""
+"""Training loop: epochs, shuffling, evaluation and history."""
 
 import logging
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from gpunn.schedules import CONSTANT, Schedule, schedule_for
 logger = logging.getLogger(__name__)
 
 TRAIN_SAMPLE = 10_000
-"""Training examples, evenly spread, on which the accuracy is measured after each epoch."""
+"""Number of training examples, evenly spaced, for the training accuracy after each epoch."""
 
 
 def train(
@@ -53,34 +53,34 @@ def train(
 ) -> History:
     """Train `net` by mini-batch gradient descent with back-propagation; each epoch replaces its weights and biases.
 
-    `data` is a `Split`, or a `Dataset`, whose test split is then `test`. `test` examples are evaluated after every
-    epoch, and so are some of the training examples. The defaults are those of `gpunn train`: 15 epochs, 32 examples a
-    batch (or all, where there are fewer), and the learning rate of `gpunn.defaults.default_learning_rate`.
+    `data` is a `Split`, or a `Dataset`, whose test split is used unless `test` is given. After every epoch the `test`
+    examples and a sample of the training examples are evaluated. The defaults are those of `gpunn train`: 15 epochs,
+    batch size 32 (or all examples if there are fewer), and the learning rate of
+    `gpunn.defaults.default_learning_rate`.
 
-    `batch_size=len(split)` is batch gradient descent, 1 is online learning; the last batch of an epoch is smaller
-    where the size doesn't divide. Each epoch sees the examples in a new order, drawn from `seed` on the host, so
-    that every device and engine sees the same batches; to go on with a trained network, take another seed.
+    `batch_size=len(split)` is batch gradient descent, 1 is online learning; the last batch of an epoch is smaller if
+    the batch size doesn't divide the number of examples. Each epoch shuffles the examples with a generator seeded by
+    `seed` on the host, so every device and engine sees the same batches; use another seed to continue training.
 
-    `progress=True` prints a line an epoch. `on_epoch` is called after each with the history so far, when `net` is
-    already up to date; where it returns False, training ends. A network that does no better than guessing is warned
-    of, once: by the logger `gpunn.training`, and in the history's `warnings`.
+    `progress=True` prints one line an epoch. `on_epoch` is called after each epoch with the history so far, when `net`
+    is already up to date; if it returns False, training stops. If the network does no better than guessing, the logger
+    `gpunn.training` warns once, and the warning is added to the history's `warnings`.
 
-    After Ctrl-C (`KeyboardInterrupt` passes through) or an error, `net` is as it was after the last finished epoch, or
-    with early stopping after the best one.
+    After Ctrl-C (`KeyboardInterrupt` propagates) or an error, `net` holds the parameters of the last finished epoch,
+    or of the best one with early stopping.
 
-    `loss` is the name of one of `gpunn.losses`: cross-entropy for softmax outputs and the squared error for others,
-    where none is given. `optimizer` is a name ("sgd", "momentum", "nesterov", "adam", "adamw") or one of
-    `gpunn.optimizers`; `schedule` a name ("constant", "step", "exponential", "cosine", "one-cycle", with numbers:
-    "step:10,0.5") or one of `gpunn.schedules`. For `l2` and `dropout` see `gpunn.engines.Recipe`. With
-    `early_stopping` the network ends as it was when it was best on the examples that are held out for that. Not every
-    engine takes every combination: "auto" chooses one that does.
+    `loss` is a name from `gpunn.losses`; the default is cross-entropy for softmax outputs, otherwise squared error.
+    `optimizer` is a name ("sgd", "momentum", "nesterov", "adam", "adamw") or an object from `gpunn.optimizers`;
+    `schedule` a name ("constant", "step", "exponential", "cosine", "one-cycle"), optionally with arguments
+    ("step:10,0.5"), or an object from `gpunn.schedules`. For `l2` and `dropout` see `gpunn.engines.Recipe`. With
+    `early_stopping`, `net` ends with the parameters that were best on the held-out examples. Engines differ in what
+    they support: "auto" picks one that supports the settings.
 
-    `precision` "tf32" lets a GPU multiply with 10 bits of each factor's mantissa, which is faster in large networks;
-    see `gpunn.engines.Recipe`. With `device="auto"`, what doesn't fit a GPU's memory is trained on the CPU.
+    `precision="tf32"` multiplies with 10-bit mantissas on GPUs, which is faster for large networks; see
+    `gpunn.engines.Recipe`. With `device="auto"`, training falls back to the CPU if the GPU's memory is too small.
 
-    Raises `ConfigurationError` for arguments out of range, `DataError` for data that doesn't fit the network,
-    `DeviceError` where the device can't be used, and `DivergenceError` where the loss or a parameter is no longer
-    finite.
+    Raises `ConfigurationError` for invalid arguments, `DataError` for data that doesn't fit the network, `DeviceError`
+    if the device can't be used, and `DivergenceError` if the loss or a parameter becomes non-finite.
     """
     net.check()
     if isinstance(data, Dataset):
@@ -98,7 +98,7 @@ def train(
         raise ConfigurationError("dropout needs at least one hidden layer")
     if early_stopping is not None:
         if not isinstance(early_stopping, EarlyStopping):
-            raise ConfigurationError(f"found early_stopping={early_stopping!r}, expected gpunn.EarlyStopping(...)")
+            raise ConfigurationError(f"early_stopping must be a gpunn.EarlyStopping, got {early_stopping!r}")
         split, held_out = early_stopping.divide(split, seed)
         watched = early_stopping, held_out
     optimizer, loss = optimizer_for(optimizer), loss_for(net.functions[-1], loss)
@@ -120,7 +120,7 @@ def train(
 
     def tell(history: History) -> bool:
         if progress:
-            print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - what `progress` asks for
+            print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - requested by `progress`
         answer = None if on_epoch is None else on_epoch(history)
         return not isinstance(answer, bool | np.bool_) or bool(answer)
 
@@ -189,7 +189,7 @@ def _train_on(
             if watch is not None and held_out is not None:
                 weights, biases = watch.see(held_out.loss, weights, biases)
             net.grey, net.kind = split.grey, split.kind or net.kind
-            # Nothing is called between the two, so that Ctrl-C finds the network and the history of one epoch.
+            # No calls in between, so Ctrl-C leaves the network and the history at the same epoch.
             net.weights, net.biases = weights, biases
             history.epochs.append(epoch)
             history.kept = number - (0 if watch is None else watch.since)
@@ -207,23 +207,23 @@ def _warn_of_guessing(history: History, suited: float, *, enough: bool) -> None:
     epoch, rate = history.epochs[-1], history.recipe.learning_rate
     measured = f"loss {epoch.loss:.4f}" if epoch.test is None else f"test accuracy {epoch.test.accuracy:.2%}"
     if not suited / 5 <= rate <= 1.5 * suited:
-        advice = f"the learning rate {suited:g}"
+        advice = f"learning rate {suited:g}"
     else:
-        advice = "another initialisation, activation or rate" if enough else "more epochs, or smaller batches"
+        advice = "another initialisation, activation or learning rate" if enough else "more epochs or smaller batches"
     history.warnings.append(
-        f"after epoch {epoch.number} the network does no better than guessing ({measured}, learning rate {rate:g}): "
+        f"after epoch {epoch.number}, the network does no better than guessing ({measured}, learning rate {rate:g}): "
         f"try {advice}"
     )
     logger.warning("%s", history.warnings[-1])
 
 
 def _sample(split: Split) -> Split:
-    """Return `TRAIN_SAMPLE` of the examples, or all where there are fewer."""
+    """Return `TRAIN_SAMPLE` of the examples, or all if there are fewer."""
     return split[:: -(-len(split) // TRAIN_SAMPLE)]
 
 
 def _evaluator(backend: Backend, net: MLP, split: Split | None, loss: str) -> Callable[[Parameters], Evaluation | None]:
-    """Return what evaluates parameters on `split`, which is put on the device once; on no split it finds None."""
+    """Return a function that evaluates parameters on `split`, kept on the device; it returns None without a split."""
     if split is None:
         return lambda _: None
     images = backend.asarray(split.inputs(net.dtype))
@@ -236,13 +236,13 @@ def _evaluator(backend: Backend, net: MLP, split: Split | None, loss: str) -> Ca
 def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
     if recipe.batch_size > n_images:
         raise ConfigurationError(
-            f"batch_size must be at most {n_images}, the number of examples to train on, got {recipe.batch_size}"
+            f"batch_size must be at most {n_images}, the number of training examples, got {recipe.batch_size}"
         )
-    check_number("learning rate", recipe.learning_rate, above=0)
-    check_number("L2 penalty", recipe.l2, least=0)
+    check_number("learning_rate", recipe.learning_rate, above=0)
+    check_number("l2", recipe.l2, least=0)
     check_number("dropout", recipe.dropout, least=0, below=1)
     if recipe.precision not in PRECISIONS:
-        raise ConfigurationError(f"found the precision {recipe.precision!r}, expected {' or '.join(PRECISIONS)}")
+        raise ConfigurationError(f"precision must be {' or '.join(PRECISIONS)}, got {recipe.precision!r}")
     # A NumPy scalar would promote float32 arrays to float64.
     return replace(
         recipe,
@@ -257,6 +257,6 @@ def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
 def _divergence(epoch: int, loss: float, learning_rate: float, suited: float) -> DivergenceError:
     suggestion = suited if learning_rate > 1.5 * suited else learning_rate / 10
     return DivergenceError(
-        f"training diverged in epoch {epoch} (the loss is {loss:g}, or parameters aren't finite): "
-        f"found learning rate {learning_rate:g}, try {suggestion:g}"
+        f"training diverged in epoch {epoch} (loss {loss:g}, or non-finite parameters) with learning rate "
+        f"{learning_rate:g}: try {suggestion:g}"
     )

@@ -67,7 +67,7 @@ def test_a_backend_is_passed_through() -> None:
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CPU", "", 0, None])
 def test_an_unknown_device_is_refused(device: Any) -> None:
-    with pytest.raises(ConfigurationError, match="expected auto, cpu, cuda or cuda:N"):
+    with pytest.raises(ConfigurationError, match="device must be auto, cpu, cuda or cuda:N, got "):
         get_backend(device)
 
 
@@ -129,7 +129,7 @@ def test_without_a_usable_gpu_cuda_fails_with_the_cause_and_auto_takes_the_cpu(
         with pytest.raises(DeviceError, match=cause) as caught:
             get_backend(device)
         assert "\n" not in str(caught.value)
-        assert str(caught.value).endswith("; choose the device cpu, or auto")
+        assert str(caught.value).endswith("; use device cpu or auto")
     # Who hasn't installed CuPy isn't told so at every run.
     with caplog.at_level("INFO", logger="gpunn"):
         assert get_backend("auto").name == "cpu"
@@ -157,7 +157,7 @@ def test_a_usable_gpu_is_taken_and_named(install: Any, caplog: pytest.LogCapture
 
 def test_a_gpu_that_is_not_there_is_refused_by_number(install: Any) -> None:
     install(StrictCupy(n_devices=2))
-    with pytest.raises(DeviceError, match="there is no cuda:2: only cuda:0 to cuda:1 are there"):
+    with pytest.raises(DeviceError, match="there is no cuda:2: only cuda:0 to cuda:1 exist"):
         get_backend("cuda:2")
 
 
@@ -174,7 +174,7 @@ def test_running_out_of_memory_is_one_line() -> None:
     backend = CudaBackend(StrictCupy(2), 1)
     expected = (
         r"^cuda:1 is out of memory \(Out of memory allocating 1,024 bytes \(allocated so far: 0 bytes\); "
-        r"2,147,483,648 of 8,589,934,592 bytes are free\): choose a smaller batch, or the CPU$"
+        r"2,147,483,648 of 8,589,934,592 bytes are free\): use a smaller batch, or the CPU$"
     )
     with pytest.raises(gpunn.OutOfMemoryError, match=expected), backend.activate():
         raise OutOfMemoryError("Out of memory allocating 1,024 bytes (allocated so far: 0 bytes).")
@@ -302,7 +302,7 @@ def test_with_the_compiler_switched_off_auto_takes_plain_and_says_so(
 ) -> None:
     monkeypatch.setattr(compilation, "SWITCHED_OFF", True)
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
-    assert "switched off by NUMBA_DISABLE_JIT: engine plain alone" in CpuBackend().describe()["numba"]
+    assert "compiler disabled by NUMBA_DISABLE_JIT: only engine plain works" in CpuBackend().describe()["numba"]
     net, why = MLP([4, 3, 2]), "Numba's compiler is switched off (NUMBA_DISABLE_JIT)"
     start, recipe = Parameters(net.weights, net.biases), Recipe(1, 0.1)
     caplog.set_level("INFO", "gpunn")

@@ -92,7 +92,7 @@ def test_evaluate_shows_loss_accuracy_and_confusion(run: Run, model: Path, mnist
     outcome = run("evaluate", model, "--device", "cpu")
     result = evaluate(MLP.load(model), mnist.test, device="cpu")
     assert outcome.code == 0
-    assert "784-16-10 on 10,000 test images, computed on cpu\n" in outcome.out
+    assert "784-16-10 on 10,000 test images, device cpu\n" in outcome.out
     assert f"squared error {result.loss:.5f}   test accuracy {result.accuracy:.2%}\n" in outcome.out
     table = [re.findall(r"[\d.]+", line) for line in outcome.out.splitlines()[-10:]]
     np.testing.assert_array_equal([[int(count) for count in row[1:11]] for row in table], result.confusion)
@@ -104,7 +104,7 @@ def test_evaluate_leaves_a_wide_confusion_matrix_to_json(run: Run, tmp_path: Pat
     write_data_set(folder, n=300, n_classes=47)
     assert run("train", "--data-dir", folder, "--classes", 47, "--epochs", 1, "--output", "letters.st").code == 0
     assert (
-        "(the confusion matrix of 47 classes is in --json)" in run("evaluate", "letters.st", "--data-dir", folder).out
+        "(use --json for the confusion matrix of 47 classes)" in run("evaluate", "letters.st", "--data-dir", folder).out
     )
 
 
@@ -134,7 +134,7 @@ def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
     outcome = run("devices")
     assert outcome.code == 0
     assert re.search(r"^cpu     usable: .*cores \d+, numpy \d", outcome.out, re.MULTILINE)
-    assert re.search(r"^auto    takes (cpu|cuda:0)$", outcome.out, re.MULTILINE)
+    assert re.search(r"^auto    selects (cpu|cuda:0)$", outcome.out, re.MULTILINE)
     document = json.loads(run("devices", "--json").out)
     assert document["devices"][0]["device"] == "cpu"
     assert document["auto"] in {row["device"] for row in document["devices"] if row["usable"]}
@@ -143,29 +143,29 @@ def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ("--hidden 0", ["found '0', expected sizes of 1 or more"]),
-        ("--hidden -3", ["found '-3', expected sizes of 1 or more"]),
-        ("--hidden x", ["found 'x', expected sizes", "such as 16 or 100,50"]),
-        ("--hidden 5,,4", ["found '5,,4'"]),
+        ("--hidden 0", ["'--hidden': must be comma-separated integers >= 1, such as 16 or 100,50, got '0'"]),
+        ("--hidden -3", ["must be comma-separated integers >= 1, such as 16 or 100,50, got '-3'"]),
+        ("--hidden x", ["must be comma-separated integers >= 1, such as 16 or 100,50, got 'x'"]),
+        ("--hidden 5,,4", ["must be comma-separated integers >= 1, such as 16 or 100,50, got '5,,4'"]),
         ("--hidden 999999999,999999999", ["GiB of memory"]),
-        ("--learning-rate 0", ["found learning rate 0.0, expected a finite number above 0"]),
-        ("--learning-rate -1", ["found learning rate -1.0"]),
-        ("--learning-rate nan", ["found learning rate nan"]),
+        ("--learning-rate 0", ["learning_rate must be a finite number > 0, got 0.0"]),
+        ("--learning-rate -1", ["learning_rate must be a finite number > 0, got -1.0"]),
+        ("--learning-rate nan", ["learning_rate must be a finite number > 0, got nan"]),
         ("--learning-rate x", ["--learning-rate", "'x' is not a valid float"]),
-        ("--batch-size 0", ["found batch size 0, expected a whole number of 1 or more"]),
-        ("--batch-size 61", ["batch_size must be at most 60, the number of examples to train on, got 61"]),
-        ("--epochs 0", ["found epochs 0"]),
+        ("--batch-size 0", ["batch_size must be an integer >= 1, got 0"]),
+        ("--batch-size 61", ["batch_size must be at most 60, the number of training examples, got 61"]),
+        ("--epochs 0", ["epochs must be an integer >= 1, got 0"]),
         ("--epochs 1.5", ["--epochs", "'1.5' is not a valid integer"]),
-        ("--seed -1", ["found the seed -1"]),
-        ("--device tpu", ["found the device 'tpu', expected auto, cpu, cuda or cuda:N"]),
+        ("--seed -1", ["seed must be an integer >= 0, got -1"]),
+        ("--device tpu", ["device must be auto, cpu, cuda or cuda:N, got 'tpu'"]),
         ("--engine warp", ["found the engine 'warp', expected auto or plain or fused or epoch"]),
         ("--classes 9", ["found the label 9, expected 0 to 8 for 9 classes"]),
         ("--data-dir absent", ["there is no folder absent"]),
         ("--output absent/net", ["cannot write absent/net: there is no folder", "choose another place"]),
         ("--output data", ["cannot write data: it is a folder"]),
         ("--output /proc/net", ["cannot write /proc/net"]),
-        ("--output=", ["found an empty name, expected a path"]),
-        ("--data-dir=", ["found an empty name, expected a path"]),
+        ("--output=", ["'--output': must be a path, got an empty string"]),
+        ("--data-dir=", ["'--data-dir': must be a path, got an empty string"]),
         ("--no-such-option", ["No such option"]),
         ("surplus", ["unexpected extra argument"]),
     ],
@@ -182,7 +182,7 @@ def test_bad_options_get_one_line_and_write_nothing(
 def test_training_that_diverges_gets_one_line(run: Run, data_dir: Path, tmp_path: Path) -> None:
     outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--device", "cpu", "--learning-rate", "1e300")
     assert outcome.code == 2
-    assert re.fullmatch(r"gpunn: training diverged in epoch 1 .*: found learning rate 1e\+300, try 1\n", outcome.err)
+    assert re.fullmatch(r"gpunn: training diverged in epoch 1 .* with learning rate 1e\+300: try 1\n", outcome.err)
     assert list(tmp_path.iterdir()) == [data_dir]
 
 
@@ -191,7 +191,7 @@ def test_training_that_diverges_gets_one_line(run: Run, data_dir: Path, tmp_path
     [
         ("t10k-labels-idx1-ubyte", None, ["there is no t10k-labels-idx1-ubyte in"]),
         ("train-images-idx3-ubyte", b"", ["is truncated: found 0 bytes"]),
-        ("train-images-idx3-ubyte", b"\x89PNG\r\n", ["is no IDX file: found the magic number 0x89504e47"]),
+        ("train-images-idx3-ubyte", b"\x89PNG\r\n", ["is not an IDX file: found the magic number 0x89504e47"]),
         ("train-labels-idx1-ubyte", idx_bytes(np.zeros(61, np.uint8)), ["found 61 labels for 60 images"]),
         ("train-labels-idx1-ubyte", idx_bytes(np.zeros((60, 2), np.uint8)), ["expected whole numbers (n,)"]),
         ("train-labels-idx1-ubyte", idx_bytes(np.zeros(60, np.uint8)) + b"x", ["has trailing bytes: found 69 bytes"]),
@@ -218,7 +218,7 @@ def test_a_file_named_gz_that_is_not_gzip_gets_one_line(run: Run, data_dir: Path
     ("content", "part"),
     [
         (b"no model", "is not a whole safetensors file"),
-        (save({"x": np.zeros(1)}), "but not one of gpunn's"),
+        (save({"x": np.zeros(1)}), "but not a gpunn model: use one written by `gpunn train`"),
         (save({"x": np.zeros(1)}, {"gpunn": '{"version": 9}'}), "install a newer gpunn"),
         (None, "there is no model file bad"),
     ],
@@ -236,12 +236,14 @@ def test_networks_and_data_that_do_not_fit_get_one_line(run: Run, model: Path, d
     assert_one_line(outcome, "found images of 16 pixels, the network expects 784")
     MLP([16, 10]).save("tiny")
     np.save("digit.npy", np.eye(28))
-    assert_one_line(run("predict", "tiny", "digit.npy"), "tiny takes 16 pixels, pictures are prepared as 28 x 28 = 784")
+    assert_one_line(
+        run("predict", "tiny", "digit.npy"), "tiny takes 16 pixels, but pictures are prepared as 28 x 28 = 784"
+    )
 
 
 def test_pictures_that_cannot_be_read_get_one_line(run: Run, model: Path) -> None:
     Path("bad.png").write_text("not a picture")
-    assert_one_line(run("predict", model, "bad.png"), "bad.png is no picture that can be read")
+    assert_one_line(run("predict", model, "bad.png"), "bad.png is not a readable picture")
     assert_one_line(run("predict", model, "absent.jpg"), "cannot read absent.jpg: No such file or directory")
     assert_one_line(run("predict", model), "Missing argument 'IMAGE...'")
 
@@ -249,7 +251,7 @@ def test_pictures_that_cannot_be_read_get_one_line(run: Run, model: Path) -> Non
 def test_cuda_without_a_gpu_gets_one_line_with_the_cause(run: Run, data_dir: Path, install: Any) -> None:
     install(None)
     outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--device", "cuda")
-    assert_one_line(outcome, "CuPy is not installed", "choose the device cpu, or auto")
+    assert_one_line(outcome, "CuPy is not installed", "use device cpu or auto")
 
 
 def test_no_command_prints_the_help(run: Run) -> None:
@@ -277,7 +279,7 @@ def test_a_device_that_fails_on_the_way_loses_nothing(
     outcome = run("train", "--data-dir", data_dir, "--batch-size", 10, "--engine", "plain", "--output", "net")
     assert outcome.code == 2
     assert outcome.err == (
-        "gpunn: the CPU is out of memory (unable to allocate): choose a smaller batch or network; "
+        "gpunn: the CPU is out of memory (unable to allocate): use a smaller batch or network; "
         "the network after epoch 2 is in net\n"
     )
     assert MLP.load("net").sizes == (16, 16, 10)
@@ -311,16 +313,16 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (["--loss", "cross_entropy"], ["found the loss cross_entropy with the output activation sigmoid", "softmax"]),
+        (["--loss", "cross_entropy"], ["loss cross_entropy needs output activation softmax, got sigmoid"]),
         (
             ["--dropout", "0.1", "--engine", "epoch"],
             ["the engine epoch can't train this network: it has no dropout; choose the engine auto, or plain"],
         ),
-        (["--optimizer", "momentum", "--momentum", "1"], ["found momentum 1.0, expected a finite number of 0 or more"]),
+        (["--optimizer", "momentum", "--momentum", "1"], ["momentum must be a finite number >= 0 and < 1, got 1.0"]),
         (["--optimizer", "adam", "--momentum", "0.5"], ["--momentum needs --optimizer momentum or nesterov, got adam"]),
         (["--activation", "softmax"], ["'softmax' is not one of 'sigmoid', 'tanh', 'relu'"]),
-        (["--dropout", "1"], ["found dropout 1.0"]),
-        (["--early-stopping", "0"], ["found the patience of early stopping 0"]),
+        (["--dropout", "1"], ["dropout must be a finite number >= 0 and < 1, got 1.0"]),
+        (["--early-stopping", "0"], ["early-stopping patience must be an integer >= 1, got 0"]),
     ],
 )
 def test_recipes_that_cannot_be_get_one_line(run: Run, data_dir: Path, options: list[str], parts: list[str]) -> None:
@@ -408,14 +410,14 @@ def test_another_networks_file_is_replaced_only_by_force(run: Run, data_dir: Pat
     train = ("train", "--data-dir", data_dir, "--epochs", 1, "--output", "net")
     MLP([16, 5, 10]).save("net")
     before = Path("net").read_bytes()
-    assert_one_line(run(*train), "net holds another network, 16-5-10 (sigmoid, sigmoid)", "--force")
+    assert_one_line(run(*train), "net holds another network, 16-5-10 (sigmoid, sigmoid)", "or use --force")
     assert_one_line(run(*train, "--hidden", 5, "--activation", "relu"), "net holds another network")
     assert Path("net").read_bytes() == before
-    assert run(*train, "--hidden", 5).out.endswith("written to net, in place of the network that was there\n")
+    assert run(*train, "--hidden", 5).out.endswith("written to net, replacing the previous network\n")
     assert run(*train, "--force").code == 0
     assert MLP.load("net").sizes == (16, 16, 10)
     Path("net").write_text("a letter")
-    assert_one_line(run(*train), "net is no network of gpunn's: choose another --output, or --force")
+    assert_one_line(run(*train), "net is not a gpunn model file: choose another --output, or use --force")
     assert Path("net").read_text() == "a letter"
     Path("net").write_bytes(b"")
     assert run(*train).code == 0
@@ -424,16 +426,14 @@ def test_another_networks_file_is_replaced_only_by_force(run: Run, data_dir: Pat
 def test_a_schedule_is_given_with_its_numbers(run: Run, data_dir: Path) -> None:
     outcome = run("train", "--data-dir", data_dir, "--epochs", 2, "--schedule", "step:1,0.5", "--json")
     assert json.loads(outcome.out)["schedule"] == {"name": "Steps", "every": 1, "by": 0.5}
-    assert_one_line(
-        run("train", "--data-dir", data_dir, "--schedule", "step:x"), "the schedule step takes every and by"
-    )
+    assert_one_line(run("train", "--data-dir", data_dir, "--schedule", "step:x"), "schedule step takes every and by")
 
 
 def test_a_network_that_learns_nothing_is_said_to(run: Run) -> None:
     outcome = run("train", "--learning-rate", 1000, "--epochs", 1, "--device", "cpu")
     assert outcome.code == 0
-    assert "after epoch 1 the network does no better than guessing" in outcome.out
-    assert "try the learning rate 1\n" in outcome.out
+    assert "after epoch 1, the network does no better than guessing" in outcome.out
+    assert "try learning rate 1\n" in outcome.out
 
 
 def test_help_is_short_too(run: Run) -> None:
@@ -526,7 +526,7 @@ def test_evaluate_says_where_the_data_is_not_the_networks(run: Run, data_dir: Pa
     write_data_set(other)
     outcome = run("evaluate", "net", "--data-dir", other)
     assert outcome.code == 0
-    assert outcome.err == "gpunn: the network was trained on data, and is measured on other: see --data-dir\n"
+    assert outcome.err == "gpunn: the network was trained on data but is evaluated on other: see --data-dir\n"
     MLP([784, 62]).save("many")
     outcome = run("evaluate", "many", "--device", "cpu")
-    assert outcome.err == "gpunn: the network tells 62 classes apart, and is measured on images of 10: see --data-dir\n"
+    assert outcome.err == "gpunn: the network has 62 classes but is evaluated on a data set with 10: see --data-dir\n"

@@ -111,7 +111,7 @@ def test_ctrl_c_before_the_first_epoch_leaves_an_older_model_alone(tmp_path: Pat
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "gpunn: interrupted before the first epoch was finished: net is not written\n"
+    assert err == "gpunn: interrupted before the first epoch was finished: net was not written\n"
     assert (tmp_path / "net").read_bytes() == precious
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
 

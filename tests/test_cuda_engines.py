@@ -71,7 +71,7 @@ def test_tf32_is_refused_where_it_is_not(gpu: CudaBackend, small: Split, engine:
             train(MLP([12, 5, 3]), small, **recipe, device=device, engine=engine)
     with pytest.raises(ConfigurationError, match="TF32 takes the engine fused and a GPU"):
         train(MLP([12, 5, 3]), small, **recipe, device="cpu")
-    with pytest.raises(ConfigurationError, match="found the precision 'float16', expected float32 or tf32"):
+    with pytest.raises(ConfigurationError, match="precision must be float32 or tf32, got 'float16'"):
         train(MLP([12, 5, 3]), small, **recipe | {"precision": "float16"}, device="cpu")
 
 
@@ -96,7 +96,7 @@ def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
     assert train(MLP([12, 5, 3]), small, **recipe, engine="plain").device == "cpu"
     message = r"device auto: cpu, as cuda:0 is out of memory (Out of memory allocating 1,024 bytes; 1,073,741,824 of"
     assert any(line.startswith(message) for line in caplog.messages)
-    with pytest.raises(OutOfMemoryError, match=r"cuda:0 is out of memory .* choose a smaller batch, or the CPU"):
+    with pytest.raises(OutOfMemoryError, match=r"cuda:0 is out of memory .* use a smaller batch, or the CPU"):
         train(MLP([12, 5, 3]), small, **recipe, engine="plain", device="cuda")
 
 

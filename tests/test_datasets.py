@@ -232,7 +232,7 @@ def test_one_of_several_sets_is_chosen_by_the_names_of_its_files(tmp_path: Path)
     ("files", "message"),
     [
         ([], "the folder is empty"),
-        (["notes.txt", "a.csv"], "expected the four files of MNIST's form, found a.csv, notes.txt"),
+        (["notes.txt", "a.csv"], "expected the four files of MNIST's format, found a.csv, notes.txt"),
         ([f"{n}.png" for n in range(30)], r"found 0.png, 1.png, 10.png, 11.png, 12.png and 25 more"),
         (["gzip.zip"], "unpack gzip.zip, which may hold it"),
         (["a\x1b[2J"], r"found a\\x1b\[2J"),

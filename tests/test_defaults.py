@@ -78,8 +78,8 @@ def test_names_of_optimisers_and_schedules_are_taken(small: Split) -> None:
 def test_a_network_that_guesses_is_warned_of_once(mnist: Dataset, caplog: pytest.LogCaptureFixture) -> None:
     history = train(MLP([784, 512, 10]), Dataset(mnist.train[:10_000], mnist.test[:500]), epochs=3, learning_rate=1.0)
     (warning,) = history.warnings
-    assert warning.startswith("after epoch 1 the network does no better than guessing (test accuracy ")
-    assert warning.endswith("learning rate 1): try the learning rate 0.1")
+    assert warning.startswith("after epoch 1, the network does no better than guessing (test accuracy ")
+    assert warning.endswith("learning rate 1): try learning rate 0.1")
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [warning]
     assert history.to_dict()["warnings"] == [warning]
 
@@ -88,7 +88,7 @@ def test_a_loss_that_does_not_fall_is_warned_of_without_a_test_set(mnist: Datase
     split = mnist.train[:4000]
     (warning,) = train(MLP([784, 16, 10]), split, epochs=2, learning_rate=1e-7).warnings
     assert "no better than guessing (loss " in warning
-    assert warning.endswith("try the learning rate 1")
+    assert warning.endswith("try learning rate 1")
     assert train(MLP([784, 16, 10]), split[:50], epochs=1, learning_rate=1e-7).warnings != []
     assert train(MLP([784, 16, 10]), split, epochs=2).warnings == []
 
@@ -135,4 +135,4 @@ def test_data_of_one_class_is_no_reason_to_warn(mnist: Dataset) -> None:
 
 def test_advice_for_a_suited_rate_names_no_other(mnist: Dataset) -> None:
     (warning,) = train(MLP([784, 64, 10]), mnist.train, epochs=1, batch_size=60_000).warnings
-    assert warning.endswith("learning rate 1): try more epochs, or smaller batches")
+    assert warning.endswith("learning rate 1): try more epochs or smaller batches")

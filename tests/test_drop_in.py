@@ -63,7 +63,10 @@ def test_what_differs_by_more_than_chance_is_wrong() -> None:
 
 
 def test_options_that_mean_nothing_are_refused_in_one_line() -> None:
-    for options, message in (("--hidden big", "expected whole numbers such as"), ("--device tpu", "found the device")):
+    for options, message in (
+        ("--hidden big", "expected whole numbers such as"),
+        ("--device tpu", "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+    ):
         done = CliRunner().invoke(drop_in.main, options.split())
         assert done.exit_code == 2
         assert message in done.output

@@ -122,7 +122,7 @@ def test_labels_that_are_changed_later_change_nothing(backend: Backend, name: st
 
 @pytest.mark.parametrize("size", [0, -1, 7.5, True, None, "8"])
 def test_there_is_no_recipe_for_batches_of_no_whole_number(size: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^found batch size .*, expected a whole number of 1 or more"):
+    with pytest.raises(ConfigurationError, match=r"^batch_size must be an integer >= 1, got "):
         Recipe(size, 0.1)
 
 
@@ -223,7 +223,7 @@ def test_the_memory_of_another_optimiser_is_refused(backend: Backend, name: str)
     recipe = Recipe(8, 0.1, optimizer=SGD(momentum=0.9))
     memory = kind(backend, Parameters(net.weights, net.biases), examples, recipe).memory()
     for wrong in (memory._replace(moments=()), memory._replace(moments=([array[:1] for array in memory.moments[0]],))):
-        with pytest.raises(ConfigurationError, match="found the memory of an optimiser that isn't"):
+        with pytest.raises(ConfigurationError, match="memory must be the state of "):
             kind(backend, Parameters(net.weights, net.biases, memory=wrong), examples, recipe)
 
 

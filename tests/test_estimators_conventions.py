@@ -99,13 +99,13 @@ def test_parameters_are_those_of_scikit_learn(name: str) -> None:
         ({"activation": "softplus"}, "The 'activation' parameter of MLPClassifier must be a str among"),
         ({"engine": "steam"}, "The 'engine' parameter of MLPClassifier must be a str among"),
         ({"device": 1}, "The 'device' parameter of MLPClassifier must be an instance of 'str'"),
-        ({"device": "tpu"}, "found the device 'tpu', expected auto, cpu, cuda or cuda:N"),
+        ({"device": "tpu"}, "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         ({"momentum": 1.0}, "The 'momentum' parameter of MLPClassifier must be a float"),
-        ({"hidden_layer_sizes": (10, 0)}, "found the hidden layer size 0, expected a whole number of 1 or more"),
-        ({"hidden_layer_sizes": [2.5]}, "found the hidden layer size 2.5, expected a whole number of 1 or more"),
+        ({"hidden_layer_sizes": (10, 0)}, "each size in hidden_layer_sizes must be an integer >= 1, got 0"),
+        ({"hidden_layer_sizes": [2.5]}, "each size in hidden_layer_sizes must be an integer >= 1, got 2.5"),
         (
             {"solver": "lbfgs"},
-            "found solver='lbfgs', expected 'adam' or 'sgd': use one of these, or sklearn.neural_network.MLPClassifier",
+            "solver must be 'adam' or 'sgd', got 'lbfgs': for that use sklearn.neural_network.MLPClassifier",
         ),
     ],
 )
@@ -127,7 +127,7 @@ def test_only_what_trains_in_steps_has_partial_fit() -> None:
         assert not hasattr(lacks, "partial_fit")
         with pytest.raises(AttributeError, match="has no attribute 'partial_fit'") as caught:
             lacks.partial_fit(np.eye(4), [0, 1, 0, 1])
-        assert "found solver='lbfgs', expected 'adam' or 'sgd'" in str(caught.value.__cause__)
+        assert "solver must be 'adam' or 'sgd', got 'lbfgs'" in str(caught.value.__cause__)
         assert "sample_weight" in signature(kind.partial_fit).parameters
 
 
@@ -151,7 +151,9 @@ def test_losses_are_numbers_of_numpy_as_in_scikit_learn(digits: tuple[Any, Any],
 
 
 def test_the_poisson_loss_is_left_to_scikit_learn() -> None:
-    with pytest.raises(ValueError, match=r"loss='poisson', expected .* or sklearn\.neural_network\.MLPRegressor"):
+    with pytest.raises(
+        ValueError, match=r"loss must be .*, got 'poisson': for that use sklearn\.neural_network\.MLPRegressor"
+    ):
         MLPRegressor(loss="poisson").fit(np.eye(4), [0, 1, 0, 1])
 
 

@@ -142,8 +142,9 @@ def test_estimates_have_the_shape_of_the_targets(scaler: MinMaxScaler | None) ->
         assert isinstance(model.loss_, float)
 
 
-@pytest.mark.parametrize(("weights", "message"), [(-1.0, "the sample_weight -1"), (0.0, "of 0 for every example")])
+@pytest.mark.parametrize(("weights", "message"), [(-1.0, "got -1"), (0.0, "got 0 for every example")])
 def test_weights_that_mean_nothing_are_refused(weights: float, message: str) -> None:
     found: NDArray[Any] = np.full(90, weights)
+    message = f"sample_weight must be >= 0, and > 0 for at least one example, {message}"
     with pytest.raises(ValueError, match=message if weights else f"{message}|at least one non-zero"):
         MLPClassifier((6,)).fit(GREY, LABELS, sample_weight=found)

@@ -163,5 +163,5 @@ def test_one_class_is_always_right_as_in_scikit_learn(label: Any) -> None:
 
 
 def test_fit_warns_where_epochs_did_not_suffice() -> None:
-    with pytest.warns(ConvergenceWarning, match="training ended after max_iter=2 epochs, before it converged"):
+    with pytest.warns(ConvergenceWarning, match="training stopped after max_iter=2 epochs before it converged"):
         ours.MLPClassifier((3,), max_iter=2).fit(X, TARGETS["classes"])

@@ -238,12 +238,12 @@ def test_ctrl_c_before_the_end_of_the_first_epoch_changes_nothing(history: str, 
     model = HISTORIES[history]()
     before = state(model)
     fails_in(1, KeyboardInterrupt())
-    with pytest.warns(UserWarning, match="interrupted before the first epoch ended: the estimator is as it was"):
+    with pytest.warns(UserWarning, match="interrupted before the first epoch finished: the estimator is unchanged"):
         assert model.fit(X, Y if model.warm_start else Y + 4) is model
     assert state(model) == before
     if not model.early_stopping:
         fails_in(1, KeyboardInterrupt())
-        with pytest.warns(UserWarning, match="interrupted before the first epoch ended: the estimator is as it was"):
+        with pytest.warns(UserWarning, match="interrupted before the first epoch finished: the estimator is unchanged"):
             model.partial_fit(X, Y, classes=[0, 1, 2])
         assert state(model) == before
     if history == "never fitted":

@@ -55,7 +55,7 @@ def test_a_network_whose_outputs_are_no_numbers_is_named(small: Split, monkeypat
         return Pass([output], [], output)
 
     monkeypatch.setattr(evaluation, "propagate", propagate)
-    with pytest.raises(DivergenceError, match="found the loss nan, expected a number"):
+    with pytest.raises(DivergenceError, match="the loss is nan, as the network's weights are too large"):
         evaluate(MLP([12, 3]), small, device="cpu")
 
 

@@ -211,7 +211,7 @@ def test_memory_is_a_copy_in_the_shapes_of_the_network() -> None:
     run(trained, 2)
     for array, old in zip((each for moments in memory.moments for each in moments), before, strict=True):
         np.testing.assert_array_equal(array, old)
-    with pytest.raises(ConfigurationError, match="found the memory of an optimiser that isn't SGD"):
+    with pytest.raises(ConfigurationError, match=r"memory must be the state of SGD\("):
         engine("fused", Case(case.net, case.examples, Recipe(BATCH, 0.01)), np.float32, memory)
 
 

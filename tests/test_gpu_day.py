@@ -285,4 +285,4 @@ def test_the_command_starts_from_a_bare_checkout() -> None:
     root = Path(gpu_day.__file__).parent.parent
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "Error: found the device 'gpu', expected auto, cpu, cuda or cuda:N\n"
+    assert done.stderr == "Error: device must be auto, cpu, cuda or cuda:N, got 'gpu'\n"

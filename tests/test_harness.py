@@ -96,7 +96,7 @@ def test_plain_pytest_knows_nothing_of_benchmarks_nor_of_pytest_benchmark() -> N
     [
         (["-p", "no:benchmark"], "--benchmark needs pytest-benchmark: pip install -e '.[bench]'"),
         (["--engines", "warp"], "found the engine 'warp', expected some of all, auto, plain, fused, epoch"),
-        (["--devices", "abacus"], "found the device 'abacus', expected auto, cpu, cuda or cuda:N"),
+        (["--devices", "abacus"], "device must be auto, cpu, cuda or cuda:N, got 'abacus'"),
         (["--peers", "tensorflow"], "found the peer 'tensorflow', expected some of all, none, numpy"),
         (["tests/test_idx.py"], "--benchmark runs what is in benchmarks/ alone, found"),
     ],

@@ -60,11 +60,11 @@ def test_a_damaged_byte_of_a_gzip_stream_is_found(tmp_path: Path) -> None:
     [
         (idx_bytes(IMAGES) + b"\0", "trailing bytes: found 41 bytes, expected 40"),
         (b"\0\0\x08\x03", "truncated: found 4 bytes, expected a header of 16"),
-        (b"\x89PNG....", r"no IDX file: found the magic number 0x89504e47, expected 0x00000803"),
-        (b"\0\0\x07\x01\0\0\0\0", "no IDX file"),
-        (b"\0\0\x08\x00", "no IDX file"),
-        (b"\0\0\x08\xff" + b"\xff" * 1020, "no IDX file"),
-        (b"\0\0\x08\x03" + b"\0" * 4 + b"\xff" * 8, "no IDX file: found the shape"),
+        (b"\x89PNG....", r"not an IDX file: found the magic number 0x89504e47, expected 0x00000803"),
+        (b"\0\0\x07\x01\0\0\0\0", "not an IDX file"),
+        (b"\0\0\x08\x00", "not an IDX file"),
+        (b"\0\0\x08\xff" + b"\xff" * 1020, "not an IDX file"),
+        (b"\0\0\x08\x03" + b"\0" * 4 + b"\xff" * 8, "not an IDX file: found the shape"),
         (b"\0\0\x08\x03" + b"\xff" * 12, "truncated: found 16 bytes, expected 79228"),
     ],
 )

@@ -64,17 +64,17 @@ def test_what_older_readers_look_at_in_the_model_file_stays(tmp_path: Path) -> N
     ("data", "message"),
     [
         ({"data": 3}, "describes its data wrongly: found 3, expected an object"),
-        ({"data": {"name": 3}}, "found the name 3"),
-        ({"data": {"name": "a\ud800"}}, "found the name 'a\\ud800'"),
-        ({"data": {"name": "x" * 1000}}, "expected printable text"),
-        ({"data": {"shape": "ab"}}, "found images of shape 'ab'"),
-        ({"data": {"shape": [3, 4.0]}}, "found images of shape (3, 4.0)"),
-        ({"data": {"shape": [3, True]}}, "found images of shape (3, True)"),
+        ({"data": {"name": 3}}, "name must be printable text of at most 100 characters, got 3"),
+        ({"data": {"name": "a\ud800"}}, "name must be printable text of at most 100 characters, got 'a\\ud800'"),
+        ({"data": {"name": "x" * 1000}}, "name must be printable text of at most 100 characters, got 'xxx"),
+        ({"data": {"shape": "ab"}}, "shape must be a tuple of two integers >= 1, or None, got 'ab'"),
+        ({"data": {"shape": [3, 4.0]}}, "shape must be a tuple of two integers >= 1, or None, got (3, 4.0)"),
+        ({"data": {"shape": [3, True]}}, "shape must be a tuple of two integers >= 1, or None, got (3, True)"),
         ({"data": {"shape": [3, 5]}}, "found images of 3 x 5 pixels, expected 12"),
-        ({"data": {"framing": []}}, "found the framing []"),
-        ({"data": {"classes": "abc"}}, "found the classes 'abc'"),
-        ({"data": {"classes": ["a\x1b"]}}, "found the classes ('a\\x1b',)"),
-        ({"data": {"classes": ["a"] * 300}}, "expected a tuple of at most 256 names"),
+        ({"data": {"framing": []}}, "framing must be one of whole, digit, emnist, got []"),
+        ({"data": {"classes": "abc"}}, "classes must be a tuple of at most 256 names, got 'abc'"),
+        ({"data": {"classes": ["a\x1b"]}}, "classes must be a tuple of at most 256 names, got ('a\\x1b',)"),
+        ({"data": {"classes": ["a"] * 300}}, "classes must be a tuple of at most 256 names, got ("),
         ({"grey": 1}, "has 1 for grey: expected true or false"),
     ],
 )
@@ -96,11 +96,11 @@ def test_a_description_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="found images of 3 x 4 pixels, expected 13"):
         net.check()
     net.kind = "MNIST"  # type: ignore[assignment]
-    with pytest.raises(ConfigurationError, match="found a str for kind, expected an ImageKind"):
+    with pytest.raises(ConfigurationError, match="kind must be an ImageKind or None, got str"):
         net.check()
     with pytest.raises(DataError, match="found images of 3 x 4 pixels, expected 13"):
         replace(random_split(5, 13, 3), kind=KIND)
-    with pytest.raises(DataError, match="found a str for kind"):
+    with pytest.raises(DataError, match="kind must be an ImageKind or None, got str"):
         replace(random_split(5, 13, 3), kind="MNIST")  # type: ignore[arg-type]
 
 

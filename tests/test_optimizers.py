@@ -57,15 +57,15 @@ def test_50_steps_are_those_of_pytorch(small: Split, optimizer: Optimizer, l2: f
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SGD(1.0), "found momentum 1.0, expected a finite number of 0 or more and below 1"),
-        (lambda: SGD(nesterov=True), "found Nesterov's method without momentum"),
-        (lambda: Adam(beta2=-1), "found beta2 -1, expected a finite number of 0 or more and below 1"),
-        (lambda: Adam(epsilon=0), "found epsilon 0, expected a finite number above 0"),
-        (lambda: Steps(every=0), "found the epochs between steps of the schedule 0"),
-        (lambda: Exponential(1.5), "found the factor of the schedule 1.5"),
-        (lambda: OneCycle(0), "found the rising share 0"),
-        (lambda: EarlyStopping(0), "found the patience of early stopping 0"),
-        (lambda: EarlyStopping(share=1), "found the held-out share 1, expected a finite number above 0 and below 1"),
+        (lambda: SGD(1.0), "momentum must be a finite number >= 0 and < 1, got 1.0"),
+        (lambda: SGD(nesterov=True), "nesterov=True requires momentum > 0, got 0.0"),
+        (lambda: Adam(beta2=-1), "beta2 must be a finite number >= 0 and < 1, got -1"),
+        (lambda: Adam(epsilon=0), "epsilon must be a finite number > 0, got 0"),
+        (lambda: Steps(every=0), "schedule step: every must be an integer >= 1, got 0"),
+        (lambda: Exponential(1.5), "schedule exponential: by must be a finite number > 0 and <= 1, got 1.5"),
+        (lambda: OneCycle(0), "schedule one-cycle: rising must be a finite number > 0 and < 1, got 0"),
+        (lambda: EarlyStopping(0), "early-stopping patience must be an integer >= 1, got 0"),
+        (lambda: EarlyStopping(share=1), "early-stopping share must be a finite number > 0 and < 1, got 1"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Any, message: str) -> None:
@@ -240,26 +240,26 @@ def test_least_improvement_counts(small: Split) -> None:
 
 
 def test_too_few_examples_to_hold_any_out_is_said(small: Split) -> None:
-    with pytest.raises(ConfigurationError, match="found 1 examples, expected enough to hold out 1 of them"):
+    with pytest.raises(ConfigurationError, match="early stopping would hold out 1 of 1 examples and leave none"):
         train(MLP([12, 3]), small[:1], epochs=1, batch_size=1, learning_rate=1, early_stopping=EarlyStopping())
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"l2": -1}, "found L2 penalty -1, expected a finite number of 0 or more"),
-        ({"dropout": 1}, "found dropout 1, expected a finite number of 0 or more and below 1"),
-        ({"dropout": math.nan}, "found dropout nan"),
-        ({"learning_rate": True}, "found learning rate True, expected a finite number above 0"),
-        ({"optimizer": "lion"}, "optimizer must be sgd, momentum, nesterov, adam, adamw, or one of .*, got 'lion'"),
-        ({"schedule": "sine"}, "schedule must be constant, step, .*, got 'sine'"),
-        ({"schedule": "step:0"}, "found the epochs between steps of the schedule 0"),
-        ({"schedule": "step:1,2,3"}, "the schedule step takes every and by, got '1,2,3': write step:10,0.1"),
-        ({"schedule": "cosine:2"}, "the schedule cosine takes no numbers, got '2': write cosine"),
-        ({"schedule": "exponential:x"}, "the schedule exponential takes by, got 'x': write exponential:0.9"),
-        ({"early_stopping": 5}, r"found early_stopping=5, expected gpunn.EarlyStopping\(...\)"),
+        ({"l2": -1}, "l2 must be a finite number >= 0, got -1"),
+        ({"dropout": 1}, "dropout must be a finite number >= 0 and < 1, got 1"),
+        ({"dropout": math.nan}, "dropout must be a finite number >= 0 and < 1, got nan"),
+        ({"learning_rate": True}, "learning_rate must be a finite number > 0, got True"),
+        ({"optimizer": "lion"}, "optimizer must be one of sgd, momentum, nesterov, adam, adamw, or .*, got 'lion'"),
+        ({"schedule": "sine"}, "schedule must be one of constant, step, .*, got 'sine'"),
+        ({"schedule": "step:0"}, "schedule step: every must be an integer >= 1, got 0"),
+        ({"schedule": "step:1,2,3"}, "schedule step takes every and by, got '1,2,3': write step:10,0.1"),
+        ({"schedule": "cosine:2"}, "schedule cosine takes no numbers, got '2': write cosine"),
+        ({"schedule": "exponential:x"}, "schedule exponential takes by, got 'x': write exponential:0.9"),
+        ({"early_stopping": 5}, "early_stopping must be a gpunn.EarlyStopping, got 5"),
         ({"dropout": 0.5}, "dropout needs at least one hidden layer"),
-        ({"loss": "cross_entropy"}, "found the loss cross_entropy with the output activation sigmoid"),
+        ({"loss": "cross_entropy"}, "loss cross_entropy needs output activation softmax, got sigmoid"),
     ],
 )
 def test_arguments_out_of_range_are_refused(small: Split, options: dict[str, Any], message: str) -> None:

@@ -111,7 +111,7 @@ def test_extreme_shapes_fit_the_field() -> None:
         (np.zeros((0, 5)), "has the shape (0, 5)"),
         (np.array([["a"]]), "holds <U1: expected an array of grey levels"),
         (np.array([[np.nan, 1.0]]), "holds levels that aren't finite"),
-        (np.array([[None]]), "is no NumPy file of numbers"),
+        (np.array([[None]]), "is not a NumPy file of numbers"),
     ],
 )
 def test_arrays_that_are_no_picture_are_refused(tmp_path: Path, array: Any, message: str) -> None:
@@ -125,7 +125,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         read_digit(tmp_path / "absent.png")
     with pytest.raises(DataError, match=r"cannot read .*absent\.npy: No such file"):
         read_digit(tmp_path / "absent.npy")
-    for name, message in (("text.png", "is no picture that can be read"), ("text.npy", "is no NumPy file of numbers")):
+    for name, message in (("text.png", "is not a readable picture"), ("text.npy", "is not a NumPy file of numbers")):
         (tmp_path / name).write_text("a digit, honestly")
         with pytest.raises(DataError, match=message):
             read_digit(tmp_path / name)
@@ -143,7 +143,7 @@ def test_an_array_file_that_claims_to_be_enormous_is_refused(tmp_path: Path) -> 
     for shape in ("(10, 10)", f"({10**15}, 10)", f"({10**30},)"):
         header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
         (tmp_path / "digit.npy").write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + header.encode())
-        with pytest.raises(DataError, match="is no NumPy file of numbers"):
+        with pytest.raises(DataError, match="is not a NumPy file of numbers"):
             read_digit(tmp_path / "digit.npy")
 
 

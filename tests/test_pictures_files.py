@@ -122,9 +122,9 @@ def test_levels_beyond_float64_are_refused(tmp_path: Path) -> None:
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     for path, what in (
-        (tmp_path / "pipe.png", "no ordinary file"),
+        (tmp_path / "pipe.png", "not a regular file"),
         (tmp_path, "a folder"),
-        (Path("/dev/zero"), "no"),
+        (Path("/dev/zero"), "not a regular file"),
     ):
         with pytest.raises(DataError, match=f"cannot read .*: it is {what}"):
             read_digit(path)
@@ -216,7 +216,7 @@ def test_emnists_framing_fills_its_box_and_centres_it(tmp_path: Path) -> None:
 def test_a_kind_that_says_too_little_is_refused(tmp_path: Path, shape: tuple[int, int] | None) -> None:
     bar().save(tmp_path / "bar.png")
     kind = ImageKind("", shape, "digit" if shape else "whole")
-    with pytest.raises(DataError, match=r"bar\.png: found images of .*"):
+    with pytest.raises(DataError, match=rf"bar\.png: framing {kind.framing} needs .*, got "):
         read_digit(tmp_path / "bar.png", kind)
 
 

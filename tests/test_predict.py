@@ -142,7 +142,7 @@ def test_networks_that_take_no_pictures_are_refused(run: Run, folder: Path, monk
         known(monkeypatch, kind, sizes)
         outcome = run("predict", "net", "0.png", *arguments)
         assert (outcome.code, outcome.out) == (2, "")
-        assert outcome.err.startswith("gpunn: net takes 16 pixels, pictures are prepared as 28 x 28 = 784")
+        assert outcome.err.startswith("gpunn: net takes 16 pixels, but pictures are prepared as 28 x 28 = 784")
         assert outcome.err.count("\n") == 1
 
 

@@ -38,7 +38,7 @@ def test_a_split_is_indexed_by_rows(small: Split) -> None:
     np.testing.assert_array_equal(picked.images, small.images[[3, 1]])
     np.testing.assert_array_equal(small[-1].images, small.images[-1:])
     assert len(list(small)) == len(small)
-    with pytest.raises(DataError, match="expected one image and one pixel at least"):
+    with pytest.raises(DataError, match="expected at least one image and one pixel"):
         small[:0]
 
 
@@ -138,10 +138,10 @@ def test_other_numbers_are_inputs_as_they_are(images: Any, dtype: type) -> None:
     ("images", "labels", "message"),
     [
         ([[0.0], [1.0]], [0], "found 1 labels for 2 images"),
-        ([[0.0], [1.0, 2.0]], [0, 1], "found images as list, which is no array"),
+        ([[0.0], [1.0, 2.0]], [0, 1], "found images as list, which is not an array"),
         ([0.0, 1.0], [0, 1], "reshape(-1, 1) images of one pixel"),
         (np.zeros((2, 4, 4, 3), np.uint8), [0, 1], "one grey level a pixel"),
-        (np.zeros((0, 4)), [], "found images of shape (0, 4), expected one image and one pixel at least"),
+        (np.zeros((0, 4)), [], "found images of shape (0, 4), expected at least one image and one pixel"),
         ([["a"]], [0], "found images as <U1"),
         ([[1j]], [0], "found images as complex128"),
         ([[None]], [0], "found images as object"),

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DeviceStatus:
-    """A device: whether it can be used, what it is (`Backend.describe`), and otherwise why not."""
+    """A device: its description (`Backend.describe`) if usable, otherwise the reason why not."""
 
     name: str
     usable: bool
@@ -26,9 +26,8 @@ class DeviceStatus:
 def get_backend(device: str | Backend = "auto") -> Backend:
     """Return the backend of `device`: "cpu", "cuda" (the first GPU), "cuda:N", or "auto".
 
-    "auto" takes the first GPU where it can be used and the CPU otherwise, and logs which and why. A backend is
-    returned as it is. Raises `ConfigurationError` for another name, and `DeviceError` with the cause where a GPU was
-    asked for and can't be used.
+    "auto" is the first GPU if usable, otherwise the CPU, and logs which and why. A backend is returned unchanged.
+    Raises `ConfigurationError` for another name, and `DeviceError` with the cause if a requested GPU can't be used.
     """
     if isinstance(device, Backend):
         return device
@@ -38,7 +37,7 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         try:
             backend = _cuda(0)
         except DeviceError as error:
-            # Who hasn't installed CuPy expects no GPU; `gpunn devices` says how to get it.
+            # Without CuPy no GPU is expected; `gpunn devices` says how to install it.
             absent = isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name == "cupy"
             level = logging.DEBUG if absent else logging.INFO
             logger.log(level, "device auto: cpu, as there is no usable GPU (%s)", error)
@@ -47,15 +46,15 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         return backend
     match = re.fullmatch(r"cuda(?::([0-9]{1,4}))?", device) if isinstance(device, str) else None
     if match is None:
-        raise ConfigurationError(f"found the device {device!r}, expected auto, cpu, cuda or cuda:N")
+        raise ConfigurationError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
     try:
         return _cuda(int(match[1] or 0))
     except DeviceError as error:
-        raise DeviceError(f"{error}; choose the device cpu, or auto") from error.__cause__
+        raise DeviceError(f"{error}; use device cpu or auto") from error.__cause__
 
 
 def devices() -> list[DeviceStatus]:
-    """Return the status of the CPU and of every GPU; of CUDA as a whole where it can't be used at all."""
+    """Return the status of the CPU and of every GPU, or of CUDA as a whole if no GPU can be used."""
     from gpunn.backends.cuda import n_cuda_devices
 
     found = [DeviceStatus("cpu", usable=True, description=CpuBackend().describe())]

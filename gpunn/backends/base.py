@@ -1,4 +1,4 @@
-"""The contract of a backend: where arrays live and which library computes with them."""
+"""Backend interface: a device and its array library."""
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ from gpunn.equations import Array
 
 
 class Backend(ABC):
-    """A device and its array library. Passed explicitly to whatever computes; there is no current backend."""
+    """A device and its array library. Passed explicitly; there is no current backend."""
 
     name: str
     """The device as `--device` spells it: "cpu", "cuda:0"."""
@@ -27,7 +27,7 @@ class Backend(ABC):
     def kernels(self) -> Any:
         """The fused kernels for the arrays of `xp`, see `gpunn.kernels.contract.Kernels`.
 
-        Raises `ConfigurationError` where there are none.
+        Raises `ConfigurationError` if they can't be used.
         """
 
     @abstractmethod
@@ -40,33 +40,33 @@ class Backend(ABC):
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Wait until the device has done everything that was asked of it."""
+        """Wait until the device has finished all queued work."""
 
     @abstractmethod
     def activate(self) -> AbstractContextManager[None]:
-        """Compute inside `with backend.activate():`; it selects the device and turns its failures into errors.
+        """Return a context manager to compute in: it selects the device and translates its failures.
 
-        The block raises `DeviceError` where the device fails or runs out of memory.
+        The block raises `DeviceError` if the device fails or runs out of memory.
         """
 
     @abstractmethod
     def describe(self) -> dict[str, str]:
-        """Return the device's name, its properties and the versions of its libraries, in the order to show them."""
+        """Return the device's name, properties and library versions, in display order."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
 
 def self_test(backend: Backend) -> str | None:
-    """Do what training does, on a small scale: move, multiply, run an elementwise function, compare.
+    """Check transfers, matrix products and elementwise functions on small arrays.
 
-    Returns what went wrong, or None. `backend` must be active.
+    Returns a description of the failure, or None. `backend` must be active.
     """
     xp = backend.xp
     host = np.linspace(-0.2, 0.2, 64 * 48, dtype=np.float32).reshape(64, 48)
     on_device = backend.asarray(host)
     product = on_device @ on_device.T
-    # Loose, so that a GPU that was told to multiply in TF32 passes; what is broken is wrong by more.
+    # Loose enough for TF32 products; a broken device is off by more.
     for what, found, expected in (
         ("a matrix product", product, host @ host.T),
         ("an exponential", xp.exp(product), np.exp(host @ host.T)),
@@ -77,7 +77,7 @@ def self_test(backend: Backend) -> str | None:
 
 
 def version(package: str) -> str:
-    """Return the version of an installed `package`, or that it isn't."""
+    """Return the version of `package`, or "not installed"."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

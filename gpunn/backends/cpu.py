@@ -1,4 +1,4 @@
-"""The CPU: NumPy arrays in host memory."""
+"""CPU backend: NumPy arrays in host memory."""
 
 import platform
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from gpunn.errors import ConfigurationError, DeviceError
 
 @final
 class CpuBackend(Backend):
-    """Computes with NumPy, and with kernels compiled by Numba."""
+    """Backend for NumPy and kernels compiled by Numba."""
 
     name = "cpu"
 
@@ -26,7 +26,7 @@ class CpuBackend(Backend):
 
     @property
     def kernels(self) -> Any:
-        # Also where Numba's compiler is switched off kernels can be imported, but not run.
+        # With Numba's compiler disabled, kernels can be imported but not run.
         from gpunn.kernels.cpu import contract as cpu
         from gpunn.kernels.cpu import jit as compilation
 
@@ -41,7 +41,7 @@ class CpuBackend(Backend):
         return array
 
     def synchronize(self) -> None:
-        """Nothing to wait for: NumPy returns when it is done."""
+        """Do nothing: NumPy is synchronous."""
 
     @contextmanager
     def activate(self) -> Iterator[None]:
@@ -49,7 +49,7 @@ class CpuBackend(Backend):
             yield
         except MemoryError as error:
             reason = f" ({error})" if str(error) else ""
-            raise DeviceError(f"the CPU is out of memory{reason}: choose a smaller batch or network") from error
+            raise DeviceError(f"the CPU is out of memory{reason}: use a smaller batch or network") from error
 
     def describe(self) -> dict[str, str]:
         blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload,unused-ignore]
@@ -63,16 +63,16 @@ class CpuBackend(Backend):
 
 
 def _switched_off() -> str:
-    """Say so where Numba is told to compile nothing; it is asked, as that can be in a file of its as well."""
+    """Return a note if Numba's compiler is disabled, by the environment or by Numba's configuration file."""
     try:
         from numba import config
-    except Exception:  # whatever keeps it from being imported, an engine that asks for it will say
+    except Exception:  # an engine that needs Numba reports why it can't be imported
         return ""
-    return " (its compiler is switched off by NUMBA_DISABLE_JIT: engine plain alone)" if config.DISABLE_JIT else ""
+    return " (compiler disabled by NUMBA_DISABLE_JIT: only engine plain works)" if config.DISABLE_JIT else ""
 
 
 def _processor() -> str:
-    """Return the processor's model name, or at least its architecture."""
+    """Return the processor's model name, or its architecture if unknown."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""CUDA GPUs: CuPy arrays in device memory. Nothing here runs, and CuPy isn't imported, until a GPU is asked for."""
+"""CUDA backend: CuPy arrays in device memory. CuPy is imported when a GPU is first requested."""
 
 import functools
 import importlib
@@ -18,15 +18,15 @@ from gpunn.kernels.overheard import overheard
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("cupy", "cupy_backends", "numba", "cuda")
-"""Whose errors are the device's."""
+"""Packages whose exceptions count as device errors."""
 
 FULL = ("CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED")
-"""What is in the message of an error that lacks memory."""
+"""Markers of out-of-memory errors in messages."""
 
 
 @final
 class CudaBackend(Backend):
-    """Computes with CuPy on the GPU of the given index, which must be usable: see `cuda_backend`."""
+    """Backend for CuPy on GPU `index`, which must be usable: see `cuda_backend`."""
 
     def __init__(self, cupy: Any, index: int) -> None:
         self.name = f"cuda:{index}"
@@ -47,7 +47,7 @@ class CudaBackend(Backend):
         return self._kernels
 
     def _tried_kernels(self) -> Any:
-        """Return the kernels, after one has been compiled and run, or the reason why they can't be used."""
+        """Compile and run one kernel; return the kernels, or a `ConfigurationError` if they can't be used."""
         try:
             with overheard():
                 from gpunn.kernels.cuda import contract as kernels
@@ -58,9 +58,9 @@ class CudaBackend(Backend):
                 handle = kernels.as_handle(z)
                 kernels.bias_activate(handle, kernels.as_handle(bias), out=handle)
                 found = self.to_host(z)
-        except DeviceError:  # which may pass
+        except DeviceError:  # may be temporary
             raise
-        except Exception as error:  # numba-cuda, its compiler and the driver have errors of many kinds
+        except Exception as error:  # numba-cuda, its compiler and the driver raise many types
             if isinstance(error, ModuleNotFoundError) and error.name in {"numba", "numba_cuda"}:
                 reason = 'numba-cuda is not installed (pip install "gpunn[cuda13]", or gpunn[cuda12])'
             else:
@@ -73,7 +73,7 @@ class CudaBackend(Backend):
         return kernels
 
     def asarray(self, array: NDArray[Any]) -> Array:
-        # Kernels take arrays in C order alone.
+        # Kernels require C order.
         return self._cupy.asarray(np.asarray(array, order="C"))
 
     def to_host(self, array: Array) -> NDArray[Any]:
@@ -89,18 +89,18 @@ class CudaBackend(Backend):
             with self._device:
                 yield
         except Exception as error:
-            # Each of CUDA's libraries and compilers has an error of its own, and to import one to name it can fail.
+            # CUDA's libraries and compilers each have their own error types, and importing them can fail.
             package, _, module = type(error).__module__.partition(".")
             if isinstance(error, self._cupy.cuda.memory.OutOfMemoryError) or any(sign in str(error) for sign in FULL):
                 with self._device:
                     free, total = self._cupy.cuda.runtime.memGetInfo()
                 raise OutOfMemoryError(
                     f"{self.name} is out of memory ({_one_line(error).rstrip('.')}; {free:,} of {total:,} bytes are "
-                    "free): choose a smaller batch, or the CPU"
+                    "free): use a smaller batch, or the CPU"
                 ) from error
-            if package not in PACKAGES or module.endswith("core.errors"):  # of which the last are mistakes in kernels
+            if package not in PACKAGES or module.endswith("core.errors"):  # the latter are bugs in kernels
                 raise
-            raise DeviceError(f"{self.name} failed ({_one_line(error)}): try again, or choose the CPU") from error
+            raise DeviceError(f"{self.name} failed ({_one_line(error)}): try again, or use the CPU") from error
 
     def describe(self) -> dict[str, str]:
         runtime = self._cupy.cuda.runtime
@@ -117,9 +117,9 @@ class CudaBackend(Backend):
 
 
 def cuda_backend(index: int) -> CudaBackend:
-    """Return the backend of GPU `index`; raises `DeviceError` with the cause where it can't be used.
+    """Return the backend of GPU `index`; raises `DeviceError` with the cause if it can't be used.
 
-    Whether it can is found out once a process, by using it.
+    The GPU is tested once per process.
     """
     backend = _tried(index)
     if isinstance(backend, DeviceError):
@@ -128,7 +128,7 @@ def cuda_backend(index: int) -> CudaBackend:
 
 
 def n_cuda_devices() -> int:
-    """Return how many GPUs there are; raises `DeviceError` with the cause where none can be used."""
+    """Return the number of GPUs; raises `DeviceError` with the cause if none can be used."""
     return _count(_cupy())
 
 
@@ -139,20 +139,20 @@ def _tried(index: int) -> CudaBackend | DeviceError:
         cupy = _cupy()
         count = _count(cupy)
         if index >= count:
-            there = "cuda:0 is" if count == 1 else f"cuda:0 to cuda:{count - 1} are"
-            return DeviceError(f"there is no {name}: only {there} there")
+            there = "cuda:0 exists" if count == 1 else f"cuda:0 to cuda:{count - 1} exist"
+            return DeviceError(f"there is no {name}: only {there}")
         backend = CudaBackend(cupy, index)
         with overheard(), backend.activate():
             fault = self_test(backend)
     except DeviceError as error:
         return error
-    except Exception as error:  # whatever a half-installed CUDA raises is a reason not to use it
+    except Exception as error:  # a broken CUDA installation may raise anything
         return _unusable(name, error)
     return DeviceError(f"{name} can't be used: {fault}") if fault else backend
 
 
 def _cupy() -> Any:
-    """Return CuPy; raises `DeviceError` with the cause where it can't be imported."""
+    """Return CuPy; raises `DeviceError` with the cause if it can't be imported."""
     found = _import_cupy()
     if isinstance(found, DeviceError):
         raise DeviceError(str(found)) from found.__cause__
@@ -161,11 +161,11 @@ def _cupy() -> Any:
 
 @functools.cache
 def _import_cupy() -> Any:
-    """Import CuPy, once a process, and say what it warns of in one line, whatever warnings are made into."""
+    """Import CuPy once per process, and log its warnings in one line, even if filters turn warnings into errors."""
     with overheard() as warned:
         try:
             found: Any = importlib.import_module("cupy")
-        except Exception as error:  # a broken installation raises more than ImportError
+        except Exception as error:  # broken installations raise more than ImportError
             if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
                 advice = 'pip install "gpunn[cuda13]", or gpunn[cuda12] for older drivers'
                 found = DeviceError(f"CuPy is not installed ({advice})")
@@ -203,5 +203,5 @@ def _one_line(error: Exception) -> str:
 
 
 def _cuda_version(number: int) -> str:
-    """Turn CUDA's 12040 into 12.4."""
+    """Format CUDA's version number: 12040 is 12.4."""
     return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores and memory, which are often fewer than there are."""
+"""Cores and memory available to this process, which are often fewer than the machine has."""
 
 import os
 import sys
@@ -7,22 +7,22 @@ from contextlib import suppress
 from pathlib import Path
 
 VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""By which users limit the threads of libraries like this one; joblib sets them in its worker processes."""
+"""Environment variables that limit threads; joblib sets them in its worker processes."""
 
 ROOT = Path("/")
 
 
 def usable_cores(root: Path = ROOT) -> int:
-    """Return how many threads of this process can compute at once: the least of what there are limits by.
+    """Return the number of threads this process can run in parallel, the smallest of its limits.
 
-    These are the cores that it may run on (`taskset`), the CPU time that its control groups may take (containers),
-    rounded down, as a thread that waits its turn keeps others waiting, `VARIABLES`, where they are whole numbers, and
-    the `inner_max_num_threads` of joblib's current backend. Files of the system are looked for under `root`.
+    Limits are the CPU affinity (`taskset`), the CPU quota of its control groups (containers), rounded down because a
+    thread that waits for CPU time delays the others, `VARIABLES` that are integers, and the `inner_max_num_threads` of
+    joblib's current backend. System files are read under `root`.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = [cores, *_quotas(root), *_of_joblib()]
     for name in VARIABLES:
-        # OpenMP takes a list, for loops inside loops; the first number is that of the outermost one.
+        # OpenMP takes a list, one number per nesting level; the first is the outermost.
         asked = os.environ.get(name, "").partition(",")[0].strip()
         if asked.isdecimal() and asked.isascii():
             limits += [int(asked)] * (int(asked) > 0)
@@ -30,14 +30,14 @@ def usable_cores(root: Path = ROOT) -> int:
 
 
 def available_memory(root: Path = ROOT) -> int | None:
-    """Return the bytes of memory that this process may use in all, or None where the system doesn't tell.
+    """Return the total memory in bytes that this process may use, or None if unknown.
 
-    That is the machine's memory, or less where a control group (of a container) or `ulimit -v` has it so.
+    That is the machine's memory, or less if limited by a control group (container) or `ulimit -v`.
     """
     limits = [float(found) for found in _numbers(root, "memory", "memory.max", "memory.limit_in_bytes")]
     with suppress(AttributeError, OSError, ValueError):
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with suppress(ImportError, OSError):  # Windows has no such thing
+    with suppress(ImportError, OSError):  # missing on Windows
         import resource
 
         limits += [limit for limit in resource.getrlimit(resource.RLIMIT_AS)[:1] if limit != resource.RLIM_INFINITY]
@@ -45,7 +45,7 @@ def available_memory(root: Path = ROOT) -> int | None:
 
 
 def _of_joblib() -> Iterator[int]:
-    """Yield the threads that joblib leaves to what runs inside of it, where it is used and says so."""
+    """Yield joblib's limit on inner threads, if joblib runs this and sets one."""
     parallel = sys.modules.get("joblib.parallel")
     if parallel is not None:
         backend, *_ = parallel.get_active_backend()
@@ -55,12 +55,12 @@ def _of_joblib() -> Iterator[int]:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield how many cores' time each control group of this process may take, where it is limited."""
+    """Yield the CPU quota, in cores, of each limited control group of this process."""
     for folder in _groups(root, "cpu"):
         words = _read(folder / "cpu.max").split()
         if not words:
             words = f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}".split()
-        # "max", and -1, are no limits.
+        # "max" and -1 mean unlimited.
         if len(words) == 2 and all(word.isdecimal() and int(word) > 0 for word in words):
             yield int(words[0]) / int(words[1])
 
@@ -74,7 +74,7 @@ def _numbers(root: Path, controller: str, *names: str) -> Iterator[int]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of the control groups that this process is in, from its own up to the outermost one seen."""
+    """Yield the folders of this process's control groups, from the innermost to the outermost visible one."""
     mounts = _mounts(root, controller)
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
@@ -85,7 +85,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
         for kind, top, mount in mounts:
             if kind != version:
                 continue
-            # In a container without a view of its own, paths are those of the machine, of which it sees a part.
+            # In a container without a cgroup namespace, paths are the host's, and only a part of them is mounted.
             inside = Path(path).relative_to(top) if Path(path).is_relative_to(top) else Path()
             folder = root / mount.lstrip("/")
             if ".." not in inside.parts:
@@ -94,7 +94,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _mounts(root: Path, controller: str) -> list[tuple[int, str, str]]:
-    """Return where control groups are to be seen: version, the group that is the top there, and the folder."""
+    """Return the mounted control-group hierarchies: version, group at the root of the mount, mount folder."""
     found = []
     for line in _read(root / "proc/self/mountinfo").splitlines():
         about, _, source = line.partition(" - ")

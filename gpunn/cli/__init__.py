@@ -22,7 +22,7 @@ from gpunn.printing import one_line
 @click.version_option(gpunn.__version__, prog_name="gpunn")
 @click.pass_context
 def gpunn_command(context: click.Context) -> None:
-    """Train multi-layer perceptrons on MNIST, on the CPU or a CUDA GPU."""
+    """Train multi-layer perceptrons on MNIST, on a CPU or a CUDA GPU."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -32,10 +32,10 @@ for _command in (train_command, inspection.evaluate, predict_command, inspection
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 when done, 2 with one line on stderr for bad input, 130 after Ctrl-C.
+    """Run the command line and exit: 0 on success, 2 with one line on stderr for bad input, 130 after Ctrl-C.
 
-    With `arguments`, it is called by a program that goes on, whose signal handlers it leaves as they were. Without, a
-    program that was interrupted ends undisturbed by further signals.
+    With `arguments`, the caller goes on running, and its signal handlers are restored. Without, an interrupted program
+    ignores further signals until it exits.
     """
     with nullcontext() if arguments is None else handlers_restored():
         _run(arguments)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # File names may hold what the terminal's encoding doesn't; to show them matters more than how.
+            # File names may hold characters that the terminal can't encode: escape them.
             stream.reconfigure(errors="backslashreplace")
     try:
         code = gpunn_command.main(arguments, prog_name="gpunn", standalone_mode=False)
@@ -59,17 +59,17 @@ def _run(arguments: Sequence[str] | None) -> None:
         click.echo("gpunn: interrupted", err=True)
         sys.exit(INTERRUPTED)
     except OSError as error:
-        # What is still to be written would fail again when Python ends, and louder.
+        # Flushing stdout at exit would fail again, with a traceback.
         if isinstance(sys.stdout, io.TextIOWrapper):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # the reader has seen enough
+        if isinstance(error, BrokenPipeError):  # the reader closed the pipe, as `head` does
             sys.exit(1)
         _fail(error, f"cannot write the output: {error.strerror or error}")
     sys.exit(code or 0)
 
 
 def _fail(error: Exception, message: str) -> None:
-    """Say in one line what is wrong, with the notes that were added to `error` on its way, and exit."""
+    """Print `message` and the notes of `error` in one line on stderr, and exit with code 2."""
     parts = [message, *getattr(error, "__notes__", [])]
     click.echo(f"gpunn: {one_line('; '.join(parts))}", err=True)
     sys.exit(2)

@@ -1,4 +1,4 @@
-"""`gpunn evaluate` and `gpunn devices`: they look, and change nothing."""
+"""`gpunn evaluate` and `gpunn devices`."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from gpunn.network import MLP
 from gpunn.printing import printable
 
 WIDEST_TABLE = 20
-"""Confusion matrices of more classes than this don't fit a terminal's lines."""
+"""Maximum number of classes in a printed confusion matrix."""
 
 
 @click.command()
@@ -28,7 +28,7 @@ WIDEST_TABLE = 20
 @options.loss
 @options.as_json
 def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, as_json: bool) -> None:
-    """Measure the network in the file MODEL on the test images: loss, accuracy, confusion matrix."""
+    """Evaluate MODEL on the test images: loss, accuracy, confusion matrix."""
     net = MLP.load(model)
     test = load_mnist(data_dir, n_classes=net.sizes[-1]).test
     for warning in _misfits(net, test):
@@ -45,7 +45,7 @@ def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, 
         about |= {"n_images": len(test), "device": backend.name}
         click.echo(json.dumps(about | result.to_dict()))
         return
-    click.echo(f"{printable(model)}: {net} on {len(test):,} test images, computed on {backend.name}")
+    click.echo(f"{printable(model)}: {net} on {len(test):,} test images, device {backend.name}")
     click.echo(f"{loss.replace('_', ' ')} {result.loss:.5f}   test accuracy {result.accuracy:.2%}")
     for line in _confusion_table(result):
         click.echo(line)
@@ -54,7 +54,7 @@ def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, 
 @click.command()
 @options.as_json
 def devices(as_json: bool) -> None:
-    """Show which devices are there, which can be used, and why others can't."""
+    """List devices, and why any can't be used."""
     found = gpunn.backends.devices()
     auto = get_backend("auto").name
     if as_json:
@@ -67,17 +67,17 @@ def devices(as_json: bool) -> None:
             click.echo(f"{status.name:8}usable: {what}")
         else:
             click.echo(f"{status.name:8}not usable: {status.reason}")
-    click.echo(f"auto    takes {auto}")
+    click.echo(f"{'auto':8}selects {auto}")
 
 
 def _misfits(net: MLP, test: Split) -> Iterator[str]:
-    """Say where `net` looks as if it was made for another data set than `test` is of."""
+    """Yield a warning if `net` seems to be trained on another data set than `test`."""
     ours, theirs = (kind.name if kind is not None else "" for kind in (net.kind, test.kind))
     if ours and theirs and ours != theirs:
-        yield f"the network was trained on {printable(ours)}, and is measured on {printable(theirs)}: see --data-dir"
+        yield f"the network was trained on {printable(ours)} but is evaluated on {printable(theirs)}: see --data-dir"
     elif net.sizes[-1] > max(2, test.n_classes):
         yield (
-            f"the network tells {net.sizes[-1]} classes apart, and is measured on images of {test.n_classes}: "
+            f"the network has {net.sizes[-1]} classes but is evaluated on a data set with {test.n_classes}: "
             "see --data-dir"
         )
 
@@ -85,11 +85,11 @@ def _misfits(net: MLP, test: Split) -> Iterator[str]:
 def _confusion_table(result: Evaluation) -> Iterator[str]:
     n_classes = len(result.confusion)
     if n_classes > WIDEST_TABLE:
-        yield f"(the confusion matrix of {n_classes} classes is in --json)"
+        yield f"(use --json for the confusion matrix of {n_classes} classes)"
         return
     width = max(5, len(str(result.confusion.max())) + 1)
     yield ""
-    yield f"{'label':8}{'taken for':{width * n_classes}}{'found':>8}"
+    yield f"{'label':8}{'predicted':{width * n_classes}}{'recall':>8}"
     yield " " * 8 + "".join(f"{label:{width}}" for label in range(n_classes))
     for label, row in enumerate(result.confusion):
         found = f"{row[label] / row.sum():.1%}" if row.sum() else "-"

@@ -1,4 +1,4 @@
-"""Where `gpunn train` writes a network: never over another one, unless told to."""
+"""Output file names of `gpunn train`, and protection of existing files."""
 
 from itertools import chain, count
 from pathlib import Path
@@ -7,11 +7,11 @@ from gpunn.errors import ModelFileError, OutputError
 from gpunn.network import MLP
 
 LONGEST = 100
-"""Characters of layer sizes in a file's name."""
+"""Maximum length of the layer sizes in a file name, in characters."""
 
 
 def default_name(net: MLP, seed: int) -> Path:
-    """Return a name in the working directory that no file has, by sizes and seed: 784-16-10-seed0.safetensors."""
+    """Return an unused file name in the working directory, such as 784-16-10-seed0.safetensors."""
     sizes = str(net)
     if len(sizes) > LONGEST:
         sizes = f"{net.sizes[0]}-{len(net.sizes) - 2}-layers-{net.sizes[-1]}"
@@ -20,15 +20,15 @@ def default_name(net: MLP, seed: int) -> Path:
 
 
 def check_replaceable(output: Path, net: MLP) -> None:
-    """Raise `OutputError` where `output` is a file, and neither empty nor a network of the same layers as `net`."""
+    """Raise `OutputError` unless `output` is missing, empty, or a network with the same layers as `net`."""
     if not output.exists() or output.stat().st_size == 0:
         return
     try:
         found = MLP.load(output)
     except ModelFileError as error:
-        raise OutputError(f"{output} is no network of gpunn's: choose another --output, or --force") from error
+        raise OutputError(f"{output} is not a gpunn model file: choose another --output, or use --force") from error
     if (found.sizes, found.functions) != (net.sizes, net.functions):
         raise OutputError(
             f"{output} holds another network, {found} ({', '.join(found.functions)}): choose another --output, "
-            "or --force"
+            "or use --force"
         )

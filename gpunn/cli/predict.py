@@ -1,4 +1,4 @@
-"""`gpunn predict`: what a network says that pictures show."""
+"""`gpunn predict`: classify pictures."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """The network's `outputs` and `shares` (n_classes,) for the picture `name`, as it was `prepared`."""
+    """The network's `outputs` and `shares` (n_classes,) for the picture `name`, preprocessed as `prepared`."""
 
     name: str
     prepared: "Prepared"
@@ -32,7 +32,7 @@ class Answer:
 
     @property
     def best(self) -> int:
-        """The class of the largest output, of which shares say nothing where all are below zero."""
+        """The class of the largest output; shares can't tell if all outputs are negative."""
         return int(self.outputs.argmax())
 
 
@@ -42,23 +42,22 @@ class Answer:
 @click.option(
     "--framing",
     type=click.Choice(FRAMINGS),
-    help="How pictures are prepared.  [default: as the images were that the network was trained on]",
+    help="Preprocessing of the pictures.  [default: that of the training images]",
 )
-@click.option("--show", is_flag=True, help="Print each picture as the network gets it, in blocks.")
+@click.option("--show", is_flag=True, help="Print each picture as the network sees it, as block characters.")
 @options.as_json
 def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bool, as_json: bool) -> None:
-    """Say what each IMAGE shows, by the network in the file MODEL.
+    """Classify each IMAGE with the network in the file MODEL.
 
-    An image is a PNG, a JPEG or a NumPy file (.npy), of any size, dark on light or light on dark, and upright; - is
+    An image is a PNG, JPEG or NumPy file (.npy) of any size, dark on light or light on dark, and upright; - reads
     standard input.
 
-    It is prepared as the images were that the network was trained on. "digit" is MNIST's way: the digit is found on the
-    sheet, cut out, and centred by its ink. "emnist" is EMNIST's: a little larger, and centred by its box. "whole" is
-    for pictures of anything else, such as Fashion-MNIST's: all of the picture is shrunk. Networks that don't know what
-    they were trained on are given digits.
+    Pictures are preprocessed like the training images. "digit" follows MNIST: the digit is located, cut out, and
+    centred by its centre of mass. "emnist" follows EMNIST: slightly larger, and centred by its bounding box. "whole"
+    scales the whole picture, for data sets such as Fashion-MNIST. If the model file doesn't say, it is "digit".
 
-    EMNIST's own files hold letters and digits transposed. A network that was trained on them as they are, outside
-    gpunn or as arrays, takes upright pictures for others.
+    EMNIST's own files hold transposed images. A network trained on those, outside gpunn or from arrays, misreads
+    upright pictures.
     """
     from gpunn.pictures import read_picture, shown_name
 
@@ -76,7 +75,7 @@ def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bo
             continue
         inputs = prepared.image[None]
         shares = net.predict_proba(inputs)[0]
-        outputs = net.feedforward(inputs)[0] if net.sizes[-1] > 1 else shares  # one output tells two classes apart
+        outputs = net.feedforward(inputs)[0] if net.sizes[-1] > 1 else shares  # one output means two classes
         answer = Answer(name, prepared, outputs, shares)
         found.append(answer)
         if not as_json:
@@ -89,7 +88,7 @@ def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bo
 
 
 def _kind(net: MLP, model: Path, framing: str | None) -> ImageKind:
-    """Return what pictures are to be prepared like; raises `DataError` where the network takes nothing of the kind."""
+    """Return the kind of images to prepare pictures for; raises `DataError` if the network's input size doesn't fit."""
     n_inputs = net.sizes[0]
     kind = net.kind
     shape = kind.shape if kind is not None else None
@@ -98,17 +97,17 @@ def _kind(net: MLP, model: Path, framing: str | None) -> ImageKind:
     if framing is None:
         framing = kind.framing if kind is not None else "digit"
     if shape[0] * shape[1] != n_inputs or (framing != "whole" and shape != (FIELD, FIELD)):
-        advice = "" if framing == "whole" or shape == (FIELD, FIELD) else ", or the framing whole"
+        advice = "" if framing == "whole" or shape == (FIELD, FIELD) else ", or --framing whole"
         raise DataError(
-            f"{model} takes {n_inputs} pixels, pictures are prepared as {FIELD} x {FIELD} = {FIELD**2}: "
-            f"expected a network for MNIST{advice}"
+            f"{model} takes {n_inputs} pixels, but pictures are prepared as {FIELD} x {FIELD} = {FIELD**2}: "
+            f"use a network for MNIST{advice}"
         )
     known = kind or ImageKind()
     return ImageKind(known.name, shape, framing, known.classes)
 
 
 def _lines(answer: Answer, kind: ImageKind, show: bool) -> Iterator[str]:
-    """Say the class, the next one, and what is doubtful, in a line; and show the image below it."""
+    """Yield a line with the class, the runner-up and any doubts; with `show`, also the image."""
     best, *others = np.argsort(-answer.outputs, kind="stable")[:2]
     runner_up = "".join(f"; next {kind.class_name(int(label))}, {answer.shares[label]:.0%}" for label in others)
     doubts = "".join(f"; doubtful: {doubt}" for doubt in answer.prepared.doubts[:1])
@@ -119,14 +118,14 @@ def _lines(answer: Answer, kind: ImageKind, show: bool) -> Iterator[str]:
 
 
 def _blocks(image: NDArray[np.uint8]) -> Iterator[str]:
-    """Draw `image` (rows, columns), two characters a pixel."""
+    """Draw `image` (rows, columns) with two characters a pixel."""
     shades = np.array(list(" ░▒▓█"))
     for row in shades[(image.astype(int) * 5) // 256]:
         yield "|" + "".join(np.repeat(row, 2)) + "|"
 
 
 def _entry(one: Answer | tuple[str, str], kind: ImageKind, show: bool) -> dict[str, Any]:
-    """Return what JSON says of a picture."""
+    """Return the JSON entry of a picture."""
     if isinstance(one, tuple):
         return {"image": one[0], "error": one[1]}
     entry: dict[str, Any] = {

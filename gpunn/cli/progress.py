@@ -1,4 +1,4 @@
-"""What `gpunn train` shows while it runs: a line an epoch, and on a terminal a live bar below them."""
+"""Progress display of `gpunn train`: one line an epoch, and on a terminal a progress bar below."""
 
 import logging
 import sys
@@ -13,21 +13,20 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from gpunn.history import Epoch, counted
 
 BAR_WIDTH = 40
-"""Columns."""
+"""Width of the progress bar, in columns."""
 
 
 class TrainingProgress(logging.Handler):
-    """Shows finished epochs, and gpunn's log messages, for as long as it is entered.
+    """Shows finished epochs and gpunn's log messages while entered.
 
-    All goes to the standard output, or to the standard error with `err`. On a terminal the bar appears with the first
-    message, when the training is sure to start, and vanishes at the end. What can't be shown, as the reader went away
-    or the disk is full, is no reason to end a training: `failure` is the first such error.
+    Output goes to stdout, or to stderr with `err`. On a terminal the bar appears with the first message and vanishes at
+    the end. Write errors (closed pipe, full disk) don't stop training: the first one is kept in `failure`.
     """
 
     _guard: ClassVar = threading.Lock()
     _entered: ClassVar[int] = 0
     _level_before: ClassVar[int] = logging.NOTSET
-    """That of gpunn's logger before the first of those that are entered."""
+    """Level of gpunn's logger before the first instance was entered."""
 
     def __init__(self, epochs: int, *, err: bool) -> None:
         super().__init__(logging.INFO)
@@ -36,7 +35,7 @@ class TrainingProgress(logging.Handler):
         self._err = err
         stream = sys.stderr if err else sys.stdout
         console = Console(file=stream)
-        # rich alone would take a pipe for a terminal where the environment asks for colours; a closed stream is None.
+        # rich alone takes a pipe for a terminal if the environment forces colours; a closed stream is None.
         self._live = stream is not None and stream.isatty() and console.is_interactive
         self._bar = Progress(
             SpinnerColumn(),
@@ -74,11 +73,11 @@ class TrainingProgress(logging.Handler):
             self.failure = self.failure or failure
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a log message; above the bar, where there is one."""
+        """Show a log message, above the bar if there is one."""
         self._show(record.getMessage())
 
     def show_epoch(self, epoch: Epoch) -> None:
-        """Show that `epoch` is finished."""
+        """Show a finished epoch and advance the bar."""
         self._show(epoch.line(self._epochs))
         if self._live and self.failure is None:
             self._bar.update(

@@ -1,4 +1,4 @@
-"""The options of `gpunn train` that say how neurons compute and how they learn."""
+"""Options of `gpunn train` for the network and the training algorithm."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,14 +18,14 @@ WITH_MOMENTUM = ("momentum", "nesterov")
 
 
 def network_options(command: Command) -> Command:
-    """Add what `MLP` takes besides its sizes."""
+    """Add the options of `MLP` other than its sizes."""
     for option in (
         click.option(
             "--init",
             type=click.Choice(list(DIVISORS)),
             default="scaled",
             show_default=True,
-            help="Weight initialisation.",
+            help="Weight initialisation; scaled is normal / sqrt(number of inputs).",
         ),
         click.option(
             "--output-activation",
@@ -48,29 +48,28 @@ def network_options(command: Command) -> Command:
 
 
 def learning_options(command: Command) -> Command:
-    """Add what `train` takes besides the learning rate, the batch size and the epochs."""
+    """Add the options of `train` other than learning rate, batch size and epochs."""
     for option in (
         click.option(
             "--early-stopping",
             type=int,
             metavar="EPOCHS",
-            help="Stop after so many epochs without improvement on a tenth of the images, held out.",
+            help="Stop after this many epochs without improvement on a held-out tenth of the training images.",
         ),
         click.option(
-            "--dropout", type=float, default=0.0, show_default=True, help="Share of hidden activations dropped."
+            "--dropout", type=float, default=0.0, show_default=True, help="Fraction of hidden activations to drop."
         ),
         click.option(
             "--schedule",
             metavar="NAME[:NUMBERS]",
             default="constant",
             show_default=True,
-            help="Learning-rate schedule: constant, step[:EVERY,BY] (epochs, factor), exponential[:BY] (factor), "
-            "cosine, or one-cycle[:RISING] (share of the training).",
+            help="Learning-rate schedule: constant, step[:EVERY,BY] (multiply by BY every EVERY epochs), "
+            "exponential[:BY] (multiply by BY every epoch), cosine, or one-cycle[:RISING] (RISING is the warm-up "
+            "fraction).",
         ),
-        click.option("--l2", type=float, default=0.0, show_default=True, help="L2 penalty; weight decay of adamw."),
-        click.option(
-            "--momentum", type=float, help="Momentum of the optimisers momentum and nesterov.  [default: 0.9]"
-        ),
+        click.option("--l2", type=float, default=0.0, show_default=True, help="L2 penalty; with adamw, weight decay."),
+        click.option("--momentum", type=float, help="Momentum of --optimizer momentum or nesterov.  [default: 0.9]"),
         click.option(
             "--optimizer",
             type=click.Choice(list(OPTIMIZERS)),
@@ -85,7 +84,7 @@ def learning_options(command: Command) -> Command:
 
 
 def optimizer_with(name: str, momentum: float | None) -> Optimizer:
-    """Return the optimiser called `name`; raises `ConfigurationError` for a `momentum` without use."""
+    """Return the optimiser `name`; raises `ConfigurationError` if it takes no `momentum` and one is given."""
     optimizer = OPTIMIZERS[name]
     if momentum is None:
         return optimizer

@@ -1,4 +1,4 @@
-"""`gpunn report`: a page about results of benchmarks."""
+"""`gpunn report`: an HTML report of benchmark results."""
 
 import json
 from pathlib import Path
@@ -20,14 +20,16 @@ from gpunn.printing import printable
     callback=options.as_path,
     default="report.html",
     show_default=True,
-    help="The page.",
+    help="HTML file to write.",
 )
-@click.option("--pictures", type=click.Path(), callback=options.as_path, help="Also put each picture there, as SVG.")
+@click.option(
+    "--pictures", type=click.Path(), callback=options.as_path, help="Folder for a copy of each picture as SVG."
+)
 @options.as_json
 def report(results: tuple[Path, ...], output: Path, pictures: Path | None, as_json: bool) -> None:
-    """Make a page with pictures of what `pytest --benchmark` left in each file RESULT.
+    """Write an HTML report of `pytest --benchmark` RESULT files.
 
-    Files of several machines stand side by side; two runs of one machine also show what changed between them.
+    Several machines are shown side by side; two runs on one machine are also compared.
     """
     from gpunn.report.page import page
     from gpunn.report.reading import read_run

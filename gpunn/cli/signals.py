@@ -1,4 +1,4 @@
-"""Signals that end a training, and must not end the saving of what it made: Ctrl-C, SIGTERM and SIGHUP."""
+"""Handling of Ctrl-C, SIGTERM and SIGHUP: they stop training, but don't interrupt saving."""
 
 import signal
 import threading
@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Self
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C; what `kill`, `timeout` and batch systems send; and what a closed terminal sends, except on Windows."""
+"""Sent by Ctrl-C; by `kill`, `timeout` and batch systems; and by closing the terminal (not on Windows)."""
 
 
 def exit_code(number: int) -> int:
-    """Return the exit code of a program that the signal `number` ended, by the shells' convention: 130 after Ctrl-C."""
+    """Return the exit code for a signal by the shells' convention, 128 + `number`: 130 after Ctrl-C."""
     return 128 + number
 
 
@@ -20,12 +20,11 @@ INTERRUPTED = exit_code(signal.SIGINT)
 
 
 class Interruptible:
-    """While entered, `SIGNALS` raise `KeyboardInterrupt` as long as they are `heeded`, and do nothing after.
+    """While entered, `SIGNALS` raise `KeyboardInterrupt` while `heeded` is true, and are ignored afterwards.
 
-    `signal` is the number of the first one that came. To set an attribute takes no call, so none can come between an
-    `except KeyboardInterrupt:` and a `heeded = False` in its `finally:`, however many are sent. A signal that the
-    program was told to ignore, as `nohup` does, is still ignored. In a thread other than the main one, to which Python
-    sends no signals, nothing is changed.
+    `signal` is the number of the first signal received. Setting an attribute takes no call, so no signal can come
+    between an `except KeyboardInterrupt:` and `heeded = False` in its `finally:`. Signals that are already ignored, as
+    under `nohup`, stay ignored. Does nothing outside the main thread, which alone receives signals in Python.
     """
 
     def __init__(self) -> None:
@@ -35,7 +34,7 @@ class Interruptible:
     def __enter__(self) -> Self:
         self._before = {}
         if threading.current_thread() is threading.main_thread():
-            # A handler that wasn't set from Python, None, can't be put back.
+            # A handler not set from Python is None and can't be restored.
             found = {number: signal.getsignal(number) for number in SIGNALS}
             self._before = {number: old for number, old in found.items() if old not in (signal.SIG_IGN, None)}
         for number in self._before:
@@ -45,7 +44,7 @@ class Interruptible:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After one signal the program is about to end, and another one shouldn't disturb it in that.
+        # After one signal the program is exiting: ignore further ones.
         for number, handler in self._before.items():
             signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
 
@@ -58,7 +57,7 @@ class Interruptible:
 
 @contextmanager
 def handlers_restored() -> Iterator[None]:
-    """Put the handlers of `SIGNALS` back where the block ends, for a program that goes on after it."""
+    """Restore the handlers of `SIGNALS` at the end of the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -34,36 +34,42 @@ from gpunn.printing import printable
     callback=options.layer_sizes,
     default="16",
     show_default=True,
-    help='Sizes of the hidden layers, such as 16 or 100,50; "" for none.',
+    help='Sizes of the hidden layers, such as 16 or 100,50; "" for no hidden layer.',
 )
 @network_options
 @click.option("--epochs", type=int, default=EPOCHS, show_default=True, help="Passes over the training images.")
-@click.option("--batch-size", type=int, help=f"Images a step.  [default: {BATCH_SIZE}, or all if there are fewer]")
-@click.option("--learning-rate", type=float, help="Step size.  [default: what suits the network; 1 for 784-16-10]")
+@click.option("--batch-size", type=int, help=f"Batch size.  [default: {BATCH_SIZE}, or all images if fewer]")
+@click.option(
+    "--learning-rate", type=float, help="Learning rate.  [default: derived from the network; 1 for 784-16-10]"
+)
 @learning_options
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of the weights and of the order of the images."
+    "--seed", type=int, default=0, show_default=True, help="Random seed of the initial weights and the shuffling."
 )
 @options.device
 @click.option(
-    "--engine", default="auto", show_default=True, metavar="|".join(["auto", *ENGINES]), help="What runs an epoch."
+    "--engine",
+    default="auto",
+    show_default=True,
+    metavar="|".join(["auto", *ENGINES]),
+    help="Implementation of the training steps; auto picks the fastest that supports the options.",
 )
 @click.option(
     "--precision",
     default="float32",
     show_default=True,
     metavar="|".join(PRECISIONS),
-    help="Precision of matrix products; tf32 is faster on newer GPUs, and coarser.",
+    help="Precision of matrix products; tf32 is faster on newer GPUs but less precise.",
 )
 @options.data_dir
-@click.option("--classes", type=click.IntRange(min=1), help="Number of classes.  [default: read off the labels]")
+@click.option("--classes", type=click.IntRange(min=1), help="Number of classes.  [default: inferred from the labels]")
 @click.option(
     "--output",
     type=click.Path(),
     callback=options.as_path,
-    help="Model file to write.  [default: named by sizes and seed, such as 784-16-10-seed0.safetensors]",
+    help="Model file to write.  [default: named after sizes and seed, such as 784-16-10-seed0.safetensors]",
 )
-@click.option("--force", is_flag=True, help="Replace --output even where it is another network's, or another file.")
+@click.option("--force", is_flag=True, help="Overwrite --output even if it is another network or not a model file.")
 @options.as_json
 def train(
     hidden: list[int],
@@ -90,10 +96,10 @@ def train(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Train a network on all training images and write it to a model file.
+    """Train a network and write it to a model file.
 
-    Ctrl-C, SIGTERM or SIGHUP end the run and keep the network as it was after the last finished epoch, or the best one
-    with --early-stopping.
+    Ctrl-C, SIGTERM and SIGHUP stop training and save the network of the last finished epoch, or of the best one with
+    --early-stopping.
     """
     optimizing = optimizer_with(optimizer, momentum)
     stopping = None if early_stopping is None else EarlyStopping(early_stopping)
@@ -111,7 +117,7 @@ def train(
     history: History | None = None
     replaced = False
     ended_by: KeyboardInterrupt | DeviceError | DivergenceError | None = None
-    # With --json the standard output belongs to the document.
+    # With --json, stdout is reserved for the document.
     with Interruptible() as interruptible, TrainingProgress(epochs, err=as_json) as progress:
 
         def on_epoch(so_far: History) -> None:
@@ -138,18 +144,17 @@ def train(
                 seed=seed,
                 on_epoch=on_epoch,
             )
-        # A signal, a GPU that failed, or numbers that grew too large.
         except (KeyboardInterrupt, DeviceError, DivergenceError) as error:
             ended_by = error
         except Exception:
-            # In the midst of compiling, the interrupt surfaces as an error of the compiler's.
+            # During compilation, an interrupt surfaces as a compiler error.
             if interruptible.signal is None:
                 raise
             ended_by = KeyboardInterrupt()
         finally:
             interruptible.heeded = False
         if history is not None:
-            if named_by_default:  # another training may have taken the name meanwhile
+            if named_by_default:  # another run may have taken the name meanwhile
                 output = default_name(net, seed)
             replaced = output.exists() and output.stat().st_size > 0
             _save(net, output)
@@ -161,18 +166,18 @@ def train(
     code = 0 if ended_by is None else exit_code(interruptible.signal or signal.SIGINT)
     if history is None:
         click.echo(
-            f"gpunn: interrupted before the first epoch was finished: {printable(output)} is not written", err=True
+            f"gpunn: interrupted before the first epoch was finished: {printable(output)} was not written", err=True
         )
     elif as_json:
         click.echo(json.dumps(_document(net, init, history, output, interrupted=bool(code))))
     else:
         click.echo(_summary(net, history, interrupted=bool(code)))
-        click.echo(f"written to {printable(output)}{', in place of the network that was there' if replaced else ''}")
+        click.echo(f"written to {printable(output)}{', replacing the previous network' if replaced else ''}")
     return code
 
 
 def _save(net: MLP, output: Path) -> None:
-    """Write the model file, and where that fails after all, one in the folder for temporary files."""
+    """Write the model file, or if that fails, one in the temporary folder."""
     try:
         net.save(output)
     except OutputError as error:

@@ -1,4 +1,4 @@
-"""Data sets: the embedded MNIST, and any other in MNIST's four-file form."""
+"""Data sets: the embedded MNIST, and others in MNIST's four-file format."""
 
 from gpunn.datasets.kind import ImageKind
 from gpunn.datasets.mnist import load_mnist

@@ -1,4 +1,4 @@
-"""Arrays and lists as callers have them, made into the images, labels and targets that networks take."""
+"""Conversion of users' arrays and lists to images, labels and targets."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ from gpunn.errors import DataError
 from gpunn.printing import printable
 
 MOST_CLASSES = 256
-"""Labels are uint8."""
+"""Maximum number of classes, as labels are uint8."""
 
 PLAINLY_GREY, ENOUGH_PIXELS = 128, 16
-"""Integers that go up to this or higher, and not beyond 255, of at least so many pixels, are taken for grey levels."""
+"""Integers count as grey levels if their maximum is in [`PLAINLY_GREY`, 255] and images have `ENOUGH_PIXELS`."""
 
 UNIT = (-0.5, 1.5)
-"""Floats outside of this are no grey levels divided by 255, whatever was done to them besides."""
+"""Range of floats that may be grey levels divided by 255, with tolerance for further processing."""
 
 
 def as_array(what: str, found: ArrayLike) -> NDArray[Any]:
-    """Return `found` as an array of numbers on the host; raises `DataError` that calls it `what`."""
+    """Return `found` as an array of numbers on the host; raises `DataError`, naming it `what`."""
     try:
         if np.ma.is_masked(found):
             raise DataError(
@@ -30,7 +30,7 @@ def as_array(what: str, found: ArrayLike) -> NDArray[Any]:
         raise
     except Exception as error:  # lists of unequal lengths, arrays on a GPU, whatever __array__ may raise
         reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
-        raise DataError(f"found {what} as {type(found).__name__}, which is no array ({reason})") from error
+        raise DataError(f"found {what} as {type(found).__name__}, which is not an array ({reason})") from error
     if array.dtype.kind not in "buif":
         advice = ""
         if what == "labels":
@@ -43,10 +43,10 @@ def as_array(what: str, found: ArrayLike) -> NDArray[Any]:
 
 
 def as_images(found: ArrayLike) -> NDArray[Any]:
-    """Return images as they are trained on, uint8, float32 or float64, with all their dimensions.
+    """Return images as uint8, float32 or float64, with all their dimensions.
 
-    Arrays of uint8 are grey levels. Floats stay as they are, and have to be finite. Integers of other types are grey
-    levels where they can hardly be anything else, see `plainly_grey`, and else floats.
+    uint8 arrays are grey levels. Floats are unchanged and must be finite. Other integers are grey levels if
+    `plainly_grey`, otherwise they become floats.
     """
     array = as_array("images", found)
     if array.dtype == np.uint8:
@@ -59,7 +59,7 @@ def as_images(found: ArrayLike) -> NDArray[Any]:
 
 
 def as_floats(what: str, array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
-    """Return `array` as floats of `dtype`, itself if it is; raises `DataError` where they aren't finite in that."""
+    """Return `array` as floats of `dtype`, without a copy if possible; raises `DataError` for non-finite results."""
     with np.errstate(over="ignore", invalid="ignore"):
         floats = array.astype(dtype, copy=False)
     if not np.isfinite(floats).all():
@@ -71,7 +71,7 @@ def as_floats(what: str, array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def plainly_grey(array: NDArray[Any]) -> bool:
-    """Whether numbers can hardly be anything but grey levels: whole, from 0 to 255, and some of them bright."""
+    """Whether numbers are evidently grey levels: integers from 0 to 255, some of them bright."""
     if array.ndim < 2 or array[0].size < ENOUGH_PIXELS or not array.size:
         return False
     if not (array.min() >= 0 and PLAINLY_GREY <= array.max() <= 255):
@@ -80,12 +80,12 @@ def plainly_grey(array: NDArray[Any]) -> bool:
 
 
 def scaled(array: NDArray[Any]) -> bool:
-    """Whether floats may be grey levels divided by 255."""
+    """Whether floats may be grey levels divided by 255, see `UNIT`."""
     return not array.size or bool(array.min() >= UNIT[0] and array.max() <= UNIT[1])
 
 
 def in_rows(array: NDArray[Any]) -> NDArray[Any]:
-    """Return images (n, n_pixels), (n, rows, columns), or with a channel of 1 besides, as (n, n_pixels), contiguous."""
+    """Return images (n, n_pixels) or (n, rows, columns), optionally with one channel, as contiguous (n, n_pixels)."""
     shape = array.shape
     if not (array.ndim in (2, 3) or (array.ndim == 4 and 1 in (shape[1], shape[3]))):
         advice = ""
@@ -95,14 +95,14 @@ def in_rows(array: NDArray[Any]) -> NDArray[Any]:
             advice = ": one grey level a pixel, or reshape(n, -1) to take every number as a pixel"
         raise DataError(f"found images of shape {shape}, expected (n, n_pixels) or (n, rows, columns){advice}")
     if array.size == 0:
-        raise DataError(f"found images of shape {shape}, expected one image and one pixel at least")
+        raise DataError(f"found images of shape {shape}, expected at least one image and one pixel")
     return np.ascontiguousarray(array).reshape(len(array), -1)
 
 
 def as_targets(found: ArrayLike) -> NDArray[Any]:
-    """Return classes, uint8 (n,), or rows of what the outputs should be, floats (n, n_L), in an array of their own.
+    """Return a copy of classes, uint8 (n,), or of rows of targets, floats (n, n_L).
 
-    No other array shares its memory, and it can't be written to: kernels read what labels say.
+    The copy is read-only, because kernels use labels as indices unchecked.
     """
     array = as_array("labels", found)
     if array.ndim == 2 and array.shape[1]:
@@ -120,7 +120,7 @@ def as_targets(found: ArrayLike) -> NDArray[Any]:
 
 def _classes(array: NDArray[Any]) -> NDArray[np.uint8]:
     if not array.size:
-        raise DataError("found no labels, expected one label an image")
+        raise DataError("found no labels, expected one label per image")
     if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.rint(array)).all()):
         raise DataError(
             f"found labels of {array.dtype} and shape {array.shape} that aren't whole numbers, expected classes: "
@@ -137,10 +137,10 @@ def _classes(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def classes_of(targets: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Return the classes that `targets` stand for, (n,), or None where they stand for none.
+    """Return the classes (n,) that `targets` encode, or None.
 
-    They do where they are classes, where a single column is 0 or 1 throughout (or -1 or 1), and where every row is
-    shares that add up to 1, or -1 but for a single 1: its class is the largest entry.
+    Targets encode classes if they are classes, a single column of 0 and 1 (or -1 and 1), or rows of non-negative
+    numbers that sum to 1 (or of -1 with a single 1): the class is the index of the largest entry.
     """
     if targets.ndim == 1:
         return targets

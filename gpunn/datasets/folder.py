@@ -1,4 +1,4 @@
-"""Finding a data set's four files in a folder, by MNIST's names or by those of its relatives."""
+"""Search for a data set's four files in a folder, by the names of MNIST, EMNIST or QMNIST."""
 
 import os
 import re
@@ -14,39 +14,39 @@ NAME = re.compile(
     r"(?P<prefix>.*?)(?P<part>train|test|t10k)[-_](?P<what>images|labels)[-_.](?P<form>idx[0-9]-[a-z]+)(?P<packed>\.gz)?",
     re.IGNORECASE,
 )
-"""emnist-letters-train-images-idx3-ubyte.gz; some distributions write train-images.idx3-ubyte, with a dot."""
+"""File names such as emnist-letters-train-images-idx3-ubyte.gz, or train-images.idx3-ubyte, with a dot."""
 
 ROLES = ("train images", "train labels", "test images", "test labels")
 
 PLAIN = "mnist"
-"""What the set is called whose files have MNIST's own names, where there are others beside it."""
+"""Name of the data set without a prefix, to select it among others."""
 
 DEPTH, MOST_FOLDERS, SHOWN = 3, 200, 5
 
 
 @dataclass(frozen=True)
 class Found:
-    """A data set in a folder: the `prefix` of its files' names, without the hyphen, and the `files` by role."""
+    """A data set in a folder: the `prefix` of its file names, without the hyphen, and the `files` by role."""
 
     prefix: str
     files: Mapping[str, Path]
 
     @property
     def called(self) -> str:
-        """What it is called to choose it."""
+        """The name that selects the data set."""
         return self.prefix or PLAIN
 
     @property
     def whole(self) -> bool:
-        """Whether all four files are there."""
+        """Whether all four files were found."""
         return len(self.files) == len(ROLES)
 
 
 def find_files(data_dir: Path) -> tuple[Path, Found]:
-    """Return the folder and the four files of the data set that `data_dir` names.
+    """Return the folder and the four files of the data set at `data_dir`.
 
-    It is the folder; or where several data sets lie in one, that folder and the prefix of the wanted files' names, as
-    in "emnist/emnist-letters", or "mnist" for the set without a prefix. Raises `DataError` that says what is there.
+    `data_dir` is a folder; if it holds several data sets, the folder and a file name prefix, as in
+    "emnist/emnist-letters", or "mnist" for the set without a prefix. Raises `DataError` that lists the candidates.
     """
     chosen = None
     folder = data_dir
@@ -96,7 +96,7 @@ def _cannot_read(path: Path, error: OSError) -> DataError:
 
 
 def _sets(folder: Path) -> list[Found]:
-    """Return what data sets, or parts of some, there are in `folder`."""
+    """Return the complete and incomplete data sets in `folder`."""
     found: dict[str, dict[str, Path]] = {}
     for path, match in _candidates(folder):
         part = "train" if match["part"].lower() == "train" else "test"
@@ -106,9 +106,9 @@ def _sets(folder: Path) -> list[Found]:
 
 
 def _candidates(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
-    """Yield files whose names are those of a data set's, what is preferred first."""
+    """Yield files with names of data sets, preferred ones first."""
     matches = [(name, match) for name in _names(folder) if (match := NAME.fullmatch(name))]
-    # MNIST's own name for the test images before others' names; unpacked files before packed ones.
+    # "t10k" before "test", and unpacked files before packed ones.
     matches.sort(key=lambda each: (each[1]["part"].lower() == "test", bool(each[1]["packed"]), each[0]))
     folders = []
     for name, match in matches:
@@ -117,7 +117,7 @@ def _candidates(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
             folders.append((path, match))
         else:
             yield path, match
-    for path, match in folders:  # some programs unpack a file into a folder of its name
+    for path, match in folders:  # some programs unpack a file into a folder of the same name
         for name in _names(path):
             inner = NAME.fullmatch(name)
             same = inner and all(inner[key].lower() == match[key].lower() for key in ("prefix", "part", "what", "form"))
@@ -133,7 +133,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _missing(folder: Path, sets: list[Found]) -> str:
-    """Return the message that a file is missing in `folder`, and what there is instead."""
+    """Return an error message with the missing file and what `folder` holds instead."""
     best = max(sets, key=lambda each: len(each.files), default=Found("", {}))
     part, what = next(role for role in ROLES if role not in best.files).split()
     test = "test" if best.prefix else "t10k"
@@ -145,22 +145,22 @@ def _missing(folder: Path, sets: list[Found]) -> str:
         return f"{message}: the four files are in {printable(below)}, so give that folder"
     names = _names(folder)
     if not names:
-        return f"{message}: the folder is empty, expected the four files of MNIST's form"
+        return f"{message}: the folder is empty, expected the four files of MNIST's format"
     archives = [name for name in names if name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))]
     if archives:
         return f"{message}: unpack {printable(archives[0])}, which may hold it"
-    return f"{message}: expected the four files of MNIST's form, found {printable(_some(names, SHOWN))}"
+    return f"{message}: expected the four files of MNIST's format, found {printable(_some(names, SHOWN))}"
 
 
 def _holds_set(folder: Path) -> bool:
     try:
         return any(found.whole for found in _sets(folder))
-    except DataError:  # a folder that can't be read
+    except DataError:  # unreadable
         return False
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Yield the folders in `folder`, those near before those far, and not too many of them."""
+    """Yield the folders below `folder` breadth-first, at most `MOST_FOLDERS` and `DEPTH` levels."""
     level, n = [folder], 0
     for _ in range(DEPTH):
         following = []

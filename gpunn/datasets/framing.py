@@ -1,4 +1,4 @@
-"""How images fill their field, measured: it says how a picture has to be prepared to look like them."""
+"""Detection of how images are framed, to preprocess pictures the same way."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,20 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE = 1000
-"""Images that are looked at."""
+"""Number of images examined."""
 
 FIELD, MARGIN = 28, 4
-"""MNIST's field, and how much of it the box of 20 x 20 leaves on each side if it lies in the middle."""
+"""Side of MNIST's field, and the margin around its centred 20 x 20 box, in pixels."""
 
 CENTRED, SPREAD = 0.9, 0.6
-"""The share of images whose ink has its centre within so many pixels of the field's middle."""
+"""Framing is "digit" if this fraction of images is centred within `SPREAD` pixels of the middle."""
 
 
 def measured_framing(images: NDArray[Any], shape: Sequence[int]) -> str:
     """Return the framing of grey levels (n, n_pixels) in fields of `shape`: "digit" or "whole", see `ImageKind`.
 
-    MNIST's digits lie in 28 x 28 with the centre of mass of their ink in the middle, and are at most 20 pixels high and
-    wide. Clothes fill the field, and characters of other sets are centred by their outline.
+    MNIST's digits are centred by mass in 28 x 28 and at most 20 pixels high and wide. Clothes fill the field, and
+    characters of other sets are centred by their bounding box.
     """
     if tuple(shape) != (FIELD, FIELD):
         return "whole"
@@ -41,7 +41,7 @@ def measured_framing(images: NDArray[Any], shape: Sequence[int]) -> str:
 
 
 def _extent(lit: Any) -> NDArray[np.intp]:
-    """Return how far it is from the first to the last that is lit, (n,)."""
+    """Return the number of pixels from the first to the last lit one, (n,)."""
     first, last = lit.argmax(axis=1), FIELD - 1 - lit[:, ::-1].argmax(axis=1)
     extent: NDArray[np.intp] = last - first + 1
     return extent

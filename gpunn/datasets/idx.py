@@ -1,6 +1,6 @@
-"""The IDX file format, in which MNIST and its relatives come.
+"""IDX files, the format of MNIST and its relatives.
 
-A header of big-endian numbers, then the values, row by row, big-endian:
+A header, then the values in row-major order, all big-endian:
 
     byte 0-1   zero
     byte 2     the type of the values: 8 uint8, 9 int8, 11 int16, 12 int32, 13 float32, 14 float64
@@ -29,13 +29,13 @@ GZIP_MAGIC = b"\x1f\x8b"
 MAX_DIMENSIONS = 32
 
 CHUNK = 1 << 16
-"""Bytes read or unpacked at a time."""
+"""Bytes read or decompressed at a time."""
 
 MOST_PACKED = 1032
-"""Bytes that one byte of gzip's can stand for."""
+"""Maximum compression ratio of gzip."""
 
 MOST_EMPTY = 100
-"""Parts of a gzip file that may hold nothing: some programs end it with one."""
+"""Maximum number of empty members in a gzip file; some programs append one."""
 
 FOREIGN = {
     b"version https://git-lfs": "a pointer of Git LFS in place of the data: run `git lfs pull`",
@@ -50,14 +50,14 @@ FOREIGN = {
     b"MATLAB": "a MATLAB file: give its arrays to gpunn.Split",
     b"\x89HDF": "an HDF5 file: give its arrays to gpunn.Split",
 }
-"""What else is found under such a name, by its first bytes, and what to do."""
+"""Other formats by their first bytes, and advice."""
 
 
 def read_idx(path: str | bytes | os.PathLike[str]) -> NDArray[Any]:
-    """Return the array in the IDX file at `path`, gzipped or not, in the machine's byte order.
+    """Return the array in the IDX file at `path`, gzipped or not, in native byte order.
 
-    Not much more memory is taken than the array's own, whatever a damaged file says. Raises `DataError` for a file that
-    is missing, truncated, too long, or no IDX file. uint8 data is not copied and hence read-only.
+    Memory use stays close to the size of the data, whatever a damaged header says. Raises `DataError` for a file that
+    is missing, truncated, too long, or not IDX. uint8 data is not copied and therefore read-only.
     """
     name = printable(path)
     try:
@@ -86,14 +86,14 @@ def _array(name: str, file: BinaryIO, named_gz: bool) -> NDArray[Any]:
 
 
 def _parsed(name: str, file: BinaryIO, n_bytes: int | None, at_most: int | None = None) -> NDArray[Any]:
-    """Return the array in `file`, which has `n_bytes`, or where those aren't known `at_most` so many."""
+    """Return the array in `file`, which has `n_bytes`, or if None at most `at_most`."""
     header = file.read(4)
     if not header:
         raise DataError(f"{name} is truncated: found 0 bytes; fetch it again")
     if len(header) == 4 and (header[:2] != b"\0\0" or header[2] not in DTYPES or not 1 <= header[3] <= MAX_DIMENSIONS):
         _check_foreign(name, header + file.read(CHUNK))
         raise DataError(
-            f"{name} is no IDX file: found the magic number 0x{header.hex()}, "
+            f"{name} is not an IDX file: found the magic number 0x{header.hex()}, "
             "expected 0x00000803 for images or 0x00000801 for labels"
         )
     n_header = 4 + 4 * header[3] if len(header) == 4 else 4
@@ -118,16 +118,14 @@ def _parsed(name: str, file: BinaryIO, n_bytes: int | None, at_most: int | None 
         values = _read(file, expected - n_header)
     try:
         array = np.frombuffer(values, dtype).reshape(shape)
-    except (
-        ValueError
-    ) as error:  # no values at all, in dimensions that NumPy can't count, or a file that was cut just now
-        raise DataError(f"{name} is no IDX file: found the shape {shape} in its header ({error})") from error
+    except ValueError as error:  # zero values with dimensions too large for NumPy, or a file truncated while being read
+        raise DataError(f"{name} is not an IDX file: found the shape {shape} in its header ({error})") from error
     array.flags.writeable = False
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _read(file: BinaryIO, n_bytes: int) -> bytearray:
-    """Return the next `n_bytes`, or those that there are: memory is taken as they come, not as they are announced."""
+    """Return the next `n_bytes`, or fewer at the end; memory grows with the data read, not with the header's claim."""
     found = bytearray()
     while len(found) < n_bytes and (more := file.read(min(CHUNK, n_bytes - len(found)))):
         found += more
@@ -135,7 +133,7 @@ def _read(file: BinaryIO, n_bytes: int) -> bytearray:
 
 
 def _check_foreign(name: str, start: bytes) -> None:
-    """Raise `DataError` where a file that begins with `start` is something that is known, and no IDX file."""
+    """Raise `DataError` if a file that begins with `start` has another known format."""
     for known, what in FOREIGN.items():
         if start.startswith(known):
             raise DataError(f"{name} is {what}")
@@ -145,7 +143,7 @@ def _check_foreign(name: str, start: bytes) -> None:
 
 
 class _Unpacked(io.RawIOBase):
-    """What a gzip file holds; raises `EOFError` where it has no end and `zlib.error` where it is damaged."""
+    """Decompressed gzip stream; raises `EOFError` if it is truncated and `zlib.error` if it is damaged."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._chunks = _unpacked(file)
@@ -163,7 +161,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """Yield what the parts of a gzip file hold, never much at once."""
+    """Yield the decompressed members of a gzip file in chunks."""
     packed, n_empty = file.read(CHUNK), 0
     while packed:
         part, holds = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS), False
@@ -177,7 +175,7 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
         n_empty += not holds
         if n_empty > MOST_EMPTY:
             raise zlib.error(f"more than {MOST_EMPTY} parts that hold nothing")
-        # Between and after the parts zeros may stand, as on tapes.
+        # Members may be padded with zeros, as on tapes.
         packed = part.unused_data.lstrip(b"\0")
         while not packed and (more := file.read(CHUNK)):
             packed = more.lstrip(b"\0")

@@ -1,4 +1,4 @@
-"""What the images of a data set are like, so that a network remembers what it was trained on."""
+"""Description of a data set's images, stored with the networks trained on them."""
 
 import reprlib
 from dataclasses import asdict, dataclass
@@ -13,14 +13,14 @@ MOST_CLASSES = 256
 
 @dataclass(frozen=True)
 class ImageKind:
-    """What images are like: `name` of the set, `shape` (rows, columns), `framing`, and the names of the `classes`.
+    """Description of images: `name` of the data set, `shape` (rows, columns), `framing`, and names of the `classes`.
 
-    `framing` says how a picture is prepared to look like these images: "digit" as MNIST's makers did, in a box of
-    20 x 20 pixels whose ink is centred by mass in 28 x 28; "emnist" as EMNIST's did, in a box of 24 x 24 that is itself
-    in the middle of 28 x 28; "whole": the whole picture is shrunk to `shape`, and nothing is cropped. `shape` is None
-    where only the number of pixels is known, and `classes` is empty where the classes have no names but their numbers.
+    `framing` says how to preprocess a picture to match these images: "digit" as in MNIST, scaled into 20 x 20 pixels
+    and centred by mass in 28 x 28; "emnist" as in EMNIST, scaled into 24 x 24 and centred by its box in 28 x 28;
+    "whole": the whole picture is scaled to `shape` without cropping. `shape` is None if only the number of pixels is
+    known, and `classes` is empty if classes have only numbers.
 
-    Raises `ConfigurationError` for what no data set can have.
+    Raises `ConfigurationError` for invalid values.
     """
 
     name: str = ""
@@ -30,42 +30,42 @@ class ImageKind:
 
     def __post_init__(self) -> None:
         if not _is_name(self.name):
-            raise ConfigurationError(f"found the name {reprlib.repr(self.name)} of a data set, expected printable text")
+            raise ConfigurationError(
+                f"name must be printable text of at most {LONGEST_NAME} characters, got {reprlib.repr(self.name)}"
+            )
         if self.shape is not None and not _is_shape(self.shape):
             raise ConfigurationError(
-                f"found images of shape {reprlib.repr(self.shape)}, expected two whole numbers of 1 or more, or None"
+                f"shape must be a tuple of two integers >= 1, or None, got {reprlib.repr(self.shape)}"
             )
         if self.framing not in FRAMINGS:
-            raise ConfigurationError(
-                f"found the framing {reprlib.repr(self.framing)}, expected {' or '.join(FRAMINGS)}"
-            )
+            raise ConfigurationError(f"framing must be one of {', '.join(FRAMINGS)}, got {reprlib.repr(self.framing)}")
         if (
             not isinstance(self.classes, tuple)
             or len(self.classes) > MOST_CLASSES
             or not all(map(_is_name, self.classes))
         ):
             raise ConfigurationError(
-                f"found the classes {reprlib.repr(self.classes)}, expected a tuple of at most {MOST_CLASSES} names"
+                f"classes must be a tuple of at most {MOST_CLASSES} names, got {reprlib.repr(self.classes)}"
             )
 
     def class_name(self, label: int) -> str:
-        """Return the name of the class `label`: its number, where it has no other."""
+        """Return the name of the class `label`, or its number if it has none."""
         return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
     def check_pixels(self, n_pixels: int) -> None:
-        """Raise `ConfigurationError` where images of this `shape` don't have so many pixels."""
+        """Raise `ConfigurationError` if `shape` doesn't have `n_pixels` pixels."""
         if self.shape is not None and self.shape[0] * self.shape[1] != n_pixels:
             raise ConfigurationError(
                 f"found images of {self.shape[0]} x {self.shape[1]} pixels, expected {n_pixels} pixels in all"
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the description as JSON's types."""
+        """Return the description as JSON types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, found: object) -> Self:
-        """Return the description that `to_dict` gave; raises `ConfigurationError` for anything else."""
+        """Return the description from the output of `to_dict`; raises `ConfigurationError` for anything else."""
         if not isinstance(found, dict):
             raise ConfigurationError(f"found {reprlib.repr(found)}, expected an object")
         values = {key: found[key] for key in ("name", "shape", "framing", "classes") if key in found}

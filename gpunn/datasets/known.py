@@ -1,4 +1,4 @@
-"""What is known of data sets in MNIST's form: their names, how their images lie, and what their classes are called."""
+"""Known data sets in MNIST's format: names, orientation of the images, and class names."""
 
 import string
 from dataclasses import dataclass
@@ -39,10 +39,10 @@ FASHION = (
 
 FASHION_FOLDERS = {"fashion", "fashionmnist", "mnistfashion", "fmnist"}
 KUZUSHIJI_FOLDERS = {"kmnist", "kuzushiji", "kuzushijimnist"}
-"""What the folders are called that they are usually put into, in small letters and digits."""
+"""Usual folder names of these data sets, reduced to lower-case letters and digits."""
 
 FASHION_STARTS = (9, 0, 0, 3, 0, 2, 7, 2, 5, 5), (9, 2, 1, 1, 6, 1, 4, 6, 5, 7)
-"""The first labels of its training and test images, for the files have the names of MNIST's."""
+"""First training and test labels, to recognise the data set, as its files have MNIST's names."""
 
 MNIST_STARTS = (5, 0, 4, 1, 9, 2, 1, 3, 1, 4), (7, 2, 1, 0, 4, 1, 4, 9, 5, 9)
 
@@ -52,30 +52,30 @@ KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 @dataclass(frozen=True)
 class Known:
-    """What the name of the files says: `emnist` is the name of one of EMNIST's sets, or empty."""
+    """Properties of a data set derived from the `prefix` of its file names."""
 
     prefix: str
 
     @property
     def emnist(self) -> str:
-        """Which of EMNIST's sets it is, if it is one."""
+        """Name of the EMNIST set, or empty."""
         name = self.prefix.removeprefix("emnist-")
         return name if name != self.prefix and name in EMNIST_CLASSES else ""
 
     @property
     def transposed(self) -> bool:
-        """Whether the files have columns of pixels where others have rows, as all of EMNIST's do."""
+        """Whether the images are stored transposed, as in all of EMNIST."""
         return self.prefix == "emnist" or self.prefix.startswith("emnist-")
 
     def first_label(self, lowest: int, highest: int) -> int:
-        """Return what the first class is called in labels from `lowest` to `highest`: EMNIST's letters count from 1."""
+        """Return the label of the first class, given the `lowest` and `highest`: EMNIST's letters count from 1."""
         return 1 if self.emnist == "letters" and lowest >= 1 and highest <= len(LETTERS) else 0
 
 
 def kind_of(
     known: Known, folder: Path, shape: tuple[int, int], images: NDArray[np.uint8], labels: tuple[NDArray[np.uint8], ...]
 ) -> ImageKind:
-    """Return what the images (n, n_pixels) of a data set are like, whose training and test `labels` count from 0."""
+    """Return the description of images (n, n_pixels), whose training and test `labels` count from 0."""
     n_classes = 1 + max(int(each.max()) for each in labels)
     if known.transposed:
         classes = EMNIST_CLASSES.get(known.emnist, ())
@@ -98,5 +98,5 @@ def kind_of(
 
 
 def _kind(name: str, shape: tuple[int, int], framing: str, classes: tuple[str, ...], n_classes: int) -> ImageKind:
-    """Return the description; its classes have names where there are as many names as classes, or more."""
+    """Return the description, with class names only if there are enough of them."""
     return ImageKind(printable(name)[:LONGEST_NAME], shape, framing, classes if n_classes <= len(classes) else ())

@@ -1,4 +1,4 @@
-"""What a data set is here: images and labels, to train on and to test on."""
+"""Data sets: images and labels for training and testing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,25 +15,24 @@ from gpunn.errors import ConfigurationError, DataError
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class Split:
-    """Images, or other inputs, and their labels, or other targets: arrays or lists of numbers.
+    """Images (or other inputs) and labels (or other targets): arrays or lists of numbers.
 
-    `images` is (n, n_pixels), (n, rows, columns), or has a channel of 1 besides; it is kept as (n, n_pixels), row by
-    row. What it holds says what a network is given:
+    `images` is (n, n_pixels) or (n, rows, columns), with or without a channel of 1; it is stored as (n, n_pixels),
+    row-major. The dtype decides what a network is given:
 
-    - arrays of uint8 are grey levels, which are divided by 255;
-    - floats, booleans and integers are inputs as they are, float32 or float64;
-    - but integers are grey levels too where they can hardly be anything else: 16 or more to an image, all from 0 to
-      255, and some of 128 or more. To have it otherwise, convert them to uint8 or to floats.
+    - uint8 arrays are grey levels and are divided by 255;
+    - floats, booleans and integers are used unchanged, as float32 or float64;
+    - but other integers are grey levels too if evidently so: at least 16 pixels, all values from 0 to 255 and some of
+      at least 128. To override this, convert them to uint8 or to floats.
 
-    `labels` are classes (n,), whole numbers from 0 to 255, which are kept as uint8; or rows of what the outputs should
-    be, (n, n_outputs), kept as floats: [[0], [1]] are two rows for one output, [0, 1] two classes. A network of one
-    output takes classes too, 0 and 1. They are copied, and what is kept can't be written to. Images are not copied
-    unless they have to be converted.
+    `labels` are classes (n,), integers from 0 to 255, stored as uint8; or rows of targets (n, n_outputs), stored as
+    floats: [[0], [1]] are two rows for one output, [0, 1] two classes. A network with one output also takes the classes
+    0 and 1. Labels are stored as a read-only copy; images are copied only if converted.
 
-    `kind` describes the images, where that is known; of grey levels (n, rows, columns) it is measured.
+    `kind` describes the images, if known; for grey levels (n, rows, columns) it is detected.
 
-    `len(split)` is n; `split[:1000]`, or any other index of rows, is a smaller `Split`. Raises `DataError` where
-    the arrays don't fit together, and for numbers that aren't finite.
+    `len(split)` is n; `split[:1000]`, or any other index of rows, is a smaller `Split`. Raises `DataError` if the
+    arrays don't fit together or hold non-finite numbers.
     """
 
     images: NDArray[Any]
@@ -44,7 +43,7 @@ class Split:
         array = as_images(images)
         found, targets = in_rows(array), as_targets(labels)
         if len(found) != len(targets):
-            raise DataError(f"found {len(targets)} labels for {len(found)} images, expected one label an image")
+            raise DataError(f"found {len(targets)} labels for {len(found)} images, expected one label per image")
         if kind is not None:
             _check_kind(kind, found.shape[1])
         elif array.ndim > 2 and array.dtype == np.uint8:
@@ -65,26 +64,26 @@ class Split:
 
     @property
     def classes(self) -> NDArray[np.uint8] | None:
-        """The class of each example, (n,); None where the targets are no classes.
+        """The class of each example, (n,); None if the targets encode no classes.
 
-        Rows of targets stand for classes where each row is shares that add up to 1, or -1 but for a single 1, and where
-        a single column is 0 or 1 throughout, or -1 or 1.
+        Rows of targets encode classes if each row is non-negative and sums to 1, or is -1 with a single 1; a single
+        column does if it holds only 0 and 1, or only -1 and 1.
         """
         return classes_of(self.labels)
 
     @property
     def n_classes(self) -> int:
-        """How many classes the labels count to, or have names; or how many targets there are in a row."""
+        """Number of classes, from the labels or the class names; or number of targets per row."""
         if not self.labeled:
             return int(self.labels.shape[1])
         return max(1 + int(self.labels.max()), len(self.kind.classes) if self.kind is not None else 0)
 
     def inputs(self, dtype: DTypeLike) -> NDArray[Any]:
-        """Return the images as an engine takes them: uint8, or floats of `dtype`."""
+        """Return the images for an engine: uint8, or floats of `dtype`."""
         return self.images if self.grey else as_floats("images", self.images, dtype)
 
     def targets(self, dtype: DTypeLike, n_outputs: int) -> NDArray[Any]:
-        """Return the labels as an engine takes them: classes, uint8 (n,), or rows of `dtype`, (n, `n_outputs`)."""
+        """Return the labels for an engine: classes, uint8 (n,), or rows of `dtype`, (n, `n_outputs`)."""
         if not self.labeled:
             return as_floats("targets", self.labels, dtype)
         return self.labels.astype(dtype)[:, np.newaxis] if n_outputs == 1 else self.labels
@@ -107,7 +106,7 @@ class Split:
         return f"Split({name}{len(self):,} x {inputs}, {targets})"
 
     def check_labels(self, n_classes: int) -> None:
-        """Raise `DataError` where a label is not one of 0 to `n_classes` - 1."""
+        """Raise `DataError` unless all labels are from 0 to `n_classes` - 1."""
         if not self.labeled:
             return
         lowest, highest = int(self.labels.min()), int(self.labels.max())
@@ -121,7 +120,7 @@ class Split:
 
 def _check_kind(kind: object, n_pixels: int) -> None:
     if not isinstance(kind, ImageKind):
-        raise DataError(f"found a {type(kind).__name__} for kind, expected an ImageKind or None")
+        raise DataError(f"kind must be an ImageKind or None, got {type(kind).__name__}")
     try:
         kind.check_pixels(n_pixels)
     except ConfigurationError as error:
@@ -129,16 +128,16 @@ def _check_kind(kind: object, n_pixels: int) -> None:
 
 
 def check_fits(split: Split, sizes: tuple[int, ...]) -> None:
-    """Raise `DataError` where a network of layer `sizes` can't take these images or name these classes."""
+    """Raise `DataError` if a network with layer `sizes` can't take these images or labels."""
     if not isinstance(split, Split):
-        raise DataError(f"found a {type(split).__name__}, expected a Split, such as the train of a Dataset")
+        raise DataError(f"found a {type(split).__name__}, expected a Split, such as dataset.train")
     if split.images.shape[1] != sizes[0]:
         raise DataError(
             f"found images of {split.images.shape[1]} pixels, the network expects {sizes[0]}: "
             "use the data it was made for, or a network with as many inputs as pixels"
         )
     if split.labeled:
-        split.check_labels(max(2, sizes[-1]))  # one output tells two classes apart
+        split.check_labels(max(2, sizes[-1]))  # one output means two classes
         return
     if (width := split.labels.shape[1]) != sizes[-1]:
         advice = "labels that are classes are (n,), so ravel() them; or " if width == 1 else ""
@@ -149,7 +148,7 @@ def check_fits(split: Split, sizes: tuple[int, ...]) -> None:
 
 
 def check_alike(trained: Split, test: Split) -> None:
-    """Raise `DataError` where one is of grey levels, and the other of floats that can't be grey levels over 255."""
+    """Raise `DataError` if one split has grey levels and the other floats that can't be grey levels divided by 255."""
     for one, other in ((trained, test), (test, trained)):
         if one.grey and not other.grey and not scaled(other.images):
             raise DataError(
@@ -159,12 +158,12 @@ def check_alike(trained: Split, test: Split) -> None:
 
 
 class Dataset(NamedTuple):
-    """A data set in two splits."""
+    """A training and a test split."""
 
     train: Split
     test: Split
 
     @property
     def n_classes(self) -> int:
-        """How many classes there are: as many as have names, or as labels count to; or how many targets in a row."""
+        """Number of classes, from the labels or the class names; or number of targets per row."""
         return max(split.n_classes for split in self)

@@ -120,7 +120,7 @@ class Recipe:
     schedule: Schedule = CONSTANT
 
     def __post_init__(self) -> None:
-        check_whole("batch size", self.batch_size, 1)
+        check_whole("batch_size", self.batch_size, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON's types; what isn't used isn't mentioned."""

@@ -1,4 +1,4 @@
-"""What both estimators do: they check their data, draw a network, fit it, and answer with it."""
+"""Base class of both estimators: validation, fitting and prediction."""
 
 import operator
 import warnings
@@ -22,14 +22,14 @@ from gpunn.estimators.start import draw
 from gpunn.optimizers import OptimizerState
 
 OUTPUTS = {"identity": "squared_error", "logistic": "binary_cross_entropy", "softmax": "cross_entropy"}
-"""The losses that go with the output layers' activation functions, as scikit-learn calls these."""
+"""Loss for each output activation, by scikit-learn's name."""
 
 FLOATS = (np.float64, np.float32)
-"""What inputs may be; others become the first."""
+"""Accepted input dtypes; others are converted to the first."""
 
 
 class Perceptron(Settings, BaseEstimator, ABC):
-    """A multi-layer perceptron with scikit-learn's interface; all that it keeps is on the host, and can be pickled."""
+    """A multi-layer perceptron with scikit-learn's interface; all its attributes are on the host and can be pickled."""
 
     coefs_: list[NDArray[Any]]
     intercepts_: list[NDArray[Any]]
@@ -48,27 +48,27 @@ class Perceptron(Settings, BaseEstimator, ABC):
     engine_: str
 
     _checked: Sequence[Any] = ()
-    """The parameters that `partial_fit` found to be right."""
+    """Parameter values already validated by `partial_fit`."""
     _without_improvement: int
     _rate: float
     _memory: tuple[OptimizerState | None, float]
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train a new network, or with `warm_start` the one there is, until it converges; return the estimator.
+        """Train a new network, or with `warm_start` the existing one, until it converges; return the estimator.
 
-        `X` (n, n_0): an array, data frame or sparse matrix of numbers; they are computed with as float64, unless they
-        are float32. `y` (n,) or (n, n_L): see the class. `sample_weight` (n,): how much each example counts, 0 or more.
-        Warns (`ConvergenceWarning`) where `max_iter` epochs didn't suffice, and after Ctrl-C, which keeps the network
-        of the last finished epoch, or the best one with `early_stopping`. Raises `ConfigurationError` for parameters
-        that gpunn doesn't take, `ValueError` for others and for data that isn't as described, `DeviceError` where the
-        device can't be used, and `DivergenceError` where a parameter, the loss or the score is no longer finite. After
-        an error, and where Ctrl-C came before the end of the first epoch, the estimator is as it was.
+        `X` (n, n_0) is an array, data frame or sparse matrix of numbers, converted to float64 unless float32. `y` (n,)
+        or (n, n_L): see the class. `sample_weight` (n,) are non-negative weights. Warns (`ConvergenceWarning`) if
+        `max_iter` epochs weren't enough, and after Ctrl-C, which keeps the network of the last finished epoch, or the
+        best one with `early_stopping`. Raises `ConfigurationError` for parameters that gpunn doesn't support,
+        `ValueError` for other invalid parameters and data, `DeviceError` if the device can't be used, and
+        `DivergenceError` if a parameter, the loss or the score becomes non-finite. After an error, or Ctrl-C before the
+        end of the first epoch, the estimator is unchanged.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, classes: Any = None) -> Self:
-        """Train, and only where that went well, change this estimator: a trial takes all steps before."""
+        """Train a copy of this estimator, and take over its state on success."""
         trial = object.__new__(type(self))
         trial.__dict__.update(self.__dict__)
         draws = self.random_state if isinstance(self.random_state, np.random.RandomState) else None
@@ -81,12 +81,12 @@ class Perceptron(Settings, BaseEstimator, ABC):
                 draws.set_state(state)
         if trained:
             self.__dict__ = trial.__dict__
-        if warning is not None:  # at last, as filters may make an error of it
+        if warning is not None:  # last, as filters may turn it into an error
             warnings.warn(warning, stacklevel=4)
         return self
 
     def _check_parameters(self) -> None:
-        """Check the parameters where any was set since they were checked; scikit-learn does so for the first part."""
+        """Validate the parameters again if any changed; scikit-learn validates only on the first `partial_fit`."""
         found = [getattr(self, name) for name in self._parameter_constraints]
         if len(found) != len(self._checked) or not all(map(operator.is_, found, self._checked)):
             self._validate_params()
@@ -95,7 +95,7 @@ class Perceptron(Settings, BaseEstimator, ABC):
     def _fit_on(
         self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, classes: Any
     ) -> tuple[bool, Warning | None]:
-        """Train; return whether an epoch was finished, and what to warn of."""
+        """Train; return whether an epoch was finished, and a warning to issue."""
         if incremental:
             self._check_parameters()
         check_supported(self, incremental=incremental)
@@ -124,7 +124,7 @@ class Perceptron(Settings, BaseEstimator, ABC):
             progress.watch_scores()
         else:
             progress.watch_losses()
-        with np.errstate(over="ignore", invalid="ignore"):  # whether all is finite is found out epoch by epoch
+        with np.errstate(over="ignore", invalid="ignore"):  # non-finite numbers are checked for after each epoch
             warning = fit_network(self, task, progress, random_state, incremental=incremental)
         if progress.epochs:
             self._publish(progress, output, goes_on=goes_on)
@@ -137,12 +137,12 @@ class Perceptron(Settings, BaseEstimator, ABC):
         )
 
     def _progress(self, sizes: Sequence[int], *, incremental: bool) -> Progress:
-        """Return the progress to go on from."""
+        """Return the progress to resume from."""
         found = [self.coefs_[0].shape[0], *(len(b) for b in self.intercepts_)]
         if found != list(sizes):
             raise ConfigurationError(
                 f"found layers of {'-'.join(map(str, sizes))} and a network of {'-'.join(map(str, found))}, expected "
-                "the same to go on with it: set warm_start=False, and call fit"
+                "the same to resume training: set warm_start=False, and call fit"
             )
         network: Network = ([np.ascontiguousarray(coef.T) for coef in self.coefs_], list(self.intercepts_))
         progress = Progress(
@@ -163,7 +163,7 @@ class Perceptron(Settings, BaseEstimator, ABC):
         return progress
 
     def _publish(self, progress: Progress, output: str, *, goes_on: bool) -> None:
-        """Set the attributes that scikit-learn has."""
+        """Set scikit-learn's fitted attributes."""
         weights, biases = progress.network if progress.best is None else progress.best
         self.coefs_, self.intercepts_ = [np.ascontiguousarray(W.T) for W in weights], list(biases)
         self.n_layers_, self.n_outputs_, self.out_activation_ = len(weights) + 1, len(biases[-1]), output
@@ -173,8 +173,8 @@ class Perceptron(Settings, BaseEstimator, ABC):
         self.device_, self.engine_ = progress.device, progress.engine
         self._without_improvement, self._rate = progress.without_improvement, progress.rate
         self._memory = progress.memory, progress.memory_rate
-        # Lists that go on are those of the estimator itself: a copy a call would be slow after many calls. So this is
-        # the last step, after which nothing fails.
+        # Lists are extended in place, as copying them at every call would be slow. Done last, so that a failure above
+        # leaves them unchanged.
         scores = self.validation_scores_ if goes_on and progress.scores is not None else None
         if progress.scores is None:
             self.validation_scores_ = None
@@ -188,7 +188,7 @@ class Perceptron(Settings, BaseEstimator, ABC):
             self.loss_curve_ = progress.losses
 
     def _outputs(self, X: Any) -> NDArray[Any]:
-        """Return the output layer's activations (n, n_L), computed in the precision of `X`."""
+        """Return the output activations (n, n_L), computed in the precision of `X`."""
         check_is_fitted(self, "coefs_")
         X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
         with np.errstate(over="ignore"):
@@ -205,11 +205,11 @@ class Perceptron(Settings, BaseEstimator, ABC):
         return tags
 
     _numeric_targets: ClassVar[bool]
-    """Whether targets are numbers, and nothing else."""
+    """Whether targets must be numeric."""
 
     @abstractmethod
     def _encoded(self, y: NDArray[Any], *, goes_on: bool, incremental: bool, classes: Any) -> tuple[NDArray[Any], int]:
-        """Return the targets, as in `Task`, and how many outputs they take; `classes` as in `partial_fit`."""
+        """Return the targets, as in `Task`, and the number of outputs; `classes` as in `partial_fit`."""
 
     @abstractmethod
     def _output_function(self) -> str:

@@ -16,77 +16,78 @@ from gpunn.estimators.parameters import CONSTRAINTS, trains_in_steps
 
 @final
 class MLPClassifier(ClassifierMixin, Perceptron):
-    """A multi-layer perceptron that classifies, in place of `sklearn.neural_network.MLPClassifier`.
+    """Multi-layer perceptron classifier, a drop-in replacement for `sklearn.neural_network.MLPClassifier`.
 
-    `y` (n,) are labels of any kind, or (n, k) zeros and ones: which of k classes an example belongs to, any number of
-    them. The outputs are softmax, with the cross-entropy; for two classes one sigmoid, and for (n, k) k of them, with
-    the binary cross-entropy. From the same `random_state` scikit-learn makes the same network in as many epochs: to
-    rounding with engine="plain", and closely in float32, but for Adam's steps where gradients are nearly 0. Losses
-    aren't clipped where outputs saturate, as they are there, so that training may end at another epoch.
+    `y` (n,) are labels of any kind, or (n, k) zeros and ones for multilabel problems with k classes. The outputs are
+    softmax with the cross-entropy; one sigmoid for two classes, and k sigmoids for (n, k), with the binary
+    cross-entropy. With the same `random_state`, scikit-learn trains the same network in as many epochs: equal up to
+    rounding with engine="plain", and closely in float32, except for Adam's steps with gradients near 0. Unlike
+    scikit-learn's, losses of saturated outputs aren't clipped, so training may stop at another epoch.
 
     Parameters
     ----------
     hidden_layer_sizes : array-like of int, or int, default (100,)
-        How many neurons each hidden layer has; () for none.
+        Number of neurons of each hidden layer; () for no hidden layer.
     activation : {"identity", "logistic", "tanh", "relu"}, default "relu"
-        What they compute of their inputs.
+        Activation function of the hidden layers.
     solver : {"sgd", "adam"}, default "adam"
-        SGD, with momentum if `momentum` is above 0, or Adam. "lbfgs" is left to scikit-learn.
+        SGD, with momentum if `momentum` is above 0, or Adam. "lbfgs" is not supported: use scikit-learn.
     alpha : float, default 1e-4
-        The L2 penalty of a batch: alpha / 2 times the sum of the squared weights, divided by the batch's examples.
+        L2 penalty; a batch's is alpha / 2 times the sum of the squared weights, divided by the batch size.
     batch_size : int or "auto", default "auto"
-        How many examples a step averages over; "auto" is min(200, n).
+        Batch size; "auto" is min(200, n).
     learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
-        With "sgd": `learning_rate_init`; in an epoch that t examples came before, learning_rate_init / (t + 1)^power_t;
-        or a fifth of what it was whenever training stalls.
+        Schedule of "sgd": constant `learning_rate_init`; learning_rate_init / (t + 1)^power_t in an epoch after t
+        examples; or divided by 5 whenever training stalls.
     learning_rate_init, power_t : float, default 1e-3, 0.5
-        See `learning_rate`; the first one is Adam's too.
+        See `learning_rate`; Adam uses the first one too.
     max_iter : int, default 200
-        How many epochs there are at most.
+        Maximum number of epochs.
     shuffle : bool, default True
-        Whether each epoch sees the examples in a new order.
+        Whether to shuffle the examples in each epoch.
     random_state : int, RandomState or None, default None
-        What the first network, the order of examples and those held out are drawn from, as scikit-learn draws them.
+        Seed of the initial network, the shuffling and the held-out examples, drawn as in scikit-learn.
     tol, n_iter_no_change : float, default 1e-4; int or inf, default 10
-        Training stalls when loss, or score, hasn't improved by `tol` for more than so many epochs.
+        Training stalls if loss or score hasn't improved by `tol` for more than `n_iter_no_change` epochs.
     verbose : bool or int, default False
-        Whether to print a line an epoch.
+        Whether to print one line an epoch.
     warm_start : bool, default False
-        Whether `fit` goes on with the network of the call before.
+        Whether `fit` resumes from the network of the previous call.
     momentum, nesterovs_momentum : float, default 0.9; bool, default True
-        Of "sgd": at least 0 and below 1, and whether it is Nesterov's.
+        Momentum of "sgd", at least 0 and below 1, and whether to use Nesterov's.
     early_stopping : bool, default False
-        Whether examples are held out, whose score then decides when training ends, and which network is kept.
+        Whether to stop training, and choose the network to keep, by the score on held-out examples.
     validation_fraction : float, default 0.1
-        The share of the examples that is held out; of two classes, each keeps its share.
+        Fraction of the examples to hold out; stratified if there are two classes.
     beta_1, beta_2, epsilon : float, default 0.9, 0.999, 1e-8
-        Of "adam".
+        Parameters of "adam".
     max_fun : int, default 15000
-        Of "lbfgs", and so unused.
+        Parameter of "lbfgs", unused.
     device : str, default "auto"
-        Where to train: "auto", "cpu", "cuda" or "cuda:N", see `gpunn.get_backend`. Predictions need no GPU.
+        Device to train on: "auto", "cpu", "cuda" or "cuda:N", see `gpunn.get_backend`. Predictions need no GPU.
     engine : {"auto", "plain", "fused", "epoch"}, default "auto"
-        What trains: "plain" in the precision of X, step by step as scikit-learn; the others in float32. "auto" takes
-        "plain" where an epoch is little work, and otherwise, in float32, the fastest that can do it.
+        Implementation: "plain" trains in the precision of X, with the same steps as scikit-learn; the others in
+        float32. "auto" is "plain" if an epoch is little work, otherwise the fastest that supports the settings, in
+        float32.
 
     Attributes
     ----------
     classes_ : array (n_classes,)
         The labels, sorted.
     coefs_, intercepts_ : list of arrays
-        The weights (n_in, n_out) and biases (n_out,) of each layer; float32, or with "plain" of the dtype of X.
+        Weights (n_in, n_out) and biases (n_out,) of each layer; float32, or with "plain" the dtype of X.
     loss : str
         "log_loss", the cross-entropy.
     loss_, loss_curve_, best_loss_ : float, list of float, float or None
-        The last epoch's loss, with the L2 penalty; every epoch's; the lowest, None with early stopping.
+        Loss with the L2 penalty: of the last epoch, of every epoch, and the lowest (None with early stopping).
     validation_scores_, best_validation_score_ : list of float, float; both None without early stopping
-        The accuracies on what is held out.
+        Accuracies on the held-out examples.
     n_iter_, t_ : int
         Epochs of the last `fit`, and examples seen since the network was drawn.
     n_features_in_, n_layers_, n_outputs_, out_activation_, feature_names_in_
-        As scikit-learn's; the last one where X had names of columns.
+        As in scikit-learn; the last one if X has column names.
     device_, engine_ : str
-        Where the last `fit` trained, and by what.
+        Device and engine of the last `fit`.
     """
 
     loss: ClassVar[str] = "log_loss"
@@ -153,11 +154,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     @available_if(trains_in_steps)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Train for one epoch on these examples, from where the call before ended; return the estimator.
+        """Train for one more epoch on these examples; return the estimator.
 
-        `X`, `y`, `sample_weight` and errors are those of `fit`. `classes` (n_classes,) are all labels that will ever be
-        seen; the first call needs them, also with `y` (n, k), and later ones may leave them out.
-        Parameters that were set since the call before count from now on.
+        `X`, `y`, `sample_weight` and errors are those of `fit`. `classes` (n_classes,) are all labels that will ever
+        occur; required in the first call, also with `y` (n, k), and optional later. Parameters changed since the last
+        call take effect.
         """
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
@@ -174,7 +175,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """Return the logarithms of `predict_proba`; `X` as in `fit`."""
         found = self.predict_proba(X)
-        with np.errstate(divide="ignore"):  # a probability may have been rounded to 0
+        with np.errstate(divide="ignore"):  # probabilities may round to 0
             logarithms: NDArray[Any] = np.log(found, out=found)
         return logarithms
 

@@ -1,4 +1,4 @@
-"""The training loop: epoch after epoch, until training converges."""
+"""Training loop of the estimators: epochs until convergence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,30 +23,30 @@ from gpunn.optimizers import OptimizerState
 
 @dataclass(frozen=True)
 class Epochs:
-    """What epochs are made of, on any device."""
+    """Training loop and its inputs, independent of the device."""
 
     settings: Settings
     task: Task
     progress: Progress
     batches: Batches
     held_out: NDArray[Any]
-    """Which examples are, for early stopping."""
+    """Indices of the examples held out for early stopping."""
     penalty: Penalty
     random_state: np.random.RandomState
     scale: float
-    """How many times larger gpunn's loss and gradients are than scikit-learn's."""
+    """Ratio of gpunn's loss and gradients to scikit-learn's."""
 
     @property
     def engine_rate(self) -> float:
-        """The learning rate that makes steps of scikit-learn's size. Adam's don't depend on how large gradients are."""
+        """Learning rate that gives scikit-learn's step size; Adam's doesn't depend on the scale of the gradients."""
         return self.progress.rate / (1.0 if self.settings.solver == "adam" else self.scale)
 
     def run(self, backend: Backend, runner: Runner, most: int, *, exact: bool) -> bool:
-        """Train for at most so many epochs; return whether training has converged.
+        """Train for at most `most` epochs; return whether training has converged.
 
-        `runner` goes on from `progress`; if `exact`, it steps by this `penalty`, and as scikit-learn. Progress is that
-        of the last finished epoch whatever happens. Raises `DivergenceError` where a parameter, the loss or the score
-        is no longer finite.
+        `runner` resumes from `progress`; if `exact`, it makes scikit-learn's steps with `penalty`. Even after an error,
+        `progress` is that of the last finished epoch. Raises `DivergenceError` if a parameter, the loss or the score
+        becomes non-finite.
         """
         settings, progress = self.settings, self.progress
         score, why = self._scorer(backend), None
@@ -54,7 +54,7 @@ class Epochs:
 
         def begin(number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
             if number > 1 and self._coasts and not exact and progress.rate != progress.memory_rate:
-                # To go as far as they did with the rate before, velocities have to change, which another engine's can.
+                # scikit-learn's velocities include the learning rate; a new engine starts with rescaled ones.
                 progress.memory = runner.optimizer_state()
                 runner.restart(self.start())
             order = self.batches.order(settings, self.random_state)
@@ -65,11 +65,11 @@ class Epochs:
         def finish(_: int, trained: Trained) -> bool:
             nonlocal penalty, why
             network: Network = (trained.weights, trained.biases)
-            # An engine with a penalty of its own tells nothing of it; the mean of before and after comes close.
+            # Engines don't report their own L2 penalty; the mean of before and after the epoch comes close.
             before, penalty = penalty, self._penalty(network)
             loss = trained.loss
             if self.task.loss == "squared_error":
-                loss /= self.scale * len(network[1][-1])  # scikit-learn's is a mean over the outputs
+                loss /= self.scale * len(network[1][-1])  # scikit-learn averages over the outputs
             loss += self.penalty.value() if exact else (before + penalty) / 2
             scored = score(trained.on_device)
             if not trained.is_finite(loss, *([] if scored is None else [scored])):
@@ -83,15 +83,15 @@ class Epochs:
         runner.run(most, begin, finish)
         progress.memory = runner.optimizer_state()
         if why is not None and settings.verbose:
-            print(f"Training ends, as {why}")  # noqa: T201 - what verbose asks for
+            print(f"Training stops: {why}")  # noqa: T201 - requested by verbose
         return why is not None
 
     def start(self) -> Parameters:
-        """Return what an engine goes on from."""
+        """Return the parameters and optimiser state that an engine resumes from."""
         progress, coasts = self.progress, self._coasts
         memory = progress.memory
         if memory is not None and len(memory.moments) != optimizer_of(self.settings, self.scale).n_moments:
-            memory = None  # it is that of another solver
+            memory = None  # of another solver
         if memory is not None and coasts:
             memory = OptimizerState(
                 memory.steps, tuple([np.array(array) for array in arrays] for arrays in memory.moments)
@@ -104,15 +104,15 @@ class Epochs:
         return self.settings.solver == "sgd" and self.settings.momentum > 0
 
     def warning_of_max_iter(self) -> Warning:
-        """Return the warning that training ended before it converged."""
+        """Return the warning that training stopped before convergence."""
         most = self.settings.max_iter
         warning: Warning = ConvergenceWarning(
-            f"training ended after max_iter={most} epochs, before it converged: raise that, or tol"
+            f"training stopped after max_iter={most} epochs before it converged: raise max_iter or tol"
         )
         return warning
 
     def _penalty(self, network: Network) -> float:
-        """Return the L2 penalty of batches of the usual size."""
+        """Return the L2 penalty of full batches."""
         alpha = float(self.settings.alpha)
         if not alpha:
             return 0.0
@@ -120,9 +120,9 @@ class Epochs:
         return alpha / 2 * squares / (self.batches.size * self.task.weight)
 
     def _scorer(self, backend: Backend) -> Callable[[Parameters], float | None]:
-        """Return what scores parameters on the device by the examples held out; None where there are none.
+        """Return a function that scores parameters on the held-out examples; it returns None if there are none.
 
-        The score of outputs that aren't all finite is NaN.
+        The score of non-finite outputs is NaN.
         """
         rows, task = self.held_out, self.task
         if not len(rows):
@@ -139,12 +139,12 @@ class Epochs:
 
     def _divergence(self) -> DivergenceError:
         return DivergenceError(
-            f"training diverged in epoch {self.progress.epochs + 1}, as parameters, loss or score aren't finite: bring "
-            f"X, and numbers in y, to mean 0 and deviation 1 (StandardScaler), or lower "
+            f"training diverged in epoch {self.progress.epochs + 1} (non-finite parameters, loss or score): scale X, "
+            f"and numeric y, to mean 0 and deviation 1 (StandardScaler), or lower "
             f"learning_rate_init={self.progress.rate:g}"
         )
 
     def _say(self) -> None:
         progress = self.progress
         score = f", validation score {progress.scores[-1]:.6f}" if progress.scores else ""
-        print(f"Epoch {progress.epochs}: loss {progress.losses[-1]:.8f}{score}")  # noqa: T201 - what verbose asks for
+        print(f"Epoch {progress.epochs}: loss {progress.losses[-1]:.8f}{score}")  # noqa: T201 - requested by verbose

@@ -1,4 +1,4 @@
-"""What an estimator learns from, as it lies on the host, and its parts: batches, and examples held out."""
+"""Training data of an estimator on the host: examples, batches and held-out examples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,35 +12,35 @@ from gpunn.errors import ConfigurationError, DataError
 from gpunn.estimators.parameters import Settings
 
 Score = Callable[[NDArray[Any], NDArray[Any], NDArray[Any] | None], float]
-"""Takes outputs, targets and weights of examples, and returns how good the outputs are."""
+"""A function of outputs, targets and sample weights that returns a score."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """`n` examples, and what a network is to make of them."""
+    """`n` examples and the network's task on them."""
 
     X: Any
     """(n, n_0), float32 or float64, an array or a sparse matrix in CSR form."""
     targets: NDArray[Any]
-    """Classes, uint8 (n,), or what the outputs should be, (n, n_L)."""
+    """Classes, uint8 (n,), or target outputs, (n, n_L)."""
     weights: NDArray[np.float64] | None
-    """(n,); None where all examples count the same."""
+    """Sample weights (n,); None if all are equal."""
     weight: float
-    """What each example weighs where there are no weights."""
+    """Weight of each example if `weights` is None."""
     functions: tuple[str, ...]
-    """The activation functions of all layers but the inputs."""
+    """Activation functions of all layers but the input."""
     loss: str
     score: Score
     stratified: bool
-    """Whether examples that are held out keep the shares of the classes."""
+    """Whether held-out examples are stratified by class."""
 
     @property
     def n(self) -> int:
-        """How many examples there are."""
+        """Number of examples."""
         return int(self.X.shape[0])
 
     def divide(self, settings: Settings, random_state: np.random.RandomState) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return which examples to train on, and which are held out for early stopping."""
+        """Return the indices of the training examples and of those held out for early stopping."""
         every = np.arange(self.n)
         if not settings.early_stopping:
             return every, every[:0]
@@ -58,17 +58,17 @@ class Task:
         if len(held_out) < 2:
             raise ConfigurationError(
                 f"found {len(held_out)} of {self.n} examples held out for early stopping, expected 2 or more: raise "
-                f"validation_fraction={settings.validation_fraction:g}, or give more examples"
+                f"validation_fraction={settings.validation_fraction:g}, or use more examples"
             )
         return trained, held_out
 
 
 @dataclass
 class Batches:
-    """The order of the examples, drawn as scikit-learn draws it, cut into batches."""
+    """Batches of shuffled examples, in scikit-learn's order."""
 
     rows: NDArray[Any]
-    """Of the examples to train on."""
+    """Indices of the training examples."""
     size: int
     task: Task
 
@@ -76,10 +76,10 @@ class Batches:
         self._places = np.arange(len(self.rows))
         self._starts = np.arange(0, len(self.rows), self.size)
         self.sizes = np.minimum(self.size, len(self.rows) - self._starts)
-        """How many examples each batch has."""
+        """Number of examples in each batch."""
 
     def order(self, settings: Settings, random_state: np.random.RandomState) -> NDArray[Any]:
-        """Return the next epoch's order: that of the one before, shuffled."""
+        """Return the next epoch's order: the previous order, shuffled again."""
         if settings.shuffle:
             picks = np.arange(len(self._places))
             random_state.shuffle(picks)
@@ -88,7 +88,7 @@ class Batches:
         return order
 
     def weighing(self, order: NDArray[Any]) -> NDArray[np.float64]:
-        """Return what each batch weighs."""
+        """Return the total sample weight of each batch."""
         if self.task.weights is None:
             return self.sizes * self.task.weight
         found: NDArray[np.float64] = np.add.reduceat(self.task.weights[order], self._starts)
@@ -96,16 +96,16 @@ class Batches:
 
 
 def checked_weights(weights: NDArray[Any] | None) -> tuple[NDArray[np.float64] | None, float]:
-    """Return the weights of examples, or None where all are equal, and then what each weighs.
+    """Return the sample weights, or None if all are equal, and the weight of each example in that case.
 
-    Raises `DataError` for weights below 0, and where all are 0.
+    Raises `DataError` for negative weights, and if all are 0.
     """
     if weights is None:
         return None, 1.0
     lowest, highest = float(weights.min()), float(weights.max())
     if lowest < 0 or highest == 0:
-        found = f"the sample_weight {lowest:g}" if lowest < 0 else "a sample_weight of 0 for every example"
-        raise DataError(f"found {found}, expected weights of 0 or more, and some above 0")
+        found = f"{lowest:g}" if lowest < 0 else "0 for every example"
+        raise DataError(f"sample_weight must be >= 0, and > 0 for at least one example, got {found}")
     if lowest == highest:
         return None, lowest
     return weights.astype(np.float64, copy=False), 1.0

@@ -1,4 +1,4 @@
-"""Inputs of the estimators, made into what engines take: dense floats, or grey levels where the floats are such."""
+"""Conversion of the estimators' inputs for engines: dense floats, or grey levels if they are multiples of 1/255."""
 
 from typing import Any
 
@@ -11,30 +11,30 @@ from gpunn.equations import scale
 from gpunn.errors import DataError
 
 SHARE = 4
-"""A sparse matrix may take this part of the memory when it is dense: a quarter."""
+"""A sparse matrix made dense may take 1 / `SHARE` of the memory."""
 
 SAMPLE = 64
-"""How many rows are looked at before all are."""
+"""Rows checked before all are."""
 
 CHUNK = 1 << 18
-"""How many values are converted at once: they stay in a cache."""
+"""Values converted at once, few enough for a cache."""
 
 LEVELS: NDArray[np.float32] = scale(np.arange(256, dtype=np.uint8), np.float32)
-"""What grey levels are to an engine."""
+"""Grey levels as engines scale them."""
 
 
 def dense_inputs(X: Any, dtype: DTypeLike, *, grey: bool) -> NDArray[Any]:
-    """Return `X` (n, n_0), an array or a sparse matrix, as an array of `dtype`; as uint8 if `grey`, and it can be.
+    """Return `X` (n, n_0), an array or a sparse matrix, as an array of `dtype`, or with `grey` as uint8 if possible.
 
-    It can be where every value, rounded to float32, is a grey level of 0 to 255 divided by 255: engines get the same
-    numbers from a quarter of the memory. Arrays of `dtype` are not copied. Raises `DataError` where a sparse matrix
-    would be too large.
+    That is possible if every value, rounded to float32, is a grey level of 0 to 255 divided by 255: engines compute
+    the same numbers from a quarter of the memory. Arrays of `dtype` are not copied. Raises `DataError` if a sparse
+    matrix would be too large when dense.
     """
     if not sparse.issparse(X):
         found = grey_levels(X) if grey else None
         return np.ascontiguousarray(X, dtype) if found is None else found
     X = X.tocsr()
-    if not X.has_canonical_format:  # values may lie at one place twice, and count as their sum
+    if not X.has_canonical_format:  # duplicate entries count as their sum
         X = X.copy()
         X.sum_duplicates()
     found = grey_levels(X.data.reshape(1, -1)) if grey else None
@@ -51,7 +51,7 @@ def dense_inputs(X: Any, dtype: DTypeLike, *, grey: bool) -> NDArray[Any]:
 
 
 def grey_levels(X: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Return the grey levels, uint8, that `X` (m, n) are when divided by 255, or None where a value isn't one."""
+    """Return `X` (m, n) times 255 as uint8, or None unless every value is exactly a scaled grey level."""
     rows = max(1, CHUNK // max(1, X.shape[1]))
     sample = X[:: max(1, len(X) // SAMPLE)][:SAMPLE, :CHUNK]
     if _levels(sample) is None:
@@ -66,7 +66,7 @@ def grey_levels(X: NDArray[Any]) -> NDArray[np.uint8] | None:
 
 
 def _levels(X: NDArray[Any]) -> NDArray[np.uint8] | None:
-    # What is not within 0 and 1 becomes any level, and isn't what that level stands for.
+    # Values outside of [0, 1] become arbitrary levels, and fail the comparison below.
     with np.errstate(invalid="ignore", over="ignore"):
         values = X.astype(np.float32, copy=False)
         levels: NDArray[np.uint8] = (values * np.float32(255) + np.float32(0.5)).astype(np.uint8)

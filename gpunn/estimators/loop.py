@@ -1,4 +1,4 @@
-"""Fitting a network: on which device, by which engine, and what these are asked for."""
+"""Fitting a network: choice of device, engine and recipe."""
 
 import logging
 import warnings
@@ -20,21 +20,21 @@ from gpunn.estimators.steps import Exact, Penalty
 logger = logging.getLogger(__name__)
 
 SMALL = 2_000_000
-"""Multiplications an epoch below which compiling and loading kernels takes longer than training: reckoned."""
+"""Multiplications per epoch below which compiling and loading kernels takes longer than training (estimated)."""
 
 FEW = 10
-"""Batches of a call of `partial_fit` below which making an engine takes longer than training: measured."""
+"""Batches per `partial_fit` call below which creating an engine takes longer than training (measured)."""
 
 
 def fit_network(
     settings: Settings, task: Task, progress: Progress, random_state: np.random.RandomState, *, incremental: bool
 ) -> Warning | None:
-    """Train the network of `progress`: for one epoch if `incremental`, until it converges otherwise.
+    """Train the network of `progress`: for one epoch if `incremental`, otherwise until convergence.
 
-    Return what to warn of, once the network is kept: that Ctrl-C ended training, or `max_iter`.
-    Where that is little work, device="auto" is the CPU and engine="auto" is `plain`, which it also is where examples
-    have weights. `plain` computes in the precision of `task.X` and the network, the other engines in float32. Progress
-    is that of the last finished epoch whatever happens. Raises what `gpunn.train` raises.
+    Returns a warning to issue once the network is stored: training stopped by Ctrl-C or by `max_iter`. For little work,
+    device="auto" is the CPU and engine="auto" is `plain`; with sample weights engine="auto" is always `plain`. `plain`
+    computes in the precision of `task.X` and the network, the other engines in float32. Even after an error, `progress`
+    is that of the last finished epoch. Raises the errors of `gpunn.train`.
     """
     small = task.n * sum(W.size for W in progress.network[0]) < SMALL
     small |= incremental and task.n < FEW * _batch_size(settings, task.n)
@@ -45,7 +45,7 @@ def fit_network(
     weights, biases = progress.network
     progress.network = [W.astype(dtype, copy=False) for W in weights], [b.astype(dtype, copy=False) for b in biases]
 
-    # The squared error of gpunn has no half: its gradients are twice scikit-learn's.
+    # gpunn's squared error lacks the factor 1/2: its gradients are twice scikit-learn's.
     scale = 2.0 if task.loss == "squared_error" else 1.0
     trained, held_out = task.divide(settings, random_state)
     batches = Batches(trained, _batch_size(settings, len(trained)), task)
@@ -79,14 +79,14 @@ def _train_on(
         with running(backend, engine_type, start, examples, recipe) as runner:
             converged = epochs.run(backend, runner, 1 if incremental else settings.max_iter, exact=exact)
     except KeyboardInterrupt:
-        progress.memory = None  # it may be somewhere inside an epoch
+        progress.memory = None  # may be in mid-epoch
         return UserWarning(f"training was interrupted{_what_is_left(progress)}")
     return None if converged or incremental else epochs.warning_of_max_iter()
 
 
 def _what_is_left(progress: Progress) -> str:
     if not progress.epochs:
-        return " before the first epoch ended: the estimator is as it was"
+        return " before the first epoch finished: the estimator is unchanged"
     return f": the network is {'that of the last finished epoch' if progress.best is None else 'the best one so far'}"
 
 
@@ -95,13 +95,13 @@ def _batch_size(settings: Settings, n: int) -> int:
     if isinstance(asked, str):
         return min(200, n)
     if asked > n:
-        message = f"found batch_size={asked}, expected at most {n}, the number of examples to train on: it is clipped"
+        message = f"batch_size must be at most {n}, the number of training examples, got {asked}: using {n}"
         warnings.warn(message, stacklevel=2)
     return int(min(asked, n))
 
 
 def _recipe(epochs: Epochs) -> Recipe:
-    """Return what engines are asked for, where `plain` can do just what scikit-learn does."""
+    """Return the recipe for engines; `plain` replaces its optimiser and penalty by scikit-learn's."""
     batches, settings = epochs.batches, epochs.settings
     return Recipe(
         batches.size,

@@ -1,4 +1,4 @@
-"""What a network answers, in chunks of examples, so that activations take little memory."""
+"""Forward pass in chunks of examples, to save memory."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from gpunn.equations import Array, forward
 
 CHUNK = 1 << 22
-"""How many activations are kept at once."""
+"""Number of activations per chunk."""
 
 
 def outputs_of(xp: Any, weights: Sequence[Array], biases: Sequence[Array], functions: Sequence[str], X: Any) -> Array:
@@ -18,7 +18,7 @@ def outputs_of(xp: Any, weights: Sequence[Array], biases: Sequence[Array], funct
     """
     rows = max(1, CHUNK // (weights[0].shape[1] + sum(map(len, biases))))
     found = xp.empty((X.shape[0], len(biases[-1])), biases[-1].dtype)
-    # Far from zero, exponentials overflow on their way to the right result.
+    # Overflowing exponentials still give the right result.
     with np.errstate(over="ignore", invalid="ignore"):
         for first in range(0, X.shape[0], rows):
             own = slice(first, first + rows)

@@ -1,4 +1,4 @@
-"""The parameters of the estimators: their types, what scikit-learn accepts of them, and what gpunn doesn't do."""
+"""Parameters of the estimators: types, scikit-learn's constraints, and what gpunn doesn't support."""
 
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -12,7 +12,7 @@ from gpunn.errors import ConfigurationError
 from gpunn.optimizers import SGD, Adam
 
 FUNCTIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
-"""scikit-learn's names of activation functions, and gpunn's."""
+"""gpunn's names of scikit-learn's activation functions."""
 
 _POSITIVE = [Interval(Real, 0, None, closed="neither")]
 _NOT_NEGATIVE = [Interval(Real, 0, None, closed="left")]
@@ -34,7 +34,7 @@ CONSTRAINTS: dict[str, Any] = {
     "tol": _NOT_NEGATIVE,
     "verbose": ["verbose"],
     "warm_start": ["boolean"],
-    "momentum": _SHARE,  # scikit-learn takes 1 too, with which nothing ever slows down
+    "momentum": _SHARE,  # scikit-learn also accepts 1, with which velocities never decay
     "nesterovs_momentum": ["boolean"],
     "early_stopping": ["boolean"],
     "validation_fraction": _SHARE,
@@ -49,7 +49,7 @@ CONSTRAINTS: dict[str, Any] = {
 
 
 class Settings:
-    """The parameters that both estimators have, as scikit-learn documents them, and gpunn's own two."""
+    """Parameters of both estimators: scikit-learn's, and gpunn's `device` and `engine`."""
 
     hidden_layer_sizes: int | Sequence[int]
     activation: str
@@ -79,30 +79,30 @@ class Settings:
 
 
 def hidden_sizes(settings: Settings) -> list[int]:
-    """Return the sizes of the hidden layers; raises `ConfigurationError` for one that no layer can have."""
+    """Return the sizes of the hidden layers; raises `ConfigurationError` for invalid ones."""
     found = settings.hidden_layer_sizes
     sizes = [found] if isinstance(found, int | np.integer) else list(found)
     for size in sizes:
-        check_whole("the hidden layer size", size, 1)
+        check_whole("each size in hidden_layer_sizes", size, 1)
     return [int(size) for size in sizes]
 
 
 def trains_in_steps(settings: Settings) -> bool:
-    """Return True where there is `partial_fit`; raises `AttributeError` where there is none, as scikit-learn has it."""
+    """Return True if `partial_fit` is available; otherwise raises `AttributeError`, as in scikit-learn."""
     if settings.solver == "lbfgs":
         raise AttributeError(_of_lbfgs(settings))
     return True
 
 
 def check_supported(settings: Settings, *, incremental: bool) -> None:
-    """Raise `ConfigurationError` for what scikit-learn does and gpunn doesn't, or doesn't in `partial_fit`."""
+    """Raise `ConfigurationError` for parameters that scikit-learn supports and gpunn doesn't."""
     if settings.solver == "lbfgs":
         raise ConfigurationError(_of_lbfgs(settings))
     loss = getattr(settings, "loss", None)
     if loss == "poisson":
-        raise ConfigurationError(f"found loss='poisson', expected 'squared_error': use that, or {_theirs(settings)}")
+        raise ConfigurationError(f"loss must be 'squared_error', got 'poisson': for that use {_theirs(settings)}")
     if incremental and settings.early_stopping:
-        raise ConfigurationError("found early_stopping=True in partial_fit, expected False: use fit to stop early")
+        raise ConfigurationError("partial_fit requires early_stopping=False, got True: use fit to stop early")
 
 
 def _theirs(settings: Settings) -> str:
@@ -110,11 +110,11 @@ def _theirs(settings: Settings) -> str:
 
 
 def _of_lbfgs(settings: Settings) -> str:
-    return f"found solver='lbfgs', expected 'adam' or 'sgd': use one of these, or {_theirs(settings)}"
+    return f"solver must be 'adam' or 'sgd', got 'lbfgs': for that use {_theirs(settings)}"
 
 
 def optimizer_of(settings: Settings, scale: float) -> SGD | Adam:
-    """Return the optimiser that makes the steps of `settings.solver` from gradients that are `scale` times as large."""
+    """Return the optimiser for `settings.solver`, with gradients `scale` times as large as scikit-learn's."""
     if settings.solver == "adam":
         return Adam(float(settings.beta_1), float(settings.beta_2), float(settings.epsilon) * scale)
     momentum = float(settings.momentum)

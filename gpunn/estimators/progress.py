@@ -1,4 +1,4 @@
-"""How far training has come, whether it still improves, and the learning rate that follows from that."""
+"""Training progress: network, losses, convergence and the adaptive learning rate."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +10,10 @@ from gpunn.estimators.parameters import Settings
 from gpunn.optimizers import OptimizerState
 
 SLOWEST = 1e-6
-"""The learning rate at which an adaptive one falls no further."""
+"""Minimum of the adaptive learning rate."""
 
 NO_LOSS = np.float64(np.inf)
-"""What every loss is below."""
+"""Initial best loss."""
 
 Network = tuple[list[NDArray[Any]], list[NDArray[Any]]]
 """Weights (n_out, n_in) and biases (n_out,) of all layers, on the host."""
@@ -21,46 +21,46 @@ Network = tuple[list[NDArray[Any]], list[NDArray[Any]]]
 
 @dataclass
 class Progress:
-    """The network after the last finished epoch, and what scikit-learn keeps beside it."""
+    """State after the last finished epoch: the network, and scikit-learn's fitted attributes."""
 
     network: Network
     rate: float
-    """The learning rate of the next epoch, scikit-learn's."""
+    """Learning rate of the next epoch, on scikit-learn's scale."""
     losses: list[np.float64] = field(default_factory=list)
-    """Of the epochs of this call of `fit`."""
+    """Loss of each epoch of this `fit`."""
     best_loss: np.float64 | None = NO_LOSS
-    """Since the network was drawn; None where scores decide."""
+    """Lowest loss since the network was drawn; None with early stopping."""
     scores: list[float] | None = None
-    """Of the epochs of this call, on the examples held out for early stopping; None without."""
+    """Score of each epoch of this `fit` on the held-out examples; None without early stopping."""
     best_score: float | None = None
     epochs: int = 0
-    """Of this call of `fit`."""
+    """Number of finished epochs of this `fit`."""
     seen: int = 0
-    """Examples, since the network was drawn."""
+    """Number of examples seen since the network was drawn."""
     without_improvement: int = 0
-    """Epochs, up to now."""
+    """Number of consecutive epochs without improvement."""
     memory: OptimizerState | None = None
-    """The optimiser's, of the learning rate below."""
+    """Optimiser state, at learning rate `memory_rate`."""
     memory_rate: float = 0.0
     device: str = ""
-    """Of the last call of `fit`."""
+    """Device of the last `fit`."""
     engine: str = ""
     best: Network | None = None
-    """The one of the best score, in this call of `fit`."""
+    """Network with the best score in this `fit`."""
 
     def watch_scores(self) -> None:
-        """Let scores decide, and no longer losses."""
+        """Detect convergence by scores instead of losses."""
         if self.scores is None:
             self.scores, self.best_score, self.best_loss = [], -np.inf, None
         self.best = self.network
 
     def watch_losses(self) -> None:
-        """Let losses decide, and no longer scores."""
+        """Detect convergence by losses instead of scores."""
         if self.best_loss is None:
             self.scores, self.best_score, self.best_loss = None, None, NO_LOSS
 
     def finish_epoch(self, network: Network, loss: np.float64, score: float | None, n: int, settings: Settings) -> None:
-        """Take note of an epoch over `n` examples, which ended with this network."""
+        """Record an epoch over `n` examples and the network after it."""
         self.network = network
         self.losses.append(loss)
         self.epochs += 1
@@ -80,7 +80,7 @@ class Progress:
             self.rate = float(settings.learning_rate_init) / (self.seen + 1) ** float(settings.power_t)
 
     def stop_or_slow_down(self, settings: Settings) -> str | None:
-        """Return why training ends here, or None; an adaptive learning rate falls to a fifth instead, while it can."""
+        """Return the reason to stop, or None; an adaptive learning rate is divided by 5 instead, down to `SLOWEST`."""
         if self.without_improvement <= settings.n_iter_no_change:
             return None
         what = "the loss" if self.scores is None else "the validation score"
@@ -92,5 +92,5 @@ class Progress:
         self.rate /= 5
         self.without_improvement = 0
         if settings.verbose:
-            print(f"As {why}, the learning rate becomes {self.rate:g}")  # noqa: T201 - what verbose asks for
+            print(f"Learning rate reduced to {self.rate:g}: {why}")  # noqa: T201 - requested by verbose
         return None

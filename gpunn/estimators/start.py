@@ -1,4 +1,4 @@
-"""The network that training starts from: the one that scikit-learn draws from the same random state."""
+"""Initial network, the same as scikit-learn's for the same random state."""
 
 import itertools
 import math
@@ -15,8 +15,8 @@ def draw(
     """Return weights (n_out, n_in) and biases (n_out,) of each layer, uniform in +-sqrt(factor / (n_in + n_out)).
 
     The factor is 6, or 2 with activation="logistic" (Glorot and Bengio, "Understanding the difficulty of training deep
-    feedforward neural networks", 2010, equation 16). All is drawn in float64 and rounded, a layer's weights (by inputs)
-    before its biases.
+    feedforward neural networks", 2010, equation 16). Values are drawn in float64 and rounded, each layer's weights (by
+    inputs) before its biases.
     """
     factor = 2 if activation == "logistic" else 6
     weights, biases = [], []

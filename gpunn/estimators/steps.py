@@ -1,11 +1,11 @@
-"""Steps just as scikit-learn makes them, for the engine `plain`; those of the other engines come close.
+"""Exact scikit-learn steps for the engine `plain`; other engines approximate them.
 
-What gpunn's own optimisers do otherwise:
+Differences from gpunn's own optimisers:
 
-- The L2 penalty of a batch is divided by what the batch weighs: by its size, or by the sum of its examples' weights. An
-  engine has one for all batches, which the last, smaller one differs from.
-- Velocities have the learning rate in them, of when they were made. A new rate doesn't change how far they go. (Other
-  engines are made anew where the rate changes, with other velocities.)
+- The L2 penalty of a batch is divided by the batch's size, or by the sum of its sample weights. Engines use one penalty
+  for all batches, which is inexact for a smaller last batch.
+- Velocities include the learning rate at the time of their update, so a new rate doesn't rescale them. (Other engines
+  are created anew when the rate changes, with rescaled velocities.)
 - Adam adds epsilon to sqrt(v) before its correction, W <- W - eta' m / (sqrt(v) + epsilon) with
   eta' = eta sqrt(1 - beta2^t) / (1 - beta1^t): the form at the end of section 2 of Kingma and Ba, 2015.
 """
@@ -22,7 +22,7 @@ from gpunn.optimizers import SGD, Adam, Optimizer, OptimizerState, Stepper
 
 
 class Penalty:
-    """alpha / 2 times the sum of the squared weights, divided by what a batch weighs; biases are free."""
+    """L2 penalty: alpha / 2 times the sum of the squared weights, without biases, divided by the batch's weight."""
 
     def __init__(self, alpha: float, scale: float) -> None:
         self._alpha, self._scale = alpha, scale
@@ -30,14 +30,14 @@ class Penalty:
         self._total: Any = 0.0
 
     def begin(self, weighing: NDArray[np.float64], sizes: NDArray[np.int64]) -> None:
-        """Get ready for an epoch of batches that weigh so much and have so many examples."""
-        # A batch that weighs nothing has no loss, and no penalty either.
+        """Start an epoch of batches with total weights `weighing` and `sizes`."""
+        # A batch of weight 0 has no loss and no penalty.
         alphas = np.divide(self._alpha, weighing, out=np.zeros(len(weighing)), where=weighing > 0)
         self._batches = zip(alphas.tolist(), (sizes / sizes.sum()).tolist(), strict=True)
         self._total = 0.0
 
     def add(self, xp: Any, parameters: Sequence[Array], gradients: Sequence[Array]) -> None:
-        """Add the next batch's to the gradients of the weights, which are the first half of the parameters."""
+        """Add the next batch's penalty to the gradients of the weights, the first half of the parameters."""
         if not self._alpha:
             return
         alpha, share = next(self._batches)
@@ -47,14 +47,14 @@ class Penalty:
             dW += self._scale * alpha * W
 
     def value(self) -> float:
-        """Return the mean over the epoch's examples, each with the weights that its batch found."""
+        """Return the epoch's penalty, averaged over its batches by size."""
         return float(self._total)
 
 
 @final
 @dataclass(frozen=True)
 class Exact(Optimizer):
-    """`optimizer`, made to step as scikit-learn's does, with `penalty` in the gradients."""
+    """`optimizer` with scikit-learn's steps and `penalty` in the gradients."""
 
     optimizer: SGD | Adam
     penalty: Penalty

@@ -1,4 +1,4 @@
-"""Pictures, prepared the way the images were that a network was trained on."""
+"""Preprocessing of pictures to match a network's training images."""
 
 import os
 from contextlib import suppress
@@ -23,15 +23,15 @@ from gpunn.pictures.sheets import sheet_of_levels
 __all__ = ["FIELD", "MNIST_KIND", "Prepared", "prepare", "prepare_digit", "read_digit", "read_picture", "shown_name"]
 
 LARGE = 400 * 400
-"""Pixels at which a digit is looked for."""
+"""Maximum number of pixels of a sheet in the first search; larger sheets are shrunk."""
 NEARLY_WHITE = 245
-"""The brightest level from which on a sheet isn't brightened."""
+"""Sheets whose brightest level is at least this are not brightened."""
 MNIST_KIND = ImageKind("MNIST", (FIELD, FIELD), "digit")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture as a network takes it: `image` (rows * columns,) uint8, light on dark; `doubts` in short sentences."""
+    """A preprocessed picture: `image` (rows * columns,) uint8, light on dark; `doubts` in short sentences."""
 
     image: NDArray[np.uint8]
     shape: tuple[int, int]
@@ -39,22 +39,22 @@ class Prepared:
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """The image in its rows and columns."""
+        """The image as (rows, columns)."""
         return self.image.reshape(self.shape)
 
 
 def read_digit(path: str | bytes | os.PathLike[Any], kind: ImageKind | None = None) -> NDArray[np.uint8]:
-    """Return the digit in the picture at `path` as MNIST, or the data set of `kind`, would have it, (n_pixels,) uint8.
+    """Return the digit in the picture at `path` in the format of MNIST, or of `kind`, (n_pixels,) uint8.
 
-    The picture is a PNG, a JPEG or whatever else Pillow reads, or a NumPy file (.npy) of grey levels (rows, columns);
-    of any size, dark on light or light on dark; "-" is standard input. Raises `DataError` where it can't be read or
-    shows nothing.
+    The picture is a PNG, JPEG or other format of Pillow, or a NumPy file (.npy) of grey levels (rows, columns), of any
+    size, dark on light or light on dark; "-" is standard input. Raises `DataError` if it can't be read or shows
+    nothing.
     """
     return read_picture(path, kind).image
 
 
 def read_picture(path: str | bytes | os.PathLike[Any], kind: ImageKind | None = None) -> Prepared:
-    """Return what `read_digit` does, with what makes it doubtful."""
+    """Read a picture as `read_digit` does; return it with its doubts."""
     sheet = read_sheet(path)
     try:
         return prepare(sheet, kind)
@@ -63,32 +63,34 @@ def read_picture(path: str | bytes | os.PathLike[Any], kind: ImageKind | None = 
 
 
 def prepare_digit(levels: NDArray[Any], kind: ImageKind | None = None) -> NDArray[np.uint8]:
-    """Return grey `levels` (rows, columns), of any real dtype and range, as an MNIST image, (784,) uint8.
+    """Convert grey `levels` (rows, columns), of any real dtype and range, to an MNIST image, (784,) uint8.
 
-    With `kind` as an image of that data set. Raises `DataError` where they show nothing or aren't finite.
+    With `kind`, to an image of that kind. Raises `DataError` if they show nothing or aren't finite.
     """
     return prepare(sheet_of_levels(levels), kind).image
 
 
 def prepare(sheet: Image.Image, kind: ImageKind | None = None) -> Prepared:
-    """Return a `sheet`, a Pillow image of the mode L, RGB or F, as an image of `kind`, MNIST's where it is None."""
+    """Convert `sheet`, a Pillow image of mode L, RGB or F, to an image of `kind`, by default MNIST's."""
     kind = kind or MNIST_KIND
     if kind.framing not in BOXES:
         if kind.shape is None:
-            raise DataError("found images of unknown shape, expected rows and columns, or the framing of digits")
+            raise DataError("framing whole needs the shape of the images, got kind.shape None")
         return Prepared(shrink_whole(sheet, kind.shape), kind.shape)
     if kind.shape not in (None, (FIELD, FIELD)):
-        raise DataError(f"found images of {kind.shape[0]} x {kind.shape[1]} pixels, digits have {FIELD} x {FIELD}")
+        raise DataError(
+            f"framing {kind.framing} needs images of {FIELD} x {FIELD} pixels, got {kind.shape[0]} x {kind.shape[1]}"
+        )
     digit = _found(sheet)
     return Prepared(frame(digit.ink, kind.framing), (FIELD, FIELD), digit.doubts)
 
 
 def _found(sheet: Image.Image) -> Digit:
-    """Return the digit on `sheet`, of about `LARGE` pixels or fewer.
+    """Return the digit on `sheet`, at a scale of at most about `LARGE` pixels.
 
-    A large sheet is looked through in a smaller form, whose averages have less noise, and then cut down around what
-    was found, so that a small digit on a large sheet keeps its details. What is a patch, such as a sheet lying on a
-    table, is looked at for a digit on it.
+    A large sheet is first searched at reduced size, where averaging reduces noise, then cropped around the find, so
+    that a small digit on a large sheet keeps its details. A filled patch, such as a sheet lying on a table, is itself
+    searched for a digit.
     """
     low, high = _extremes(sheet)
     if low == high:
@@ -109,13 +111,13 @@ def _found(sheet: Image.Image) -> Digit:
         sheet = closer
         try:
             digit, factor = _seen(sheet, high)
-        except DataError:  # what is seen from afar is enough
+        except DataError:  # keep the digit found at the coarser scale
             break
     return replace(digit, doubts=doubts)
 
 
 def _seen(sheet: Image.Image, high: float) -> tuple[Digit, int]:
-    """Return the digit on `sheet` shrunk to `LARGE` pixels, and by which factor it was."""
+    """Return the digit on `sheet` shrunk to `LARGE` pixels, and the factor."""
     factor = ceil((sheet.width * sheet.height / LARGE) ** 0.5)
     levels = _levels(sheet.reduce(factor) if factor > 1 else sheet, high)
     ink = find_ink(levels)
@@ -127,7 +129,7 @@ def _seen(sheet: Image.Image, high: float) -> tuple[Digit, int]:
             return digit, factor
     except DataError as error:
         missing = error
-    # A table round the sheet, or the hole of a 0, may pass for ink.
+    # A table around the sheet, or the hole of a 0, may be mistaken for ink: try the reverse.
     if not ink.one_way:
         with suppress(DataError):
             other = _found_by(levels, find_ink(levels, reverse=True), factor, reverse=True)
@@ -139,7 +141,7 @@ def _seen(sheet: Image.Image, high: float) -> tuple[Digit, int]:
 
 
 def _found_by(levels: NDArray[np.float32], ink: Ink, factor: int, *, reverse: bool) -> Digit:
-    """Return the digit that the `ink` of `levels` shows, without a shadow that it lies in."""
+    """Return the digit in `ink`, found in `levels`, without surrounding shadow."""
 
     def closer(window: int) -> Digit:
         return find_digit(find_ink(levels, reverse=reverse, window=window), factor)
@@ -148,7 +150,7 @@ def _found_by(levels: NDArray[np.float32], ink: Ink, factor: int, *, reverse: bo
 
 
 def _around(sheet: Image.Image, digit: Digit, factor: int, room: int) -> Image.Image:
-    """Return the part of `sheet` that the `digit` fills, and `room` of its pixels round it."""
+    """Crop `sheet` to the `digit` with a margin of `room` pixels at the scale of the search."""
     top, bottom, left, right = digit.box
     return sheet.crop(
         (
@@ -167,7 +169,7 @@ def _levels(sheet: Image.Image, high: float) -> NDArray[np.float32]:
 
 
 def _extremes(sheet: Image.Image) -> tuple[float, float]:
-    """Return the lowest and the highest level; equal where every pixel is the same."""
+    """Return the lowest and the highest level; equal if all pixels are the same."""
     extremes = sheet.getextrema()
     bands = extremes if isinstance(extremes[0], tuple) else (extremes,)
     if all(low == high for low, high in bands):

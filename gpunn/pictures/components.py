@@ -1,4 +1,4 @@
-"""The connected components of a mask: pixels that touch each other, also by their corners."""
+"""Connected components of a mask, with 8-connectivity."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Components:
-    """The components of a mask: `labels` (rows, columns) is -1 outside, else the component's number.
+    """The components of a mask: `labels` (rows, columns) is the component's number, or -1 outside.
 
-    `places` and `number` (pixels,) are the positions of the mask's pixels in the raveled mask, and their components.
-    `area`, `top`, `bottom`, `left` and `right` (n,) are their pixels and boxes; `bottom` and `right` lie just outside.
+    `places` and `number` (pixels,) are the flat indices of the mask's pixels and their components. `area`, `top`,
+    `bottom`, `left` and `right` (n,) are pixel counts and bounding boxes; `bottom` and `right` are exclusive.
     """
 
     labels: NDArray[np.intp]
@@ -29,34 +29,34 @@ class Components:
 
     @property
     def height(self) -> NDArray[np.intp]:
-        """The rows of each."""
+        """Height of each component, (n,)."""
         return self.bottom - self.top
 
     @property
     def width(self) -> NDArray[np.intp]:
-        """The columns of each."""
+        """Width of each component, (n,)."""
         return self.right - self.left
 
     @property
     def extent(self) -> NDArray[np.intp]:
-        """The longer side of each one's box."""
+        """Longer side of each component's box, (n,)."""
         return np.maximum(self.height, self.width)
 
     def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the sum of `values` (rows, columns) over each."""
+        """Return the sum of `values` (rows, columns) over each component, (n,)."""
         sums: NDArray[np.float64] = np.bincount(
             self.number, weights=values.ravel()[self.places], minlength=len(self)
         ).astype(np.float64)
         return sums
 
     def peaks(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the largest of `values` (rows, columns) in each."""
+        """Return the maximum of `values` (rows, columns) in each component, (n,)."""
         peaks = np.zeros(len(self))
         np.maximum.at(peaks, self.number, values.ravel()[self.places].astype(float))
         return peaks
 
     def mask(self, chosen: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return where those of `chosen`, numbers or a mask (n,), are."""
+        """Return the mask (rows, columns) of the `chosen` components, given as numbers or a mask (n,)."""
         wanted = np.zeros(len(self) + 1, bool)  # the last is for the label -1
         wanted[:-1][chosen] = True
         return wanted[self.labels]
@@ -65,11 +65,11 @@ class Components:
 def components(mask: NDArray[np.bool_]) -> Components:
     """Return the components of `mask` (rows, columns).
 
-    The mask is taken as runs, pixels side by side in a row. Runs of neighbouring rows that touch take the smaller of
-    their numbers, and each run its number's number, until nothing changes.
+    The mask is split into runs of pixels in a row. Touching runs of adjacent rows take the smaller of their numbers,
+    with pointer jumping, until nothing changes.
     """
     rows, columns = mask.shape
-    stride = columns + 2  # runs of different rows never touch in one row's order
+    stride = columns + 2  # keeps runs of different rows apart in flat order
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(edges == 1)
     stop = np.nonzero(edges == -1)[1]
@@ -91,7 +91,7 @@ def components(mask: NDArray[np.bool_]) -> Components:
 
 
 def _join(start: NDArray[np.intp], stop: NDArray[np.intp], stride: int) -> NDArray[np.intp]:
-    """Return for each run the smallest number of a run that it is joined with."""
+    """Return for each run the smallest number of its component's runs."""
     first = np.searchsorted(stop, start + stride, "left")
     counts = np.searchsorted(start, stop + stride, "right") - first
     upper = np.repeat(np.arange(len(start)), counts)
@@ -100,7 +100,7 @@ def _join(start: NDArray[np.intp], stop: NDArray[np.intp], stride: int) -> NDArr
     while True:
         smaller = np.minimum(number[upper], number[lower])
         changed = number.copy()
-        # Their names too, so that whole components move at once.
+        # Also relabel the runs they are labelled by, so that whole components merge at once.
         for run in (upper, lower):
             np.minimum.at(changed, number[run], smaller)
             np.minimum.at(changed, run, smaller)
@@ -111,15 +111,15 @@ def _join(start: NDArray[np.intp], stop: NDArray[np.intp], stride: int) -> NDArr
 
 
 def dilated(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Return where a pixel of `mask` is at most `radius` rows and columns away."""
+    """Dilate `mask` by a square of side 2 `radius` + 1."""
     grown = windowed(np.maximum, mask.astype(np.uint8), 2 * radius + 1)
     return grown.astype(bool)
 
 
 def windowed(extreme: np.ufunc, values: NDArray[Any], size: int, axes: tuple[int, ...] = (0, 1)) -> NDArray[Any]:
-    """Return the `extreme`, np.maximum or np.minimum, of `values` in a window of `size` pixels (odd) along `axes`.
+    """Return the running `extreme`, np.maximum or np.minimum, of `values` in a window of `size` pixels (odd) on `axes`.
 
-    Outside there is nothing. Windows are doubled until they are wide enough, so that wide ones cost little more.
+    Pixels outside are ignored. Window sizes are doubled step by step, so the cost grows with log(size).
     """
     ends = np.iinfo(values.dtype) if values.dtype.kind in "ui" else np.finfo(values.dtype)
     nothing = ends.min if extreme is np.maximum else ends.max

@@ -1,4 +1,4 @@
-"""Files with pictures, read with as little trust and memory as they deserve."""
+"""Reading of untrusted picture files, with limits on memory."""
 
 import io
 import os
@@ -21,22 +21,22 @@ from gpunn.pictures.sheets import MOST_PIXELS, sheet_of_levels, sheet_of_picture
 from gpunn.printing import printable
 
 STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
-"""What may be read although it is no file."""
+"""Prefixes of streams that may be read although they are not regular files."""
 MOST_BYTES = 2**28
-"""Bytes above which a stream is refused."""
+"""Maximum size of a stream in bytes."""
 NUMPY = b"\x93NUMPY"
 DEFLATE = 1100
-"""More than the times by which a PNG's compression makes anything smaller."""
+"""Upper bound of the compression ratio of PNG."""
 EXPECTED = "expected a PNG, a JPEG or a .npy file"
 
 _decoding = threading.Lock()
-"""Held while a picture is decoded, as standard error is the process's, and threads would restore each other's."""
+"""Held while decoding: standard error is redirected for the whole process, which must not overlap between threads."""
 
 
 def read_sheet(path: str | bytes | os.PathLike[Any]) -> Image.Image:
-    """Return the picture at `path`, or on standard input for "-", as a sheet of the mode L, RGB or F.
+    """Return the picture at `path`, or on standard input for "-", as a sheet of mode L, RGB or F.
 
-    Raises `DataError`, whose message names the file, where it can't be read.
+    Raises `DataError`, naming the file, if it can't be read.
     """
     name = os.fsdecode(path)
     shown = shown_name(path)
@@ -55,13 +55,13 @@ def read_sheet(path: str | bytes | os.PathLike[Any]) -> Image.Image:
 
 
 def shown_name(path: str | bytes | os.PathLike[Any]) -> str:
-    """Return what messages call the picture at `path`."""
+    """Return the name of the picture at `path` for messages."""
     return "standard input" if os.fsdecode(path) == "-" else printable(path)
 
 
 @contextmanager
 def _opened(name: str, shown: str) -> Iterator[BinaryIO]:
-    """Open a file, or a stream that somebody meant, for reading anywhere in it; anything else isn't waited for."""
+    """Open a regular file or an explicit stream as a seekable file; refuse anything else, without blocking."""
     if "\0" in name:
         raise DataError(f"cannot read {shown}: a name can't hold a null byte")
     if name == "-":
@@ -84,11 +84,11 @@ def _opened(name: str, shown: str) -> Iterator[BinaryIO]:
         elif stream:
             yield _whole(file, shown)
         else:
-            raise DataError(f"cannot read {shown}: it is no ordinary file; {EXPECTED}")
+            raise DataError(f"cannot read {shown}: it is not a regular file; {EXPECTED}")
 
 
 def _whole(stream: BinaryIO | None, shown: str) -> BinaryIO:
-    """Return all that `stream` holds."""
+    """Read `stream` into memory."""
     if stream is None:
         raise DataError(f"cannot read {shown}: it is closed")
     if stream.isatty():
@@ -109,20 +109,20 @@ def _size(file: BinaryIO) -> int:
 
 
 def _read_npy(file: BinaryIO, shown: str) -> NDArray[Any]:
-    """Return the array in a .npy file, once its header is known to be honest about what follows."""
+    """Return the array in a .npy file, after checking its header against the file size."""
     try:
         version = np.lib.format.read_magic(file)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, by_columns, dtype = read_header[version](file)
     except Exception as error:  # damaged headers fail in more ways than NumPy lists
-        raise DataError(f"{shown} is no NumPy file of numbers: expected one written by numpy.save") from error
+        raise DataError(f"{shown} is not a NumPy file of numbers: expected one written by numpy.save") from error
     if dtype.hasobject:
-        raise DataError(f"{shown} is no NumPy file of numbers: expected one written by numpy.save")
+        raise DataError(f"{shown} is not a NumPy file of numbers: expected one written by numpy.save")
     if dtype.kind not in "buif":
         raise DataError(f"{shown} holds {dtype}: expected an array of grey levels")
     n = prod(shape)
     if min(shape, default=0) < 0 or n > (_size(file) - file.tell()) // max(1, dtype.itemsize):
-        raise DataError(f"{shown} is no NumPy file of numbers: it ends before the array that its header describes")
+        raise DataError(f"{shown} is not a NumPy file of numbers: it ends before the array that its header describes")
     if tuple(shape) == (FIELD**2,):
         shape = (FIELD, FIELD)
     if len(shape) != 2 or n == 0:
@@ -150,7 +150,7 @@ def _read_picture(file: BinaryIO, shown: str) -> Image.Image:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"{shown} is no picture that can be read: {EXPECTED}") from error
+        raise DataError(f"{shown} is not a readable picture: {EXPECTED}") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{shown} has more than {MOST_PIXELS // 10**6} million pixels: reduce the picture") from error
     except Exception as error:  # damaged pictures fail in more ways than Pillow lists
@@ -160,13 +160,13 @@ def _read_picture(file: BinaryIO, shown: str) -> Image.Image:
 
 @contextmanager
 def _quiet_libtiff(picture: Image.Image) -> Iterator[None]:
-    """Keep libtiff, which decodes compressed TIFF, from writing lines of its own to standard error."""
+    """Suppress messages that libtiff, the decoder of compressed TIFF, writes to standard error."""
     if picture.format != "TIFF" or picture.info.get("compression") == "raw":
         yield
         return
     try:
         kept = os.dup(2)
-    except OSError:  # there is no standard error
+    except OSError:  # no standard error
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""Where on a sheet the digit is, and what else is there that makes the answer doubtful."""
+"""Location of the digit on a sheet, and reasons for doubt."""
 
 from dataclasses import dataclass
 
@@ -13,43 +13,43 @@ from gpunn.pictures.paper import SMALL, Ink
 EXPECTED = "expected a dark digit on light, or the reverse"
 NONE = f"found no digit: {EXPECTED}, larger than dust and off the border"
 FAINT = 0.05
-"""Ink below this share of the strongest is background."""
+"""Ink below this fraction of the strongest is background."""
 LEVELS = (0.5, 0.25, 0.1, FAINT)
-"""Shares of the strongest ink at which a digit is looked for, from the first to the last that shows one."""
+"""Thresholds, as fractions of the strongest ink, tried in turn until one shows a digit."""
 STRONG = (0.35, 0.5, 0.65)
-"""Shares of the digit's strongest ink from which on it is the digit's wherever it is joined to it.
+"""Thresholds for ink connected to the digit, as fractions of the digit's strongest ink.
 
-The first that doesn't lead out to the border.
+The first that doesn't connect it to the border is used.
 """
 FAINTER = (FAINT, 0.1, 0.18, 0.25)
-"""Smaller shares, from which on ink is the digit's unless it leads out to the border."""
+"""Lower thresholds for further ink of the digit, unless they connect it to the border."""
 FEWEST = 5
-"""Pixels along its longer side below which a spot is dust, on a sheet where that is little."""
+"""Longer side in pixels below which a spot is dust, unless the sheet is small."""
 SPECK = 0.03
-"""The share of the sheet below which a mark may be dust."""
+"""Fraction of the sheet's side below which a mark may be dust."""
 LEGIBLE = 10
-"""Pixels along its longer side below which a digit is hardly one."""
+"""Longer side in pixels below which a digit is barely legible."""
 LEAST_CONTRAST = 0.035
-"""Contrast with the paper below which nothing is ink, for 1 as that of black and white."""
+"""Minimum contrast of ink with the paper; 1 is black on white."""
 LOW_CONTRAST = 0.12
-"""Contrast below which an answer is doubtful."""
+"""Contrast below which a result is doubtful."""
 
 MOST_CONTACTS = 10
-"""Places in which a digit may meet the border."""
+"""Maximum number of places where a digit touches the border."""
 SPECKS = 3
-"""More marks of like size than this are dust, where they are small."""
+"""Number of similar small marks from which they count as dust."""
 
-SEVERAL = "several marks of like size are there, the largest was read"
-TOUCHING = "what was read touches the picture's border, some of it may be missing"
-FILLED = "what was read is a filled patch, or fills its box"
-FAINT_INK = "the ink can hardly be told from the paper"
-FRAME = "what was read may be a frame"
-TINY = "what was read is small, it may be a speck"
+SEVERAL = "several marks of similar size, the largest was read"
+TOUCHING = "the mark touches the picture's border, part of it may be missing"
+FILLED = "the mark is a filled patch or fills its box"
+FAINT_INK = "low contrast between ink and paper"
+FRAME = "the mark may be a frame"
+TINY = "the mark is small, it may be a speck"
 
 
 @dataclass(frozen=True)
 class Digit:
-    """The digit's `ink` (rows, columns), 0 to 1, alone and cut out; the `box` (top, bottom, left, right); `doubts`."""
+    """The digit's `ink` (rows, columns), 0 to 1, cut out of the sheet at `box` (top, bottom, left, right); `doubts`."""
 
     ink: NDArray[np.float32]
     box: tuple[int, int, int, int]
@@ -57,7 +57,7 @@ class Digit:
 
 
 def find_digit(ink: Ink, factor: int = 1) -> Digit:
-    """Return the digit that the `ink` of a sheet shows, which was shrunk by `factor`; raises `DataError` for none."""
+    """Return the digit in the `ink` of a sheet shrunk by `factor`; raises `DataError` if there is none."""
     strength = ink.strength
     floor = max(LEAST_CONTRAST, 6 * ink.noise)
     strongest = float(strength.max())
@@ -75,7 +75,7 @@ def find_digit(ink: Ink, factor: int = 1) -> Digit:
 
 
 def _main(parts: Components, ink: Ink, floor: float, fewest: float) -> int | None:
-    """Return which of `parts` is the digit, or None."""
+    """Return the number of the digit among `parts`, or None."""
     if not len(parts):
         return None
     strength = ink.strength
@@ -87,10 +87,10 @@ def _main(parts: Components, ink: Ink, floor: float, fewest: float) -> int | Non
     none = few | (parts.peaks(strength) < np.maximum(floor, 6 * ink.noise * gain))
     none |= marks.lines(parts, strength.shape) | marks.bands(parts, strength.shape)
     none |= marks.soft(parts, strength, ink.noise * gain)
-    # Edges of the sheet and things beside it meet most of a side; digits that were cut tightly don't.
+    # Edges of the sheet and objects beside it touch most of a side; tightly cropped digits don't.
     none |= (marks.longest_contact(parts) > 0.6 * max(rows, columns)) | (marks.contacts(parts) > MOST_CONTACTS)
     none |= boxes & (contact > 0)
-    if min(rows, columns) >= SMALL:  # no digit is one line from left to right
+    if min(rows, columns) >= SMALL:  # no digit is a horizontal line
         none |= parts.height < 0.12 * parts.width
     score = np.where(none, 0, parts.sums(strength))
     score[contact > 0] *= 0.1
@@ -100,9 +100,9 @@ def _main(parts: Components, ink: Ink, floor: float, fewest: float) -> int | Non
 
 
 def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
-    """Return the digit whose strongest part is `core`, with what belongs to it."""
+    """Return the digit whose strongest part is `core`, with its other strokes."""
     strength = ink.strength
-    # A few bright pixels of grain are no measure for the rest.
+    # With noise, a quantile, as single pixels of grain may be stronger than the ink.
     peak = float(strength[core].max()) if ink.noise == 0 else float(np.quantile(strength[core], 0.97))
     floor = 4 * ink.noise
     for share in STRONG:
@@ -114,7 +114,7 @@ def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
     for share in FAINTER:
         parts = components(strength > max(share * peak, floor))
         digit = _touched(parts, certain)
-        # Fainter ink that leads out to the border is something else, which the digit crosses.
+        # Fainter ink connected to the border is something else that the digit crosses.
         if digit.any() and _touching(digit) <= _touching(core):
             break
     else:
@@ -128,7 +128,7 @@ def _cut_out(ink: Ink, core: NDArray[np.bool_], factor: int) -> Digit:
     like = _like(parts, digit, boxes, strength)
     doubts = (*_doubts(parts, digit, boxes, like), *([FAINT_INK] if faint else []), *([TINY] if tiny else []))
     along_border = _touching(digit) > _extent(digit) // 2 and min(strength.shape) >= SMALL
-    # A grain on a shadow may have led to all of it.
+    # The core may have been grain on a shadow, and the result the whole shadow.
     whole = components(digit)
     shadows = marks.soft(whole, strength, np.full(len(whole), noise)) | marks.bands(whole, strength.shape)
     if shadows[whole.area.argmax()]:
@@ -166,14 +166,14 @@ def _extent(mask: NDArray[np.bool_]) -> int:
 def _with_its_parts(
     parts: Components, digit: NDArray[np.bool_], free: NDArray[np.bool_], strength: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Return `digit` with the strokes that belong to it: close by, and no dust."""
+    """Return `digit` with its separate strokes: close by, and larger than dust."""
     rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
     size = _extent(digit)
     gap = 0.15 * size
     apart_down = np.maximum(parts.top - (rows[-1] + 1), rows[0] - parts.bottom).clip(0)
     apart_across = np.maximum(parts.left - (columns[-1] + 1), columns[0] - parts.right).clip(0)
     inside = np.maximum(apart_down, apart_across) <= gap
-    # The whole stays the size of a digit, and what stands beside it at its height is another one.
+    # The total stays digit-sized, and a mark of the same height beside it is another digit.
     height = np.maximum(parts.bottom, rows[-1] + 1) - np.minimum(parts.top, rows[0])
     width = np.maximum(parts.right, columns[-1] + 1) - np.minimum(parts.left, columns[0])
     beside = (apart_across > 0) & (parts.height > 0.7 * (rows[-1] + 1 - rows[0]))
@@ -184,7 +184,7 @@ def _with_its_parts(
 
 
 def _like(parts: Components, digit: NDArray[np.bool_], boxes: NDArray[np.bool_], strength: NDArray[np.float32]) -> int:
-    """Return how many other marks are about as large and strong as the `digit`."""
+    """Return the number of other marks about as large and strong as the `digit`."""
     others = np.ones(len(parts), bool)
     others[np.unique(parts.labels[digit & (parts.labels >= 0)])] = False
     like = others & ~boxes & (marks.contact(parts) == 0) & (parts.extent > 0.5 * _extent(digit))
@@ -192,7 +192,7 @@ def _like(parts: Components, digit: NDArray[np.bool_], boxes: NDArray[np.bool_],
 
 
 def _doubts(parts: Components, digit: NDArray[np.bool_], boxes: NDArray[np.bool_], like: int) -> tuple[str, ...]:
-    """Return what is doubtful about the `digit` among the `parts` of a sheet, beside `like` others."""
+    """Return the doubts about the `digit` among the `parts` of a sheet, given the number of similar marks `like`."""
     height, width = digit.any(axis=1).sum(), digit.any(axis=0).sum()
     slender = min(height, width) < 0.4 * max(height, width)
     found = {

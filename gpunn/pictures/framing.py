@@ -1,10 +1,9 @@
-"""Ink brought into the form of a data set's images.
+"""Scaling and centring of ink as in MNIST or EMNIST.
 
-MNIST's makers scaled each digit into a box of 20 x 20 pixels, keeping its proportions, and placed it in a field of
-28 x 28 so that the centre of mass of its ink lies in the middle (LeCun et al., "Gradient-based learning applied to
-document recognition", 1998, section III.A); in their files that is the middle of pixel 14, counted from 0. EMNIST's
-put the box itself in the middle, and filled 24 x 24 (Cohen et al., "EMNIST: an extension of MNIST to handwritten
-letters", 2017). Ink is light on dark, 0 to 255.
+MNIST's digits are scaled into a box of 20 x 20 pixels, preserving the aspect ratio, and centred by mass in a field of
+28 x 28 (LeCun et al., "Gradient-based learning applied to document recognition", 1998, section III.A); in the files,
+the centre is the middle of pixel 14, counted from 0. EMNIST's fill a box of 24 x 24, which is centred itself (Cohen et
+al., "EMNIST: an extension of MNIST to handwritten letters", 2017). Ink is light on dark, 0 to 255.
 """
 
 from typing import Any
@@ -18,11 +17,11 @@ from gpunn.errors import DataError
 
 BOXES = {"digit": 20, "emnist": 24}
 PEN = 1.8
-"""Pixels that a stroke is wide at least, where MNIST's are two or three."""
+"""Minimum stroke width in pixels; MNIST's strokes are two or three wide."""
 
 
 def frame(ink: NDArray[np.float32], framing: str) -> NDArray[np.uint8]:
-    """Return the `ink` (rows, columns), 0 to 1, of a digit alone in a field of its own, (784,) uint8."""
+    """Place the `ink` (rows, columns), 0 to 1, of a single digit in a field, (784,) uint8."""
     box = BOXES[framing]
     digit = _scaled(ink, box)
     height, width = digit.shape
@@ -36,36 +35,36 @@ def frame(ink: NDArray[np.float32], framing: str) -> NDArray[np.uint8]:
 
 
 def _scaled(ink: NDArray[np.float32], box: int) -> NDArray[Any]:
-    """Return the ink, `box` pixels along its longer side, 0 to 255, with strokes as bright as MNIST's and not thin."""
+    """Scale the ink to a longer side of `box` pixels, 0 to 255, with strokes as bright as MNIST's and not too thin."""
     scale = box / max(ink.shape)
     if scale < 1:
         pen = stroke_width(ink)
         if pen * scale < PEN:
-            # The box grows with the strokes.
+            # Thickening also enlarges the box.
             ink = _thickened(ink, (PEN / scale - pen) / (1 - PEN / box))
     scale = box / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)
     picture = Image.fromarray((ink * 255).astype(np.float32))
     digit = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)).clip(0, 255)
     if scale < 1:
-        # The middle of a stroke is the brightest of its row, or of its column.
+        # Brightness along the middle of strokes, from the maxima of rows and columns.
         ridge = np.median(np.concatenate([digit.max(axis=0), digit.max(axis=1)]))
         digit = (digit * max(1.0, 255 / max(float(ridge), 1.0))).clip(0, 255)
     return digit
 
 
 def stroke_width(ink: NDArray[Any]) -> float:
-    """Return about how wide strokes are, in pixels: twice their area over the length of their outline."""
+    """Return the approximate stroke width in pixels: twice the area over the outline length."""
     padded = np.pad(ink, 1).astype(np.float32)
     outline = np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum()
-    # Steps along rows and columns make an outline 4 / pi times as long, over all directions.
+    # Averaged over directions, counting axis-aligned steps overestimates the length by 4 / pi.
     return 2 * float(ink.sum()) / (float(outline) * np.pi / 4)
 
 
 def _thickened(ink: NDArray[np.float32], by: float) -> NDArray[np.float32]:
-    """Return `ink` with strokes wider by about `by` pixels, in a box that is larger by as much: the largest round each.
+    """Dilate `ink` so that strokes, and the box, grow by about `by` pixels.
 
-    Steps by sides and by corners too make an octagon.
+    Alternating 4- and 8-neighbour steps approximate a disc by an octagon.
     """
     for step in range(max(1, round(by / 2))):
         padded = np.pad(ink, 2)
@@ -76,18 +75,18 @@ def _thickened(ink: NDArray[np.float32], by: float) -> NDArray[np.float32]:
 
 
 def _offset(mass: NDArray[Any]) -> int:
-    """Return where to put a digit with this `mass` along one axis so that its centre lies in the middle of the field.
+    """Return the offset that centres `mass`, a digit's ink along one axis, in the field.
 
-    It stays inside the field, also where that leaves the centre a little off.
+    The digit stays inside the field, even if its centre is then slightly off.
     """
     centre = (mass * (np.arange(len(mass)) + 0.5)).sum() / mass.sum()
     return int(np.clip(round((FIELD + 1) / 2 - centre), 0, FIELD - len(mass)))
 
 
 def shrink_whole(sheet: Image.Image, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return all of `sheet` in `shape` (rows, columns), raveled, uint8; what its edge shows becomes dark.
+    """Scale the whole `sheet` to `shape` (rows, columns), flattened, uint8; the level at its edge becomes dark.
 
-    Its proportions are kept, and what it leaves of the field is background. Raises `DataError` where it shows nothing.
+    The aspect ratio is kept, and the rest is background. Raises `DataError` if all pixels are equal.
     """
     grey = sheet if sheet.mode in ("L", "F") else sheet.convert("L")
     low, high = grey.getextrema()

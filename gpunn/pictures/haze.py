@@ -1,7 +1,7 @@
-"""Soft shadows that a digit lies in, narrower than what is taken for paper: they're told from it by its strokes.
+"""Removal of soft shadows around a digit that are too narrow to be estimated as paper.
 
-A stroke has an edge, so that hardly more pixels show a tenth of its ink than half of it. Where many more do, the paper
-is estimated again, in windows little wider than a stroke, and what is still left of the shadow is cut off.
+A stroke has sharp edges: hardly more pixels exceed a tenth of its strength than half of it. If many more do, the paper
+is estimated again with windows little wider than a stroke, and the rest of the shadow is cut off by a threshold.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from gpunn.pictures.finding import Digit
 from gpunn.pictures.framing import stroke_width
 
 TRACES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
-"""Shares of the strongest ink below which a shadow's rest is cut off: the first that is enough."""
+"""Thresholds for the rest of a shadow, as fractions of the strongest ink; the first sufficient one is used."""
 HAZY = 2.2
-"""How many times as many pixels as half the ink must show a trace of it to be a shadow's."""
+"""Minimum ratio of pixels above the lowest threshold to pixels above half the ink in a shadow."""
 CLEAR = 1.5
-"""How many times as many may be left of them."""
+"""Maximum such ratio after the shadow is removed."""
 WINDOW = 3
-"""Widths of a stroke in which the paper is seen, whatever lies on it."""
+"""Window for estimating the paper, in stroke widths."""
 
 
 def without_haze(digit: Digit, closer: Callable[[int], Digit]) -> Digit:
-    """Return the `digit` without the soft shadow it lies in, if any.
+    """Return the `digit` without a surrounding soft shadow, if any.
 
-    `closer` returns the digit found where no stroke is as wide as some number of pixels.
+    `closer` finds the digit again with a given window in pixels, wider than any stroke.
     """
     if min(digit.ink.shape) < FIELD or _spread(digit, TRACES[0]) < HAZY:
         return digit
@@ -40,12 +40,12 @@ def without_haze(digit: Digit, closer: Callable[[int], Digit]) -> Digit:
 
 
 def _spread(digit: Digit, trace: float) -> float:
-    """Return how many times as many pixels as half the ink show the share `trace` of it."""
+    """Return the ratio of pixels with ink above `trace` to those above one half."""
     return float((digit.ink > trace).sum() / (digit.ink > 0.5).sum())
 
 
 def _cut_off(digit: Digit, trace: float) -> Digit:
-    """Return the `digit` without what is below the share `trace` of the strongest ink."""
+    """Return the `digit` without ink below the fraction `trace` of the strongest."""
     ink = ((digit.ink - np.float32(trace)) / np.float32(1 - trace)).clip(0)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     top, left = digit.box[0] + int(rows[0]), digit.box[2] + int(columns[0])

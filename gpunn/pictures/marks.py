@@ -1,4 +1,4 @@
-"""Marks on a sheet that are no digit: lines, frames, bands, stains, and what leads out to the border."""
+"""Detection of marks that are no digits: lines, frames, bands, stains, and marks touching the border."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,20 +7,20 @@ from gpunn.pictures.components import Components
 from gpunn.pictures.paper import SMALL
 
 SOFT = 0.05
-"""The steepest that a stain grows in a hundredth of the sheet, on average, as a share of its middle."""
+"""Maximum mean slope of a stain per hundredth of the sheet, as a fraction of its peak."""
 LONG = 10
-"""Pixels along the longer side of a sheet on which lines can be told."""
+"""Minimum longer side of a sheet, in pixels, to detect lines."""
 
 
 def contact(parts: Components) -> NDArray[np.intp]:
-    """Return how many pixels of each part lie on the border."""
+    """Return the number of border pixels of each part, (n,)."""
     labels = parts.labels
     edge = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
     return np.bincount(edge[edge >= 0], minlength=len(parts))
 
 
 def longest_contact(parts: Components) -> NDArray[np.intp]:
-    """Return along how many pixels each part meets that side of the picture that it meets most."""
+    """Return the number of pixels of each part on the side of the picture it touches most, (n,)."""
     labels = parts.labels
     sides = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
     lengths: NDArray[np.intp] = np.max([np.bincount(side[side >= 0], minlength=len(parts)) for side in sides], axis=0)
@@ -28,7 +28,7 @@ def longest_contact(parts: Components) -> NDArray[np.intp]:
 
 
 def contacts(parts: Components) -> NDArray[np.intp]:
-    """Return in how many places each part meets the border, as squared paper at an angle does in many."""
+    """Return the number of places where each part touches the border, (n,); many for squared paper at an angle."""
     n = np.zeros(len(parts), np.intp)
     for side in (parts.labels[0], parts.labels[-1], parts.labels[:, 0], parts.labels[:, -1]):
         starts = (side >= 0) & (side != np.concatenate([[-1], side[:-1]]))
@@ -37,24 +37,24 @@ def contacts(parts: Components) -> NDArray[np.intp]:
 
 
 def soft(parts: Components, strength: NDArray[np.float32], noise: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which parts have no edge but their `noise` (n,) anywhere, as soft shadows and stains."""
+    """Return which parts have no edges beyond their `noise` (n,), such as soft shadows and stains."""
     lag = max(2 if min(strength.shape) >= SMALL else 1, max(strength.shape) // 100)
     steps = np.zeros_like(strength)
     steps[lag:] = np.abs(strength[lag:] - strength[:-lag])
     steps[:, lag:] = np.maximum(steps[:, lag:], np.abs(strength[:, lag:] - strength[:, :-lag]))
-    # Across a stroke all steps together climb to its middle and down again.
+    # A stroke's steps sum to its peak on the way up, and again on the way down.
     gentle = SOFT * lag * 100 / max(strength.shape)
     peaks = parts.peaks(strength)
-    if min(strength.shape) < SMALL:  # which shows more of strokes and their edges than of noise
+    if min(strength.shape) < SMALL:  # the noise estimate is dominated by strokes
         noise = np.zeros_like(noise)
     found: NDArray[np.bool_] = parts.sums(steps**2) / parts.area - 4 * noise**2 < (gentle * peaks) ** 2
     return found
 
 
 def bands(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which parts are filled bands from border to border or lie flush with it, as shadows do.
+    """Return which parts are filled bands from border to border, or flush with the border, such as shadows.
 
-    The picture of a 1 that was cut tightly is narrow itself.
+    None in narrow pictures, which may be a tightly cropped 1.
     """
     rows, columns = shape
     if min(shape) < SMALL or columns < 0.6 * rows:
@@ -66,7 +66,7 @@ def bands(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def lines(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which parts are straight lines along a side that run from border to border, or nearly."""
+    """Return which parts are straight horizontal or vertical lines from border to border, or nearly."""
     rows, columns = shape
     if max(shape) < LONG:
         return np.zeros(len(parts), bool)
@@ -76,7 +76,7 @@ def lines(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def boxes(parts: Components, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which parts are frames: hollow, with four straight sides of their box."""
+    """Return which parts are frames: hollow, with straight strokes along all four sides of their box."""
     found = np.zeros(len(parts), bool)
     large = (parts.height > 0.2 * shape[0]) & (parts.width > 0.2 * shape[1]) & (parts.extent >= 20)
     for number in np.flatnonzero(large & (parts.area < 0.5 * parts.height * parts.width)):

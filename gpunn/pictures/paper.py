@@ -1,7 +1,7 @@
-"""What of a sheet is ink: how far each pixel is from the paper round it.
+"""Separation of ink and paper.
 
-The paper is estimated where the pixel is, so that shadows and uneven light are paper too. Colours are looked at along
-the direction in which ink differs from paper most, as red on green may be as bright as the green.
+The paper is estimated locally, so that shadows and uneven light count as paper. Colours are projected on the direction
+in which ink and paper differ most, as red on green may have the same brightness.
 """
 
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ from PIL import Image, ImageFilter
 from gpunn.pictures.components import windowed
 
 GRID = 32
-"""Pixels along the longer side at which most of the surroundings is looked at."""
+"""Longer side, in pixels, to which a sheet is reduced for the median of its surroundings."""
 WINDOW = 0.4
-"""The share of the longer side that no stroke is as wide as."""
+"""Window for estimating the paper, wider than any stroke, as a fraction of the longer side."""
 DARKEST = 0.15
-"""The share of the brightest paper's light that the darkest shadow is taken to get at least."""
+"""Minimum illumination of paper in shadow, as a fraction of the brightest."""
 SURROUNDINGS = 0.5
-"""The share of the longer side of what is looked at round a pixel to tell ink from paper."""
+"""Window for telling ink from paper, as a fraction of the longer side."""
 NEAR = 0.05
-"""The share of the longer side within which noise varies."""
+"""Window for separating noise from slow variation, as a fraction of the longer side."""
 UNSURE = 0.1
-"""The balance of lighter and darker up to which another measure has to tell ink from paper."""
+"""Absolute balance of lighter and darker up to which a second measure decides."""
 RULED = 0.8
-"""The share of its length over which a ruled line, or the side of a frame, can be seen."""
+"""Minimum visible fraction of the length of a ruled line, or of a frame's side."""
 THICKEST_RULE = 0.03
-"""How thick such a line may be, as a share of the sheet."""
+"""Maximum thickness of such a line, as a fraction of the sheet."""
 GRAINY = 0.004
-"""Differences between neighbours on paper from which on they are smoothed."""
+"""Standard deviation of the paper's grain above which the sheet is smoothed."""
 SMALL = 40
-"""A sheet of fewer pixels along a side has no lines but the digit's own."""
+"""Shorter side, in pixels, below which a sheet is not searched for ruled lines."""
 
 
 @dataclass(frozen=True)
 class Ink:
-    """`strength` (rows, columns) float32: how far each pixel is from the paper, towards the ink; at most about 1.
+    """Ink on a sheet: `strength` (rows, columns) float32 is each pixel's difference from the paper, at most about 1.
 
-    `gain` is by how much it was raised for want of light; `noise` is its standard deviation where there is paper only,
-    in full light. `one_way`: hardly anything differs from paper the other way.
+    `gain` is the factor that compensates for weak light, included in `strength`; `noise` is the standard deviation on
+    blank paper in full light. `one_way`: hardly any pixels differ from the paper in the opposite direction.
     """
 
     strength: NDArray[np.float32]
@@ -49,10 +49,10 @@ class Ink:
 
 
 def find_ink(levels: NDArray[np.float32], *, reverse: bool = False, window: int | None = None) -> Ink:
-    """Return the ink on a sheet with the `levels` (rows, columns, channels) from 0 to 1.
+    """Return the ink on a sheet with `levels` (rows, columns, channels) from 0 to 1.
 
-    Dark ink on light or light on dark, whichever stands out of what is round it; with `reverse` the other. No stroke
-    is as wide as `window` pixels, as far as that is known.
+    Ink is dark on light or light on dark, whichever stands out from its surroundings; with `reverse` the opposite.
+    `window` is a size in pixels wider than any stroke, if known.
     """
     grey, light = _along_ink(levels)
     grain = _grain(grey)
@@ -67,35 +67,35 @@ def find_ink(levels: NDArray[np.float32], *, reverse: bool = False, window: int 
     smooth = _blurred(grey, 1.5) if grain > GRAINY else grey
     paper = windowed(np.minimum, windowed(np.maximum, smooth, size), size)
     strength = paper - grey
-    # The paper as estimated is that of the brightest grain, so that without ink, too, most is above nothing. Where much
-    # is nothing, there may be more ink than paper, as of a digit that was cut tightly.
+    # The estimated paper follows the brightest grain, so blank paper has positive strength too. If much of the sheet
+    # has none, ink may cover more of it than paper does, as in a tightly cropped digit.
     much = float(np.quantile(strength, 0.25)) < 0.1 * float(strength.max())
     blank = strength <= 0.3 * strength.max() if much else np.ones_like(strength, bool)
     middle = float(np.median(strength[blank]))
-    # What varies slowly, as light does, is less noise.
+    # Slow variation, such as uneven light, counts less as noise.
     slow = _averaged(strength, max(3, round(max(grey.shape) * NEAR) | 1))
     near, overall = (float(np.median(np.abs(strength[blank] - other))) for other in (slow[blank], middle))
     noise = 1.4826 * min(overall, max(near, overall / 2))
     strength = (strength - np.float32(middle)).clip(0)
     gain = np.ones_like(strength)
-    if not on_dark:  # less light on the paper, less difference to the ink
+    if not on_dark:  # in weaker light, ink and paper differ less
         bright = windowed(np.maximum, _blurred(light, 1.5) if grain > GRAINY else light, size)
         bright = windowed(np.minimum, bright, size)
         gain /= np.maximum(bright / np.float32(max(float(bright.max()), 1e-6)), np.float32(DARKEST))
     strength *= gain
-    if min(grey.shape) < SMALL:  # most of it may be strokes and their edges, which say nothing of noise
+    if min(grey.shape) < SMALL:  # may be mostly strokes
         gain = np.ones_like(gain)
     return Ink(strength, gain, noise, abs(balance) > 0.9)
 
 
 def _along_ink(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the levels along the direction of colours in which ink and paper differ most, and the brightness."""
+    """Return the levels projected on the colour direction in which ink and paper differ most, and the brightness."""
     light: NDArray[np.float32] = levels.mean(axis=2, dtype=np.float32)
     if levels.shape[2] == 1 or (levels == levels[:, :, :1]).all():
         return light, light
     usual = np.dstack([_usual(levels[:, :, k]) for k in range(levels.shape[2])])
     away = (levels - usual).reshape(-1, levels.shape[2]).astype(np.float64)
-    # Weighted by its square, ink counts for more than all the paper's grain.
+    # Weighting by the squared distance lets ink outweigh the paper's grain.
     squares = (away**2).sum(axis=1, keepdims=True)
     axis = np.linalg.eigh((away * squares).T @ away)[1][:, -1]
     axis *= np.sign(axis.sum()) or 1
@@ -104,10 +104,10 @@ def _along_ink(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
 
 
 def _balance(grey: NDArray[np.float32]) -> float:
-    """Return whether what stands out is lighter than what is round it, 1, or darker, -1, or how much of both is there.
+    """Return the balance of marks lighter (1) and darker (-1) than their surroundings.
 
-    Differences from the average of the surroundings are cubed: strokes are few and far from it, paper is near it, and
-    light that grows or falls evenly, or in one step, is above as much as below.
+    Differences from the local average are cubed: strokes are few and far from it, paper is close to it, and gradients
+    and steps of light cancel.
     """
     size = round(max(grey.shape) * SURROUNDINGS) | 1
     away = grey - _averaged(grey, size)
@@ -116,14 +116,14 @@ def _balance(grey: NDArray[np.float32]) -> float:
     balance = float(cubes.sum(dtype=np.float64)) / whole if whole else 0.0
     if abs(balance) > UNSURE:
         return balance
-    # There may be more ink than paper, as where a digit was cut tightly: the paper is what is usual.
+    # There may be more ink than paper, as in a tightly cropped digit: compare with the local median.
     away = grey - _usual(grey)
-    away[np.abs(away) < float(np.ptp(grey)) / 64] = 0  # what is usual is known in 256 steps
+    away[np.abs(away) < float(np.ptp(grey)) / 64] = 0  # the median is quantised to 256 steps
     return float(away.sum(dtype=np.float64)) / max(float(np.abs(away).sum(dtype=np.float64)), 1e-9)
 
 
 def _averaged(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Return the average of `values` in a window of `size` pixels (odd), as far as it is on the sheet."""
+    """Return the moving average of `values` in a window of `size` pixels (odd), cut off at the border."""
     for axis in (0, 1):
         n = values.shape[axis]
         sums = np.zeros((n + 1, values.shape[1 - axis]))
@@ -135,7 +135,7 @@ def _averaged(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 
 
 def _usual(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the median of `values` in a wide window round each pixel; edges of shadows stay where they are."""
+    """Return the median of `values` in a wide window around each pixel, which preserves the edges of shadows."""
     rows, columns = values.shape
     low, high = float(values.min()), float(values.max())
     if high == low:
@@ -152,14 +152,14 @@ def _usual(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _grain(grey: NDArray[np.float32]) -> float:
-    """Return the standard deviation of what differs between neighbours, where most of the sheet is paper."""
+    """Return the standard deviation of the noise, from differences of neighbouring pixels, mostly paper."""
     if min(grey.shape) < 2:
         return 0.0
     return 1.4826 / 2**0.5 * float(np.median(np.abs(np.diff(grey, axis=1))))
 
 
 def _blurred(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
-    """Return `values` averaged by a Gaussian of the standard deviation `radius` in pixels."""
+    """Blur `values` with a Gaussian of standard deviation `radius` pixels."""
     reach = max(1, round(3 * radius))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / radius) ** 2).astype(np.float32)
     kernel /= kernel.sum()
@@ -173,7 +173,7 @@ def _blurred(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
 
 
 def _without_rules(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `grey` without dark lines from side to side: what is above and below each is drawn on through it."""
+    """Remove dark lines from side to side by interpolating between the pixels on either side of each."""
     if min(grey.shape) < SMALL:
         return grey
     wide = round(max(grey.shape) * WINDOW) | 1
@@ -184,7 +184,7 @@ def _without_rules(grey: NDArray[np.float32]) -> NDArray[np.float32]:
         raised = windowed(np.minimum, windowed(np.maximum, grey, size, (0,)), size, (0,)) - grey
         thin, any_ink = (_above_grain(depth) > max(0.015, 0.05 * float(raised.max())) for depth in (raised, dark))
         end = max(1, columns // 50)
-        # Where strokes or lines along the other side cross it, it isn't thin.
+        # A line isn't thin where strokes or perpendicular lines cross it.
         ruled = (any_ink.mean(axis=1) > RULED) & (thin.mean(axis=1) > RULED / 2)
         ruled &= any_ink[:, :end].any(axis=1) & any_ink[:, -end:].any(axis=1)
         ruled[1:-1] |= ruled[:-2] | ruled[2:]  # its blurred edges
@@ -196,7 +196,7 @@ def _without_rules(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _above_grain(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much deeper than most of the sheet's grain each pixel is."""
+    """Return the excess of `depth` over a threshold above the sheet's grain."""
     middle = np.median(depth)
     above: NDArray[np.float32] = depth - (middle + 4.5 * np.median(np.abs(depth - middle)))
     return above

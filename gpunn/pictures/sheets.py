@@ -1,4 +1,4 @@
-"""Levels and pictures of any kind as sheets: opaque Pillow images of the modes L, RGB or F."""
+"""Conversion of arrays and pictures to sheets: opaque Pillow images of mode L, RGB or F."""
 
 from typing import Any
 
@@ -9,16 +9,17 @@ from PIL import Image
 from gpunn.errors import DataError
 
 MOST_PIXELS = 50_000_000
-"""Pixels above which a picture is refused before it is decoded."""
+"""Maximum number of pixels; larger pictures are refused before decoding."""
 ROWS_AT_ONCE = 2**20
-"""Values converted at once, so that only the result takes memory."""
+"""Number of values converted at once, to limit temporary memory."""
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def sheet_of_levels(levels: object) -> Image.Image:
-    """Return `levels` (rows, columns) or (rows, columns, 3 or 4) of a real dtype as a sheet.
+    """Convert `levels` (rows, columns) or (rows, columns, 3 or 4) of a real dtype to a sheet.
 
-    What isn't uint8 is scaled so that the largest is 255. Raises `DataError` for what is no array of finite levels.
+    Levels other than uint8 are scaled to a maximum of 255. Raises `DataError` unless `levels` is an array of finite
+    numbers of this shape.
     """
     if not isinstance(levels, np.ndarray) or levels.dtype.kind not in "buif":
         found = levels.dtype if isinstance(levels, np.ndarray) else type(levels).__name__
@@ -30,13 +31,13 @@ def sheet_of_levels(levels: object) -> Image.Image:
     if levels.dtype == np.uint8:
         return opaque(Image.fromarray(np.ascontiguousarray(levels)))
     if levels.ndim == 3:
-        # Colours are looked at in 8 bits, whatever they came in.
+        # Colours are reduced to 8 bits.
         return opaque(Image.fromarray(_scaled(levels.reshape(len(levels), -1)).reshape(levels.shape).astype(np.uint8)))
     return Image.fromarray(_scaled(levels))
 
 
 def sheet_of_picture(picture: Image.Image) -> Image.Image:
-    """Return what Pillow has opened as a sheet."""
+    """Convert a Pillow image to a sheet."""
     if picture.mode in DEEP:
         # Converting 16-bit levels to 8 would clip them.
         return sheet_of_levels(np.asarray(picture))
@@ -48,9 +49,10 @@ def sheet_of_picture(picture: Image.Image) -> Image.Image:
 
 
 def opaque(picture: Image.Image) -> Image.Image:
-    """Return an RGBA `picture` without its transparency, and others as they are.
+    """Remove the transparency of an RGBA `picture`; others are returned unchanged.
 
-    A window with its shadow round it is cut out. A drawing is laid on white, or on black where it is light.
+    A window screenshot is cropped to the window, without its shadow. A drawing is laid on white, or on black if it is
+    light.
     """
     if picture.mode != "RGBA":
         return picture
@@ -65,7 +67,7 @@ def opaque(picture: Image.Image) -> Image.Image:
     if box is not None:
         window = colours.crop(box)
         inside = solid.crop(box)
-        # Rounded corners may be missing. A drawing whose own ink is a solid patch has one colour.
+        # A window may lack its rounded corners. A drawing that is one solid patch has a single colour.
         if inside.histogram()[255] > 0.9 * window.width * window.height and _varies(window, inside):
             usual = tuple(int(np.median(np.asarray(band.reduce(4)))) for band in window.split())
             return Image.composite(window, Image.new("RGB", window.size, usual), inside)
@@ -76,7 +78,7 @@ def opaque(picture: Image.Image) -> Image.Image:
 
 
 def too_large(width: int, height: int) -> str:
-    """Say that a picture has too many pixels."""
+    """Return the message for a picture with too many pixels."""
     return f"{width} x {height} pixels are more than {MOST_PIXELS // 10**6} million: reduce the picture"
 
 
@@ -89,7 +91,7 @@ def _varies(window: Image.Image, inside: Image.Image) -> bool:
 
 
 def _scaled(levels: NDArray[Any]) -> NDArray[np.float32]:
-    """Return `levels` (rows, n) as float32 from 0 to 255; a range below zero is shifted."""
+    """Scale `levels` (rows, n) to float32 from 0 to 255; negative ranges are shifted."""
     rows = max(1, ROWS_AT_ONCE // max(1, levels.shape[1]))
     pieces = [slice(start, start + rows) for start in range(0, len(levels), rows)]
     low, high = 0.0, 0.0
@@ -99,7 +101,7 @@ def _scaled(levels: NDArray[Any]) -> NDArray[np.float32]:
         if not np.isfinite(part).all():
             raise DataError("found levels that aren't finite, expected grey levels: replace NaN and infinity")
         low, high = min(low, float(part.min())), max(high, float(part.max()))
-    largest = max(-low, high) or 1.0  # first to at most 1: the range itself may be beyond float64
+    largest = max(-low, high) or 1.0  # scaled to at most 1 first: the range itself may overflow
     low, span = low / largest, high / largest - low / largest
     scaled = np.empty(levels.shape, np.float32)
     for piece in pieces:

@@ -206,7 +206,7 @@ def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
     pool.set_limit(size=2**20)
     try:
         assert train(MLP([784, 16, 10]), mnist.train[:3000], **recipe).device == "cpu"
-        with pytest.raises(OutOfMemoryError, match="choose a smaller batch, or the CPU"):
+        with pytest.raises(OutOfMemoryError, match="use a smaller batch, or the CPU"):
             train(MLP([784, 16, 10]), mnist.train[:3000], **recipe, device=gpu)
     finally:
         pool.set_limit(size=0)

@@ -1,4 +1,4 @@
-"""MNIST, embedded beside this file, and other data sets in its four-file form (Fashion-MNIST, KMNIST, EMNIST, QMNIST).
+"""The embedded MNIST, and other data sets in its four-file format (Fashion-MNIST, KMNIST, EMNIST, QMNIST).
 
 MNIST's 60,000 training and 10,000 test images of handwritten digits, 28 x 28 grey levels, are by Y. LeCun,
 C. Cortes and C. J. C. Burges, derived from NIST's Special Databases 1 and 3, under CC BY-SA 3.0.
@@ -22,22 +22,22 @@ from gpunn.printing import printable
 logger = logging.getLogger(__name__)
 
 QMNIST_COLUMNS = 8
-"""Numbers in each row of QMNIST's labels, of which the first is the class."""
+"""Number of columns of QMNIST's labels; the first is the class."""
 
 
 def load_mnist(data_dir: str | bytes | os.PathLike[str] | None = None, *, n_classes: int | None = None) -> Dataset:
     """Return the embedded MNIST, or the data set in `data_dir`, as `Dataset(train, test)`.
 
     `data_dir` holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-    `t10k-labels-idx1-ubyte`, each gzipped (with `.gz`) or not, in lower or upper case. Fashion-MNIST and KMNIST have
+    `t10k-labels-idx1-ubyte`, each gzipped (with `.gz`) or not, in lower or upper case. Fashion-MNIST and KMNIST use
     the same names; those of EMNIST (`emnist-letters-train-images-idx3-ubyte`) and QMNIST
-    (`qmnist-train-labels-idx2-int`) are found too. Where several sets lie in one folder, `data_dir` ends with the
-    beginning of the wanted files' names, as "emnist/emnist-letters", or with "mnist" for those that have MNIST's names.
+    (`qmnist-train-labels-idx2-int`) are recognised too. If a folder holds several data sets, append the prefix of the
+    file names, as in "emnist/emnist-letters", or "mnist" for MNIST's own names.
 
-    Images may have any size and are laid out row by row, `images` (n, n_pixels) uint8. EMNIST's files hold their images
-    transposed; found by EMNIST's names, they are turned upright here. `labels` (n,) are uint8 from 0, and as many
-    classes as they name, `Dataset.n_classes`, unless `n_classes` says how many there may be. EMNIST's letters, which
-    count from 1, are made to count from 0. What is known of the images is their `kind`. The arrays are read-only.
+    `images` (n, n_pixels) are uint8, row-major, of any size. EMNIST's images are stored transposed; files with EMNIST's
+    names are turned upright. `labels` (n,) are uint8 from 0; `n_classes`, if given, is checked to cover them. EMNIST's
+    letters, which count from 1, are shifted to start at 0. `kind` describes the images, if known. The arrays are
+    read-only.
 
     Raises `DataError` for files that are missing, damaged, or don't fit together.
     """
@@ -51,8 +51,8 @@ def load_mnist(data_dir: str | bytes | os.PathLike[str] | None = None, *, n_clas
         images, labels = _read_images(images_file, transposed=known.transposed), _read_labels(labels_file)
         if len(images) != len(labels):
             raise DataError(
-                f"{printable(labels_file)}: found {len(labels)} labels for {len(images)} images, expected one label an "
-                "image"
+                f"{printable(labels_file)}: found {len(labels)} labels for {len(images)} images, expected one label "
+                "per image"
             )
         parts.append((images, labels, labels_file))
     (train, train_labels, _), (test, test_labels, _) = parts
@@ -103,7 +103,7 @@ def _read_images(path: Path, *, transposed: bool) -> NDArray[np.uint8]:
 
 
 def _read_labels(path: Path) -> NDArray[np.int64]:
-    """Return labels (n,), of whatever type they are in the file."""
+    """Return labels (n,) as int64."""
     labels = read_idx(path)
     if labels.ndim == 2 and labels.shape[1] == QMNIST_COLUMNS and labels.dtype.kind == "i":
         labels = labels[:, 0]
