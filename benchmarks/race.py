@@ -12,7 +12,7 @@ from benchmarks.goals import Goal, Setting
 from benchmarks.timing import Way, fastest_way
 from gpunn import MLP
 from gpunn.engines import Parameters, Recipe
-from gpunn.engines.cpu.threads import blas_threads
+from gpunn.engines.threads import blas_threads
 
 ENOUGH = 15.0
 """Seconds of runs after which no other begins."""

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from numba.core import event
 
-from .keeping import SHELF
+from .compilation import SHELF
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from gpunn.backends.base import Backend, self_test
 from gpunn.backends.cpu import CpuBackend
 from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import Parameters, Recipe, choose_engine
-from gpunn.kernels.cpu import jit as compilation
+from gpunn.kernels import compilation
 from gpunn.kernels.overheard import overheard
 
 from .strict_cupy import CUDARuntimeError, OutOfMemoryError, StrictCupy

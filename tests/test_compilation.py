@@ -184,7 +184,7 @@ def test_kernels_that_this_numba_cannot_load_are_compiled_again(used_checkout: P
 
 OUT_OF_BOUNDS = """
 from gpunn.kernels.cpu import memory, vector_math, vectors
-from gpunn.kernels.cpu.jit import compiled
+from gpunn.kernels.compilation import compiled
 import numpy
 four = vectors.Static(4)
 

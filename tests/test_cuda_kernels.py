@@ -283,7 +283,7 @@ def test_small_grids_are_launched_without_a_warning(cuda: Any) -> None:
 def test_machine_code_for_gpus_is_kept_where_that_for_cpus_is(
     cuda: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    keeping = importlib.import_module("gpunn.kernels.keeping")
+    keeping = importlib.import_module("gpunn.kernels.compilation")
     compilation = importlib.import_module("gpunn.kernels.cuda.jit")
     monkeypatch.setattr(keeping, "SHELF", keeping.Shelf(tmp_path / "kernels"))
 

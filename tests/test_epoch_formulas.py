@@ -9,8 +9,8 @@ from gpunn import MLP, Adam, ConfigurationError, Dataset, Split, get_backend
 from gpunn.activations import HIDDEN, activation
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.cpu import epoch as epoch_engine
+from gpunn.kernels.compilation import compiled
 from gpunn.kernels.cpu.activations import activate, of_layers, slope
-from gpunn.kernels.cpu.jit import compiled
 from gpunn.kernels.cpu.memory import load, store
 from gpunn.kernels.cpu.vectors import LANES, Static
 

@@ -11,7 +11,7 @@ from gpunn import MLP, SGD, Adam, Split, get_backend, train
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe
 from gpunn.engines.kinds import kind_of
 from gpunn.kernels.announcement import announced
-from gpunn.kernels.cpu.jit import compiled
+from gpunn.kernels.compilation import compiled
 
 from .conftest import random_split
 

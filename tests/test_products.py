@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpunn.kernels.compilation import compiled
 from gpunn.kernels.cpu import gather as gathering
 from gpunn.kernels.cpu import matmul, sparse_matmul
 from gpunn.kernels.cpu.epoch.layout import Layout, aligned_zeros, padded
-from gpunn.kernels.cpu.jit import compiled
 from gpunn.kernels.cpu.memory import pointer
 from gpunn.kernels.cpu.sparse import PARTS, find_nonzero
 

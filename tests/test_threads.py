@@ -15,10 +15,11 @@ import pytest
 import scipy.linalg  # noqa: F401 - Numba loads it sooner or later, and with it another BLAS
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
-import gpunn.engines.cpu.threads
+import gpunn.engines.threads
 from gpunn import MLP, Split, train
-from gpunn.engines.cpu.threads import Team, blas_threads, part
-from gpunn.kernels.cpu.jit import compiled
+from gpunn.engines.cpu.threads import Team, part
+from gpunn.engines.threads import blas_threads
+from gpunn.kernels.compilation import compiled
 from gpunn.kernels.cpu.threads import share
 
 ROOT = Path(__file__).parent.parent
@@ -181,7 +182,7 @@ class PerThread:
 
 def test_where_each_thread_has_a_number_of_its_own_each_gets_its_own_back(monkeypatch: pytest.MonkeyPatch) -> None:
     library, seen = PerThread(), []
-    monkeypatch.setattr(gpunn.engines.cpu.threads, "_libraries", lambda: [library])
+    monkeypatch.setattr(gpunn.engines.threads, "_libraries", lambda: [library])
 
     def other() -> None:
         library.set_num_threads(4)
@@ -210,7 +211,7 @@ FORKED = """
 import os, sys, threading
 import numpy
 from threadpoolctl import threadpool_info
-from gpunn.engines.cpu.threads import blas_threads
+from gpunn.engines.threads import blas_threads
 
 def now():
     return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}

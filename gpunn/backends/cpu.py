@@ -27,8 +27,8 @@ class CpuBackend(Backend):
     @property
     def kernels(self) -> Any:
         # With Numba's compiler disabled, kernels can be imported but not run.
+        from gpunn.kernels import compilation
         from gpunn.kernels.cpu import contract as cpu
-        from gpunn.kernels.cpu import jit as compilation
 
         if compilation.SWITCHED_OFF:
             raise ConfigurationError(compilation.REFUSAL)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend, get_backend
 from gpunn.engines.base import Engine, Examples, Parameters, Recipe
-from gpunn.engines.cpu.threads import blas_threads
+from gpunn.engines.threads import blas_threads
 from gpunn.errors import OutOfMemoryError
 from gpunn.optimizers import OptimizerState
 

@@ -7,9 +7,9 @@ import numba
 import numpy as np
 from numba.extending import overload
 
+from ..compilation import OPTIONS, compiled
 from ..contract import check_name
 from ..formulas.activations import ACTIVATIONS, Formula, Operations
-from .jit import OPTIONS, compiled
 from .vector_math import positive, saturated
 from .vectors import Static, fma, maximum, minimum
 

@@ -8,11 +8,11 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from ..compilation import compiled
 from ..contract import check_array, check_below, check_output, check_type, share_of_one, single, word
 from ..formulas.dropout import COLUMN, LAST, ROUNDS, ROW, threshold
 from .activations import activate, slope, static
 from .gather import gather
-from .jit import compiled
 from .matmul import Chunk, Matrix
 from .memory import load_part, pointer, store_part
 from .vectors import I32, LANES, VECTOR, LanesType, pack, splat

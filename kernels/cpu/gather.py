@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .jit import OPTIONS, compiled
+from ..compilation import OPTIONS, compiled
 from .memory import CACHE_LINE, at, load, load_bytes, prefetch, put, store
 from .vectors import LANES, Static, fma
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .jit import compiled
+from ..compilation import compiled
 from .memory import add_outer, at, load, load_rows, put, store, store_rows
 from .vector_math import transposed
 from .vectors import LANES, Static, add_scaled, n_lanes, zeros

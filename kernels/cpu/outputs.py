@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compilation import compiled
 from ..contract import check_array, check_below, check_name, check_output, check_type, single
 from .activations import SIGMOID, activate, slope, static
-from .jit import compiled
 from .memory import at, load_part, mask_lanes, pointer, store_part
 from .vector_math import lane_sum, power_of_two, rounded, subtract_one
 from .vectors import LANES, Static, fma, maximum, zeros

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import compiled
+from ..compilation import compiled
 from .memory import at, put
 
 PARTS = 2

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compilation import compiled
 from ..contract import check_array, check_below
 from .gather import PREFETCH_DISTANCE
-from .jit import compiled
 from .matmul import FOUR, N_BLOCK, ONE, THREE, TWO, Chunk, Matrix
 from .memory import at, load, pointer, prefetch, store
 from .sparse import PARTS, WORDS_A_LINE, NonzeroPixels

@@ -6,9 +6,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compilation import OPTIONS, compiled
 from ..contract import check_array, check_output, check_step, check_type, number, number_above, single, truth
 from ..formulas.steps import Numbers, Operations, adam, descent, momentum
-from .jit import OPTIONS, compiled
 from .memory import load, load_part, pointer, store, store_part
 from .vector_math import SMALL, SUBNORMAL, flushed, square_root
 from .vectors import LANES, Static, fma, zeros

@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .jit import compiled
+from ..compilation import compiled
 from .memory import CACHE_LINE
 
 I64 = ir.IntType(64)

@@ -13,7 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..keeping import keep
+from ..compilation import keep
 from ..overheard import overheard
 
 __all__ = [

@@ -23,8 +23,9 @@ from gpunn.engines.base import (
 from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.cpu.first_layer import DenseInputs, SparseInputs, are_sparse
 from gpunn.engines.cpu.steps import GRADIENT_ROWS, Descent, ParamAndMoments, is_implicit
-from gpunn.engines.cpu.threads import blas_threads, part
+from gpunn.engines.cpu.threads import part
 from gpunn.engines.kinds import kind_of
+from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.losses import LOSSES
 from gpunn.optimizers import OptimizerState

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..jit import compiled
+from ...compilation import compiled
 from ..matmul import N_BLOCK, ONE
 from ..memory import at, load, put, store
 from ..sparse import PARTS

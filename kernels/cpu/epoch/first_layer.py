@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ...compilation import compiled
 from ..gather import gather
-from ..jit import compiled
 from ..matmul import ADD, FOUR, N_BLOCK, ONE, OVERWRITE, Chunk, Matrix, multiply
 from ..memory import at, load, store
 from ..sparse_matmul import add_sparse, multiply_sparse

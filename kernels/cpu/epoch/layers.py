@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ...compilation import compiled
 from ..activations import activate_layer, slope_of_layer
-from ..jit import compiled
 from ..matmul import (
     ADD,
     M_TILE,

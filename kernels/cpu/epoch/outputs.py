@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
+from ...compilation import compiled
 from ..activations import SIGMOID, activate, slope_of_layer
-from ..jit import compiled
 from ..matmul import M_TILE
 from ..memory import at, load, mask_lanes, store
 from ..outputs import largest_of, put_exps, sum_of_softplus

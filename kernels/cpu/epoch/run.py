@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..jit import compiled
+from ...compilation import compiled
 from ..matmul import Chunk
 from ..memory import at, load, pointer, store
 from ..sparse_matmul import pointers

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..jit import compiled
+from ...compilation import compiled
 from ..matmul import M_TILE, Chunk
 from ..memory import at
 from ..threads import share, wait_for_others

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...compilation import compiled
 from ...formulas.steps import N_NUMBERS, Numbers
-from ..jit import compiled
 from ..matmul import N_BLOCK, ONE
 from ..memory import at, load, pointer, store
 from ..steps import step_adam, step_descent, step_momentum, step_nesterov

@@ -1,4 +1,4 @@
-"""Numba's way of keeping machine code, but for where and how: see `gpunn.kernels.cache`."""
+"""Compilation of kernels by Numba, and how its machine code is kept, in `gpunn.kernels.cache`."""
 
 import functools
 import hashlib
@@ -10,10 +10,22 @@ from typing import Any, Self
 
 import llvmlite
 import numba
+from numba.core.caching import FunctionCache
 
 from .cache import SUFFIX, Shelf, folder
 
 SHELF = Shelf(folder())
+
+OPTIONS: dict[str, Any] = {
+    # Division by zero gives inf, as in NumPy; Numba's default check keeps loops from being vectorised.
+    "error_model": "numpy",
+    "nogil": True,
+}
+
+SWITCHED_OFF = bool(numba.config.DISABLE_JIT)
+"""Whether Numba has been told to compile nothing. What is written for lanes can't be run by Python."""
+
+REFUSAL = "Numba's compiler is switched off (NUMBA_DISABLE_JIT)"
 
 FOLDER = Path(__file__).parent
 
@@ -31,6 +43,26 @@ def _fingerprint() -> str:
 
 
 FINGERPRINT = _fingerprint()
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile `function` when it is first called, and keep the machine code where `gpunn.kernels.cache` can.
+
+    Otherwise every process compiles anew.
+    """
+    if SWITCHED_OFF:
+        return _refused(function)
+    dispatcher = numba.njit(**OPTIONS)(function)
+    keep(dispatcher, FunctionCache)
+    return dispatcher
+
+
+def _refused(function: Callable[..., Any]) -> Any:
+    @functools.wraps(function)
+    def refuse(*_args: Any, **_kwargs: Any) -> None:
+        raise RuntimeError(f"{REFUSAL}: unset it to use gpunn's kernels")
+
+    return refuse
 
 
 def keep(dispatcher: Any, cache: type) -> None:
