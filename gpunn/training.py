@@ -180,12 +180,12 @@ def _train_on(
         evaluate_held_out = _evaluator(backend, net, None if watched is None else watched[1], recipe.loss)
 
         def finish(number: int, trained: Trained) -> bool:
-            loss, seconds, weights, biases, on_device = trained
-            evaluation, held_out = evaluate_test(on_device), evaluate_held_out(on_device)
+            loss, seconds, weights, biases, parameters = trained
+            evaluation, held_out = evaluate_test(parameters), evaluate_held_out(parameters)
             losses = [each.loss for each in (evaluation, held_out) if each is not None]
             if not trained.is_finite(*losses):
                 raise _divergence(number, [loss, *losses][-1], recipe.learning_rate, suited)
-            epoch = Epoch(number, loss, seconds, len(split) / seconds, evaluation, held_out, evaluate_train(on_device))
+            epoch = Epoch(number, loss, seconds, len(split) / seconds, evaluation, held_out, evaluate_train(parameters))
             if watch is not None and held_out is not None:
                 weights, biases = watch.see(held_out.loss, weights, biases)
             net.grey, net.kind = split.grey, split.kind or net.kind

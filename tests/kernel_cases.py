@@ -152,7 +152,7 @@ def in_float64(value: Any) -> Any:
 
 
 def check(case: Case, run: Callable[..., list[Any]], m: int, n: int, *, in_place: bool = False) -> None:
-    """Hold a kernel to the reference at an output of (m, n) or (n,).
+    """Hold a kernel to the oracle at an output of (m, n) or (n,).
 
     `run(name, *arguments, out=..., in_place=...)` returns the output and the arguments as they are afterwards.
     """

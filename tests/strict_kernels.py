@@ -21,7 +21,7 @@ class Handle:
 
 
 class StrictKernels:
-    """The reference's kernels, which take handles, numbers and names alone, and note what has been launched."""
+    """The oracle's kernels, which take handles, numbers and names alone, and note what has been launched."""
 
     as_handle = Handle
 

@@ -158,7 +158,7 @@ def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
         ("--epochs 1.5", ["--epochs", "'1.5' is not a valid integer"]),
         ("--seed -1", ["seed must be an integer >= 0, got -1"]),
         ("--device tpu", ["device must be auto, cpu, cuda or cuda:N, got 'tpu'"]),
-        ("--engine warp", ["found the engine 'warp', expected auto or plain or fused or epoch"]),
+        ("--engine warp", ["engine must be one of auto, plain, fused, epoch, got 'warp'"]),
         ("--classes 9", ["found the label 9, expected 0 to 8 for 9 classes"]),
         ("--data-dir absent", ["there is no folder absent"]),
         ("--output absent/net", ["cannot write absent/net: there is no folder", "choose another place"]),

@@ -1,4 +1,4 @@
-"""The kernels, reference and compiled: together they are back-propagation; what breaks their contract is refused."""
+"""The kernels, oracle and compiled: together they are back-propagation; what breaks their contract is refused."""
 
 import inspect
 from collections.abc import Callable, Iterable

@@ -287,7 +287,7 @@ def test_divergence_in_the_very_last_step_is_found_too(small: Split, monkeypatch
         ({"learning_rate": math.nan}, ConfigurationError, "learning_rate must be a finite number > 0, got nan"),
         ({"learning_rate": math.inf}, ConfigurationError, "learning_rate must be a finite number > 0, got inf"),
         ({"seed": -1}, ConfigurationError, "seed must be an integer >= 0, got -1"),
-        ({"engine": "warp"}, ConfigurationError, "found the engine 'warp', expected auto or plain or fused or epoch"),
+        ({"engine": "warp"}, ConfigurationError, "engine must be one of auto, plain, fused, epoch, got 'warp'"),
         ({"device": "tpu"}, ConfigurationError, "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         ({"test": random_split(5, 13, 3)}, DataError, "found images of 13 pixels, the network expects 12"),
         ({"test": random_split(50, 12, 4)}, DataError, "found the label 3, expected 0 to 2 for 3 classes"),

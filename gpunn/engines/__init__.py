@@ -53,7 +53,7 @@ def choose_engine(
     elif name in ENGINES:
         engine = _on(backend, name)
     else:
-        raise ConfigurationError(f"found the engine {name!r}, expected {' or '.join(['auto', *ENGINES])}")
+        raise ConfigurationError(f"engine must be one of {', '.join(['auto', *ENGINES])}, got {name!r}")
     unsupported_reason = engine.unsupported_reason(backend, start, recipe, examples)
     if unsupported_reason is not None:
         advice = "choose the engine auto, or plain" if recipe.precision == "float32" else "choose the precision float32"

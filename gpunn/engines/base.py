@@ -45,7 +45,7 @@ class Examples(NamedTuple):
 def examples_reason(
     examples: Examples | None, *, floats: bool = False, rows: bool = False, weights: bool = False
 ) -> str | None:
-    """Return the refusal of an engine that takes grey levels and classes, and more only where it says so, or None."""
+    """Return why an engine that takes grey levels and classes, and more only as said, can't train on `examples`."""
     if examples is None:
         return None
     if examples.weights is not None and not weights:
@@ -142,7 +142,7 @@ class Engine(ABC):
     name: ClassVar[str]
 
     own_threads: ClassVar[bool]
-    """Whether it may compute in threads of its own, which those of BLAS had better leave the cores to."""
+    """Whether the engine runs its own threads; BLAS is then limited to one."""
 
     @abstractmethod
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
@@ -172,7 +172,7 @@ class Engine(ABC):
 
     @abstractmethod
     def parameters(self) -> Parameters:
-        """Return a copy of the parameters, on the device."""
+        """Return the parameters, on the device: copies on a CPU; on a GPU the next epoch may change them."""
 
     @abstractmethod
     def memory(self) -> OptimizerState:
@@ -189,7 +189,7 @@ def in_calls(
 
 
 def tf32_reason(recipe: Recipe) -> str | None:
-    """Return the refusal of an engine that multiplies in the parameters' own precision, or None."""
+    """Return why an engine without TF32 can't use this recipe, or None."""
     return (
         None
         if recipe.precision == "float32"
@@ -198,19 +198,19 @@ def tf32_reason(recipe: Recipe) -> str | None:
 
 
 def optimizer_reason(recipe: Recipe) -> str | None:
-    """Return the refusal of an engine with compiled steps, where the optimiser is none of those, or None."""
+    """Return why an engine with compiled steps can't use this optimiser, or None."""
     if isinstance(recipe.optimizer, SGD | Adam):
         return None
     return f"it takes SGD and Adam alone, and found the optimiser {recipe.optimizer}"
 
 
 def dropout_reason(recipe: Recipe) -> str | None:
-    """Return the refusal of an engine that has no dropout, or None."""
+    """Return why an engine without dropout can't use this recipe, or None."""
     return "it has no dropout" if recipe.dropout else None
 
 
 def kernels_reason(backend: Backend, start: Parameters, *modules: str) -> str | None:
-    """Return the refusal of an engine with compiled float32 kernels, which needs `modules`, or None."""
+    """Return why an engine with compiled float32 kernels, which needs `modules`, can't be used, or None."""
     dtype = start.weights[0].dtype
     if dtype != np.float32:
         return f"it computes in float32, and the network is {dtype}"

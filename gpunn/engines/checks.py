@@ -1,7 +1,6 @@
-"""What engines demand of the arrays that they are called with, whatever they compute with.
+"""Argument checks shared by all engines.
 
-Compiled kernels read by these numbers unchecked: they are copied, and the copies checked, so that nobody can change
-them afterwards.
+Kernels index with these arrays unchecked, so they are copied and the copies checked: nobody can change them afterwards.
 """
 
 from typing import Any

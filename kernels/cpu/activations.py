@@ -39,8 +39,8 @@ Q = tuple(
 def _tanh(z: Any) -> Any:
     """Compute tanh(z) within 3e-7; NaN stays NaN.
 
-    From 7.9 on it is 1, so that neurons that say the same whatever they are given have a slope of 0, as in float64:
-    Adam makes a full step of any other.
+    Exactly 1 from 7.9 on, so that saturated neurons have slope 0 as in float64; Adam would turn any other slope into a
+    full step.
     """
     # Estrin's scheme: fewer of the operations wait for one another than in Horner's.
     x2 = z * z

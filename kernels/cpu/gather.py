@@ -14,7 +14,7 @@ F = np.float32
 ONE = Static(1)
 
 PREFETCH_DISTANCE = 8
-"""How many images ahead of its use one is asked for."""
+"""Prefetch distance, in images."""
 
 
 @compiled
@@ -25,7 +25,7 @@ def gather(images: Any, n_pixels: int, chunk: Any, out: Any) -> None:
     """
     line = in_a_line(images)
     for r in range(chunk.rows):
-        # In random order an image would be waited for, unless it has been asked for.
+        # Images are read in random order: without prefetching, each would miss the cache.
         later = at(chunk.order, min(chunk.first + r + PREFETCH_DISTANCE, chunk.n - 1)) * n_pixels
         for p in range(0, n_pixels, line):
             prefetch(images, later + p)

@@ -18,10 +18,10 @@ FLOAT32 = np.dtype(np.float32)
 ONE = Static(1)
 
 LEAST = F(-87)
-"""What an exponential is about 2^-126 of, float32's least number in full precision."""
+"""Smallest exponent used: exp(-87) is about 2^-126, the smallest normal float32."""
 
 BEFORE_OVERFLOW = 1e200
-"""No factor makes a product of this size overflow."""
+"""A product up to this size can take one more factor without overflow."""
 
 
 def output_delta(
@@ -92,7 +92,7 @@ def _exp(z: Any) -> Any:
 
 @compiled
 def put_exps(z: Any, start: int, n: int, largest: Any, out: Any, offset: int) -> Any:
-    """Put exp(z_j - largest), for z[start : start + n], where out[place] starts, and return their sum; float64."""
+    """Put exp(z_j - largest), for z[start : start + n], where out[offset] starts, and return their sum; float64."""
     sums = zeros(ONE, ONE)
     for c in range(0, n, LANES):
         count = min(LANES, n - c)

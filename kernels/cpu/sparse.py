@@ -19,7 +19,7 @@ FARTHEST = 255
 
 
 class NonzeroPixels(NamedTuple):
-    """The non-zero pixels of images, four to a word: what is read in random order had better be small.
+    """The non-zero pixels of images, packed four to a word, because they are read in random order.
 
     Part k of image i is words[starts[PARTS i + k] : starts[PARTS i + k + 1]]. Byte j of a word says how far its entry j
     is from the one before, byte 4 + j how bright it is. Part 0 starts from pixel 0, and ends with an entry for pixel

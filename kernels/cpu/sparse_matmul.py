@@ -152,7 +152,7 @@ def _multiply_block(
     words, step = pixels.words, n_lanes(width)
     for r in range(chunk.rows):
         if ask:
-            _ask_for(pixels, chunk, chunk.first + r + PREFETCH_DISTANCE)
+            _prefetch_image(pixels, chunk, chunk.first + r + PREFETCH_DISTANCE)
         image = PARTS * at(chunk.order, chunk.first + r)
         # Four sums, since each addition to one has to wait for the one before.
         z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
@@ -251,10 +251,10 @@ def _add_pixel(weights: Any, offset: int, grey: Any, d: Any, width: Any) -> None
 
 
 @compiled
-def _ask_for(pixels: Any, chunk: Any, number: int) -> None:
-    """Ask for an image, and before that for where it starts.
+def _prefetch_image(pixels: Any, chunk: Any, number: int) -> None:
+    """Prefetch an image's words, and the start of a later image.
 
-    It is as many cache lines for every image: a loop to its end would have to wait for where that is.
+    The number of cache lines is fixed: reading where the image ends would stall.
     """
     if number + PREFETCH_DISTANCE < chunk.n:
         prefetch(pixels.starts, PARTS * at(chunk.order, number + PREFETCH_DISTANCE))

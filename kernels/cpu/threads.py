@@ -13,10 +13,10 @@ from .memory import CACHE_LINE
 I64 = ir.IntType(64)
 
 SPINS_BEFORE_YIELD = 2000
-"""How often a waiting thread looks before it offers its core to others, who may be what it waits for."""
+"""Spins before a waiting thread calls sched_yield."""
 
 HAS_SCHED_YIELD = hasattr(os, "sched_yield")
-"""Whether threads can wait for each other without keeping from a core what they wait for."""
+"""Whether a waiting thread can yield its core."""
 
 _yield_core = types.ExternalFunction("sched_yield", types.int32())
 

@@ -11,10 +11,10 @@ from numba.extending import intrinsic
 from .vectors import I32, LANES, VECTOR, pack, splat, unpack
 
 SMALL = np.float32(1e-30)
-"""What is left of a mean of gradients when it is forgotten, see `flushed`."""
+"""Means of gradients below this are set to zero, see `flushed`."""
 
 SUBNORMAL = np.finfo(np.float32).tiny
-"""Squares of gradients are forgotten where they are below this, and no sooner: steps are divided by their roots."""
+"""Mean squares below this are set to zero; a larger limit would change steps, which are divided by their roots."""
 
 
 def _each(builder: Any, name: str, vectors: list[Any]) -> list[Any]:
@@ -96,7 +96,7 @@ def positive(_typing: Any, lanes: Any) -> Any:
 def flushed(_typing: Any, lanes: Any, limit: Any) -> Any:
     """Return `lanes` with 0 for numbers nearer to it than `limit`, a float32; NaN stays NaN.
 
-    What shrinks step by step would otherwise end among the subnormal numbers, with which arithmetic is slow, for ever.
+    Values that decay at every step would otherwise become subnormal, and arithmetic on those is slow.
     """
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -109,8 +109,8 @@ def flushed(_typing: Any, lanes: Any, limit: Any) -> Any:
 
 
 @intrinsic
-def saturated(_typing: Any, lanes: Any, places: Any, limit: Any) -> Any:
-    """Return `lanes`, but 1, with the sign of `places`, where these are farther from 0 than `limit`, a float32."""
+def saturated(_typing: Any, lanes: Any, x: Any, limit: Any) -> Any:
+    """Return `lanes`, replaced by copysign(1, `x`) where abs(x) > `limit`, a float32."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         one, most = ir.Constant(VECTOR, [1.0] * LANES), splat(builder, args[2])
@@ -121,7 +121,7 @@ def saturated(_typing: Any, lanes: Any, places: Any, limit: Any) -> Any:
         ones = [builder.call(signed, [one, x]) for x in vectors]
         return pack(builder, [builder.select(*choice) for choice in zip(beyond, ones, values, strict=True)])
 
-    return lanes(lanes, places, types.float32), generate
+    return lanes(lanes, x, types.float32), generate
 
 
 @intrinsic

@@ -15,7 +15,7 @@ BRIGHTEST = F(255)
 NAN = F(np.nan)
 
 U32, U64 = np.uint32, np.uint64
-# Numba computes with 64 bits where both factors have 32, and the compiler leaves away what a cast to 32 will not keep.
+# Numba multiplies 32-bit numbers in 64 bits; the compiler removes the upper half, which the cast to 32 bits discards.
 SPREAD_ROWS, SPREAD_COLUMNS, ALL_ONES = U64(ROW), U64(COLUMN), U64(2**32 - 1)
 SHIFT1, SHIFT2, SHIFT3 = U32(ROUNDS[0][0]), U32(ROUNDS[1][0]), U32(LAST)
 FACTOR1, FACTOR2 = (U64(multiplier) for _, multiplier in ROUNDS)

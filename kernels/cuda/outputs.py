@@ -1,6 +1,6 @@
-"""What the losses are and how backward begins with them, in a CUDA kernel for each loss, activation and kind of target.
+"""Losses, and delta of the last layer: a CUDA kernel for each loss, activation and kind of target.
 
-See `gpunn.kernels.cuda.elementwise`, of which this is a part.
+A part of `gpunn.kernels.cuda.contract`.
 """
 
 import functools

@@ -1,6 +1,6 @@
-"""Steps of optimisers, and the sums that the gradients of biases are, in CUDA kernels.
+"""Optimiser steps, and sums of columns (the gradients of biases), in CUDA kernels.
 
-See `gpunn.kernels.cuda.elementwise`, of which this is a part.
+A part of `gpunn.kernels.cuda.contract`.
 """
 
 import functools

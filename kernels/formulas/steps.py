@@ -1,4 +1,4 @@
-"""Optimiser steps of one parameter, each given once, for arrays, vectors and GPU threads.
+"""Optimiser steps of one parameter, each given once, for vectors and GPU threads.
 
 A formula takes the `Operations` of a machine and returns a function of parameter w, gradient g, moments, and the step's
 `Numbers`; that returns the new parameter and moments. Their sources are in `gpunn.optimizers`.
@@ -47,7 +47,7 @@ N_NUMBERS = len(Numbers._fields)
 
 
 def descent(ops: Operations) -> Step:
-    """W <- w - rate (g + l2 w)."""
+    """Plain descent: w <- w - rate (g + l2 w)."""
     fma = ops.fma
 
     def step(w: Any, g: Any, c: Any) -> Any:
@@ -57,7 +57,7 @@ def descent(ops: Operations) -> Step:
 
 
 def momentum(ops: Operations, *, nesterov: bool) -> Step:
-    """G <- g + l2 w, v <- beta1 v + g, w <- w - rate v; Nesterov's: w <- w - rate (g + beta1 v)."""
+    """Momentum: g <- g + l2 w, v <- beta1 v + g, w <- w - rate v; Nesterov's: w <- w - rate (g + beta1 v)."""
     fma, flush = ops.fma, ops.flush_mean
 
     def step(w: Any, g: Any, v: Any, c: Any) -> Any:
@@ -73,7 +73,7 @@ def momentum(ops: Operations, *, nesterov: bool) -> Step:
 
 
 def adam(ops: Operations) -> Step:
-    """M <- beta1 m + rest1 g, v <- beta2 v + rest2 g^2, w <- keep w - rate m / (sqrt(v) correction + epsilon).
+    """Adam: m <- beta1 m + rest1 g, v <- beta2 v + rest2 g^2, w <- keep w - rate m / (sqrt(v) correction + epsilon).
 
     Before that, g <- g + l2 w.
     """

@@ -13,7 +13,7 @@ SPARSE = 0.5
 """The share of non-zero pixels below which sparse products are faster."""
 
 
-def lit_share(images: NDArray[np.uint8]) -> float:
+def nonzero_share(images: NDArray[np.uint8]) -> float:
     """Return the share of pixels that aren't 0, in a sample of `images` (n, n_0)."""
     sample = images[:: max(1, len(images) // 1000)]
     return np.count_nonzero(sample) / sample.size
@@ -21,7 +21,7 @@ def lit_share(images: NDArray[np.uint8]) -> float:
 
 def are_sparse(images: NDArray[np.uint8]) -> bool:
     """Whether sparse products of `images` are faster."""
-    return lit_share(images) < SPARSE
+    return nonzero_share(images) < SPARSE
 
 
 @final
@@ -132,7 +132,7 @@ class SparseInputs:
             descent.step(param_and_moments, gradient, weights=True)
 
     def compile(self, nothing: NDArray[np.int64]) -> None:
-        """Compile what makes steps, by making one of the images `nothing`, which are none."""
+        """Compile the step's kernels by a step without images, `nothing`."""
         scratch = self._scratches[0] if self._implicit and self._scratches[0].size else None
         delta = np.zeros((0, self._padded), np.float32)
         self._descend(self._all, self._pixels, nothing, delta, 0.0, scratch=scratch)

@@ -59,7 +59,7 @@ class Descent:
         self._numbers = of_biases, self._numbers_with(self._l2) if self._l2 else of_biases
 
     def compile(self) -> None:
-        """Make a step of nothing, for which kernels are compiled, and forget that it was one."""
+        """Compile the kernels by an empty step, which isn't counted."""
         eta, steps = self.eta, self.steps
         self.begin(0.0)
         nothing = [np.zeros(0, np.float32) for _ in range(1 + self._optimizer.n_moments)]

@@ -12,7 +12,7 @@ from gpunn.backends import Backend
 from gpunn.equations import Array
 
 ALIGNMENT = 64
-"""Numbers of which each array starts at a multiple: 256 bytes, as cuBLAS likes it best."""
+"""Alignment of arrays, in float32 numbers: 256 bytes, for cuBLAS."""
 
 MATH_MODES = {"float32": 0, "tf32": 3}
 """cuBLAS's CUBLAS_DEFAULT_MATH and CUBLAS_TF32_TENSOR_OP_MATH."""
@@ -76,7 +76,7 @@ class Cublas:
 
     @contextmanager
     def precision(self, name: str) -> Iterator[None]:
-        """Multiply in "float32" or "tf32" inside the block, whatever was set before and will be again after it."""
+        """Set cuBLAS's math mode, "float32" or "tf32", within the block; restore it afterwards."""
         cuda = self._cupy.cuda
         handle = cuda.get_cublas_handle()
         before = cuda.cublas.getMathMode(handle)

@@ -29,7 +29,7 @@ THREADS = 512
 """In the block that trains the network."""
 
 MAX_WORK_PER_CALL = 10**11
-"""Examples times parameters that one launch is given: a few seconds' work, reckoned. Between two Ctrl-C is heeded."""
+"""Most examples times parameters of a launch: a few seconds' work, reckoned. Ctrl-C is handled between launches."""
 
 
 @final

@@ -75,7 +75,7 @@ def _find_nonzero(plan: Any, pixels: Any, chunk: Any, number: int) -> int:
             for _ in range(4):
                 p += entries & 255
                 missed = number - at(plan.seen, p)
-                # Entries without light show the way, and are stepped too: the first time, which does no harm.
+                # Filler entries (grey level 0) are caught up too, which is harmless.
                 if missed >= 0:
                     put(plan.seen, p, number + 1)
                     put(plan.nonzero, 2 * count, p)

@@ -15,7 +15,7 @@ CHUNK, LARGE_CHUNK = 128, 1024
 """Images worked on at a time: what fits the cache; more with large layers, whose weights don't."""
 
 WIDE, FEW = 512, 256
-"""Neurons in a layer, and images in a chunk, with which threads had better share neurons than images."""
+"""Layer width from which, and chunk size up to which, threads divide neurons instead of images."""
 
 LARGE = 2**18
 """Weights of a large layer: 1 MiB."""
@@ -49,11 +49,11 @@ class Layout:
         self.chunk_size = min(batch_size, LARGE_CHUNK if large else CHUNK)
         # A tile may be computed whole of which a part is wanted.
         rows = -(-self.chunk_size // M_TILE) * M_TILE if self.chunk_size > 1 else 1
-        # Activations of every layer, those of sparse images taking no room; then delta of all but the images.
-        scratch = np.array([0 if sparse else widths[0], *widths[1:], *widths[1:]]) * rows
+        # Activations of every layer, sparse images have none; then delta of all but the images.
+        lengths = np.array([0 if sparse else widths[0], *widths[1:], *widths[1:]]) * rows
         if rows == 1:
-            scratch[0] *= 2  # for the image before, see `gpunn.kernels.cpu.epoch.first_layer.update_and_multiply`
-        places = np.concatenate([[0], np.cumsum(scratch)])
+            lengths[0] *= 2  # for the previous image, see `first_layer.update_and_multiply`
+        places = np.concatenate([[0], np.cumsum(lengths)])
         n_layers = len(sizes) - 1
         self.n_work = int(places[-1])
         self.layers = []

@@ -76,13 +76,13 @@ def run_epoch(
 ) -> float:
     """Train on the examples `order` in batches; return the sum of losses, each before its batch's step.
 
-    `steps`, float64, are the learning rates of the batches, times 2 for the squared error. After each batch weights
-    lose `penalty`, float64, times its step of themselves; with dense images it has to be 0. `functions` and `loss` are
-    `Static`: the activation functions of the layers, see `activations.of_layers`, and the name of the loss. `plan` is
+    `steps`, float64, are the learning rates of the batches, times 2 for the squared error. After each batch weights are
+    multiplied by 1 - step * `penalty`, float64; with dense images it has to be 0. `functions` and `loss` are `Static`:
+    the activation functions of the layers, see `activations.of_layers`, and the name of the loss. `plan` is
     None, or but for plain gradient descent a `steps.StepPlan`, which has the rates then; `steps` are -1, or -2.
     `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
     worked on chunk by chunk, and its updates are added up in `collected`, which has the length of the parameters then,
-    and with a rule, and is zero before and after. Called by several threads with a counter of 0, each does a part and
+    and with a plan, and is zero before and after. Called by several threads with a counter of 0, each does a part and
     returns that part of the sum; the parameters don't depend on how many there are. They share the examples, or,
     `by_columns`, the neurons of every layer, so that large weights stay in the cache of one core.
     """
@@ -93,7 +93,7 @@ def run_epoch(
     collected, n_parameters = pointer(collected), parameters.size
     thread, threads = worker.thread, worker.threads
     alone = Worker(0, 1, worker.counter, worker.scratch)
-    # Sharing neurons, the threads meet after every layer; sharing examples, when they are through with them.
+    # Sharing neurons, the threads have a barrier after every layer; sharing examples, after backward.
     inner, outer = (worker, alone) if by_columns else (alone, worker)
     online = batch_size == 1 and threads == 1 and data.pixels is None and plan is None
     collects = plan is not None

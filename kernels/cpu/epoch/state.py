@@ -14,7 +14,7 @@ FIRST = np.int64(0)
 """The number of the first layer; Numba compiles a function once more for a plain 0, which it takes into the type."""
 
 COLUMNS, ROWS = np.int64(2 * LANES), np.int64(M_TILE)
-"""What threads share the columns and the rows of a matrix by; for plain numbers, again, there would be more code."""
+"""Granularity of the threads' shares of columns and rows; typed, as Numba compiles again for plain integers."""
 
 
 class Layer(NamedTuple):

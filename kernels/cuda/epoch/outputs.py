@@ -1,7 +1,7 @@
-"""What the whole-epoch kernel does with the last layer of a chunk of images: delta, and the losses.
+"""Delta and losses of the last layer for a chunk of images, in the whole-epoch kernel.
 
-Each loss has a function that finishes neuron j for image b, given z, and returns its part of the loss; and functions of
-the kind that `gpunn.kernels.cuda.epoch.layers` has for layers, which the loss takes after it.
+Each loss has a function that finishes neuron j for image b, given z, and returns its part of the loss; and further
+functions to run after it, like those of `layers`.
 """
 
 import math

@@ -101,7 +101,7 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
         memory, x = cuda.shared.array(0, FLOAT32), cuda.shared.array(0, UINT32)
         order, m = orders[network], batch_sizes[network]
         own_rates, own_constants, own_moments = rates[network], constants[network], moments[network]
-        # What is left of what the batch before has collected; velocities are a part of the next.
+        # Factor on the collected array at the start of a batch: the momentum for velocities, otherwise 0.
         rest, penalty = own_constants[0] if has_velocities else ZERO, own_constants[5]
         if in_shared:
             weights = memory[n_work:]
@@ -179,8 +179,8 @@ class EpochKernel:
     """
 
     def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, spec: KernelSpec | None = None) -> None:
-        self._task = spec or KernelSpec(("sigmoid",) * (len(sizes) - 1))
-        capacity, collects = shared_memory(), self._task.collects
+        self._spec = spec or KernelSpec(("sigmoid",) * (len(sizes) - 1))
+        capacity, collects = shared_memory(), self._spec.collects
         self.layout = CudaLayout(sizes, batch_size=batch_size, threads=threads, capacity=capacity, collects=collects)
 
     def prepare(
@@ -205,7 +205,7 @@ class EpochKernel:
         self._before = [as_cuda_array(array) for array in (words, labels, orders)]
         after = (batch_sizes, rates, constants, parameters, collected, moments, losses)
         self._after = [as_cuda_array(array) for array in after]
-        self._kernel = compile_epoch(self.layout, self._task)
+        self._kernel = compile_epoch(self.layout, self._spec)
 
     def compile(self, zero: Any) -> None:
         """Compile the kernel by launching it for no examples; `zero` is its count on the device."""

@@ -2,7 +2,7 @@
 
 Images are uint8, four pixels a word. Which images, or neurons, are a thread's own is chosen so that neighbouring
 threads use different banks of shared memory. Four zero pixels are skipped. Grey levels are multiplied as the
-numbers 0 to 255; what makes activations of them, `GREY`, is for the sums.
+numbers 0 to 255; the sums are scaled by `GREY` afterwards.
 
 Numba has no loads of several numbers at once; here they would save a fifth of the instructions. Of every 64
 multiplications 16 need a grey level turned into a float first, which some GPUs do slowly.
@@ -19,7 +19,7 @@ from .layout import TILE, WARP, WORDS_A_THREAD, CudaLayout
 
 F = np.float32
 U = np.uint64
-"""An index that isn't signed is taken as it is; any other may count from the end, which takes longer to find out."""
+"""Index type: unsigned, so that Numba adds no check for negative indices."""
 U32 = np.uint32
 ZERO = F(0)
 GREY = F(1 / 255)
