@@ -4,8 +4,7 @@ Everything lies in flat arrays, as `layout` lays them out: widths are padded to 
 zero. The weights of layers from the second on are kept twice, (n_in, n_out) for forward and (n_out, n_in) for backward,
 so that both run along vectors; the copies stay equal to the bit, as each has the same sums added in the same order.
 
-The step, see `outputs`, is multiplied into delta^L from where it
-reaches every gradient: an update only adds.
+The step, see `outputs`, is multiplied into delta^L, from where it reaches every gradient: an update only adds.
 """
 
 from typing import Any
