@@ -1,6 +1,7 @@
-"""Default learning rates teach every network that the README offers; one that learns nothing is warned of."""
+"""Default learning rates teach every network that the guide offers; one that learns nothing is warned of."""
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from benchmarks.defaults import BAR, Combination, combinations
 from gpunn import MLP, SGD, Adam, Dataset, Split, train
 from gpunn.defaults import default_learning_rate
+from gpunn.engines.threads import blas_threads
 from gpunn.guessing import Guessing
 from gpunn.optimizers import OPTIMIZERS
 
@@ -26,6 +28,13 @@ def name_of(row: Combination) -> str:
             (*row.sizes, row.activation, row.output, row.loss, row.init, row.optimizer, row.schedule, row.batch_size),
         )
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Keep BLAS to one thread: its threads spin, and the other processes of the tests need the cores."""
+    with blas_threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")
