@@ -10,21 +10,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import gpunn
-from gpunn import MLP, SGD, Adam, Split
-
-OPTIMIZERS: dict[str, Any] = {
-    "sgd": SGD(),
-    "momentum": SGD(0.9),
-    "nesterov": SGD(0.9, nesterov=True),
-    "adam": Adam(),
-    "adamw": Adam(decoupled=True),
-}
+from gpunn import MLP, Split
+from gpunn.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,7 @@ def trained(combination: Combination, n: int = 2000) -> NDArray[np.float32]:
         engine=c.engine,
         device="cpu",
         loss=c.loss,
-        optimizer=OPTIMIZERS[c.optimizer],
+        optimizer=c.optimizer,
         l2=c.l2,
         dropout=c.dropout,
     )

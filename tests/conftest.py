@@ -20,15 +20,19 @@ from gpunn.cli import main
 ROOT = Path(__file__).parent.parent
 
 
+def outer_environment() -> dict[str, str]:
+    """The environment without what pytest and its plugins tell their own processes."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+
+
 class Simulation:
     """The tests of `tests/simulator` in a process of their own, which runs beside this one: threads of one core."""
 
     def __init__(self) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest", "tests/simulator", "-p", "no:cacheprovider"],
             cwd=ROOT,
-            env=inherited | {"NUMBA_ENABLE_CUDASIM": "1"},
+            env=outer_environment() | {"NUMBA_ENABLE_CUDASIM": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,7 +1,6 @@
 """`pytest --benchmark` times what is there, says what it found, and isn't fooled."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -25,12 +24,13 @@ from gpunn.engines import Parameters, Recipe
 from gpunn.errors import GpunnError
 from gpunn.report.wording import speed_in_words
 
+from .conftest import outer_environment
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def run_pytest(*options: object) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment = inherited | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    environment = outer_environment() | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, options)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
 

@@ -32,29 +32,29 @@ class DenseInputs:
         """Copy the weights and their moments, `param_and_moments`; `inputs` are uint8 or float32, (n, n_0)."""
         self._kernels = kernels
         self._inputs = inputs
-        self._kept = [np.array(array) for array in param_and_moments]
+        self._param_and_moments = [np.array(array) for array in param_and_moments]
         self._X = np.zeros((batch_size, inputs.shape[1]), np.float32)
-        self.width = len(self._kept[0])
+        self.width = len(self._param_and_moments[0])
 
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:
         """Compute out = X W^T for the examples `rows`, which are the part `own` of their batch."""
         X = self._X[own]
         self._kernels.gather_scale(self._inputs, rows, out=X)
-        np.dot(X, self._kept[0].T, out=out)
+        np.dot(X, self._param_and_moments[0].T, out=out)
 
     def step(
         self, descent: Descent, rows: NDArray[np.int64], delta: NDArray[np.float32], thread: int, threads: int
     ) -> None:
         """Make a thread's share of the step with the batch `rows`, which was multiplied before."""
         own = part(self.width, thread, threads)
-        descent.step_rows(self._kept, delta, self._X[: len(rows)], own, thread)
+        descent.step_rows(self._param_and_moments, delta, self._X[: len(rows)], own, thread)
 
     def compile(self, nothing: NDArray[np.int64]) -> None:
         """Compile no more than `multiply` does: steps are made by BLAS."""
 
-    def param_and_moments(self, number: int) -> NDArray[np.float32]:
-        """Return the weights, number 0, or their moments from 1 on, (n_1, n_0)."""
-        return self._kept[number]
+    def copy_of(self, number: int) -> NDArray[np.float32]:
+        """Return a copy of the weights, number 0, or of their moments from 1 on, (n_1, n_0)."""
+        return self._param_and_moments[number].copy()
 
 
 @final
@@ -149,6 +149,6 @@ class SparseInputs:
             own[:, found.shape[1] :] = 0
         return own
 
-    def param_and_moments(self, number: int) -> NDArray[np.float32]:
+    def copy_of(self, number: int) -> NDArray[np.float32]:
         """Return a copy of the weights, number 0, or of their moments from 1 on, (n_1, n_0)."""
         return self._layout.unpack(self._packed[number])[0][0]

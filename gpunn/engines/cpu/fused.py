@@ -210,19 +210,18 @@ class FusedEngine(Engine):
 
     def memory(self) -> OptimizerState:
         numbers = range(1, 1 + self._recipe.optimizer.n_moments)
-        return OptimizerState(
-            self._descent.steps, tuple([np.array(moment) for moment in self._kept(k)] for k in numbers)
-        )
+        return OptimizerState(self._descent.steps, tuple(map(self._copies, numbers)))
 
     def parameters(self) -> Parameters:
-        found = [np.array(array) for array in self._kept(0)]
+        found = self._copies(0)
         n_layers = len(self._biases)
         return Parameters(found[:n_layers], found[n_layers:], self._names)
 
-    def _kept(self, number: int) -> list[NDArray[np.float32]]:
-        """Return weights, then biases, or with `number` from 1 on their moments, without the padding."""
+    def _copies(self, number: int) -> list[NDArray[np.float32]]:
+        """Return copies of weights, then biases, or with `number` from 1 on of their moments, without the padding."""
         n = self._n_first
-        weights = [self._inputs.param_and_moments(number), *(layer[number] for layer in self._weights)]
-        if len(weights) > 1:
-            weights[1] = weights[1][:, :n]
-        return [*weights, self._biases[0][number][:n], *(layer[number] for layer in self._biases[1:])]
+        weights = [layer[number] for layer in self._weights]
+        if weights:
+            weights[0] = weights[0][:, :n]
+        arrays = [*weights, self._biases[0][number][:n], *(layer[number] for layer in self._biases[1:])]
+        return [self._inputs.copy_of(number), *map(np.array, arrays)]
