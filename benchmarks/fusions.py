@@ -74,7 +74,7 @@ def _output_delta(on: Arrays, m: int, n: int) -> Case:
         losses[...] += on.xp.vdot(expected, expected)
         on.xp.subtract(1, A, out=slope)
         on.xp.multiply(slope, A, out=slope)
-        on.xp.multiply(expected, np.float32(FACTOR), out=expected)
+        on.xp.multiply(expected, np.float32(2 * FACTOR), out=expected)
         on.xp.multiply(expected, slope, out=expected)
 
     def fused() -> None:

@@ -4,6 +4,12 @@ import numpy as np
 
 from benchmarks.fusion_cases import FACTOR, Arrays, Case
 from gpunn.equations import Array
+from gpunn.kernels.formulas.steps import Numbers
+from gpunn.optimizers import SGD, Adam
+
+
+def _numbers(optimizer: SGD | Adam) -> Numbers:
+    return Numbers(*optimizer.numbers(0, np.array([FACTOR]), 0.0)[0].tolist())
 
 
 def descend(on: Arrays, m: int, n: int) -> Case:
@@ -16,7 +22,7 @@ def descend(on: Arrays, m: int, n: int) -> Case:
         on.xp.subtract(W, expected, out=expected)
 
     def fused() -> None:
-        on.kernels.descend(shared_W, shared_dW, FACTOR, out=shared_out)
+        on.kernels.optimizer_step(shared_W, shared_dW, _numbers(SGD()), out=shared_out)
 
     return Case((m, n), fused, unfused, lambda: [(out, expected)], 4 * 3 * m * n)
 
@@ -50,7 +56,7 @@ def momentum_step(on: Arrays, m: int, n: int) -> Case:
         on.xp.subtract(W, expected, out=expected)
 
     def fused() -> None:
-        on.kernels.momentum_step(shared_W, shared_dW, shared_velocity, FACTOR, 0.9, out=shared_out)
+        on.kernels.optimizer_step(shared_W, shared_dW, _numbers(SGD(0.9)), "momentum", shared_velocity, out=shared_out)
 
     def results() -> list[tuple[Array, Array]]:
         velocity[...], other[...] = 0, 0
@@ -67,6 +73,7 @@ def adam_step(on: Arrays, m: int, n: int) -> Case:
     moments = [on.xp.zeros((m, n), np.float32) for _ in range(4)]
     mean, square, other_mean, other_square = moments
     work = on.empty(m, n)
+    numbers = _numbers(Adam())._replace(rate=FACTOR, correction=1.0)
     shared = on.shared(W, dW, mean, square, out)
 
     def unfused() -> None:
@@ -84,7 +91,7 @@ def adam_step(on: Arrays, m: int, n: int) -> Case:
         on.xp.subtract(W, work, out=expected)
 
     def fused() -> None:
-        on.kernels.adam_step(*shared[:4], FACTOR, 1.0, 0.9, 0.999, 1e-8, out=shared[4])
+        on.kernels.optimizer_step(*shared[:2], numbers, "adam", *shared[2:4], out=shared[4])
 
     def results() -> list[tuple[Array, Array]]:
         for moment in moments:

@@ -4,16 +4,19 @@ With no generator state, every device and engine drops the same activations. The
 `gpunn.kernels.formulas.dropout`.
 """
 
+import operator
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from gpunn.activations import Array
-from gpunn.kernels.formulas.dropout import COLUMN, LAST, ROUNDS, ROW, threshold
+from gpunn.kernels.formulas.dropout import Operations, hash_of, threshold
 
 DROPOUT = 2
 """Second seed component of dropout's generator; epoch orders have none, early stopping has 1."""
+
+_hashed = hash_of(Operations(operator.add, operator.xor, operator.mul, operator.rshift))
 
 
 def keys(seed: int, epoch: int, layers: int) -> list[int]:
@@ -28,11 +31,7 @@ def mask(xp: Any, key: int, first: int, shape: tuple[int, int], *, share: float,
     `first` is the position of the batch's first example in the epoch. Source: Srivastava et al., "Dropout", 2014, as
     inverted dropout: scaled in training, not at test time.
     """
-    rows = xp.arange(first, first + shape[0], dtype=np.uint32)[:, None] * ROW
-    columns = xp.arange(shape[1], dtype=np.uint32) * COLUMN
-    h = (rows + columns) ^ key
-    for shift, multiplier in ROUNDS:
-        h ^= h >> shift
-        h *= multiplier
-    h ^= h >> LAST
-    return (h >= threshold(share)).astype(dtype) * (1 / (1 - share))
+    rows = xp.arange(first, first + shape[0], dtype=np.uint32)[:, None]
+    columns = xp.arange(shape[1], dtype=np.uint32)
+    kept = _hashed(rows, columns, key) >= threshold(share)
+    return kept.astype(dtype) * (1 / (1 - share))

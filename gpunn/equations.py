@@ -103,7 +103,7 @@ def backpropagate(
     """
     A, inputs, Z = propagate(xp, weights, biases, X, functions=functions, masks=masks)
     slopes = [activation(xp, name)[1] for name in functions or ["sigmoid"] * len(weights)]
-    delta = loss.output_delta(A[-1], Y, slopes[-1])
+    delta = loss.output_delta(xp, A[-1], Y, slopes[-1])
     if weights_of_examples is None:
         value = loss.value(xp, A[-1], Z, Y)
     else:

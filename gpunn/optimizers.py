@@ -1,8 +1,7 @@
 """Optimisers: their settings, and their state during training."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from gpunn.activations import Array
 from gpunn.checks import check_number
 from gpunn.errors import ConfigurationError
-from gpunn.kernels.formulas.steps import Numbers
+from gpunn.kernels.formulas.steps import N_MOMENTS, RULES, Numbers, Operations
 
 
 class OptimizerState(NamedTuple):
@@ -26,19 +25,6 @@ class OptimizerState(NamedTuple):
     steps: int
     """Number of steps taken."""
     moments: tuple[list[NDArray[Any]], ...]
-
-
-class Stepper(ABC):
-    """Updates parameters in place, one step a call, and holds the optimiser's state."""
-
-    steps: int
-    """Number of steps taken."""
-    moments: tuple[list[Array], ...]
-    """As in `OptimizerState`, on the device."""
-
-    @abstractmethod
-    def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
-        """Make a step with learning rate `rate`; every call takes the same arrays in the same order."""
 
 
 class Optimizer(ABC):
@@ -55,15 +41,28 @@ class Optimizer(ABC):
 
     @property
     @abstractmethod
+    def rule(self) -> str:
+        """Name of its step in `gpunn.kernels.formulas.steps.RULES`."""
+
+    @property
     def n_moments(self) -> int:
         """Number of state arrays per parameter, see `OptimizerState`."""
+        return N_MOMENTS[self.rule]
 
     @abstractmethod
-    def stepper(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None = None) -> Stepper:
+    def numbers(self, steps: int, rates: NDArray[np.float64], l2: float) -> NDArray[np.float64]:
+        """Return the numbers of the steps after `steps` earlier ones, with the learning `rates` (n,).
+
+        The result is (n, 9): a row a step, as in `gpunn.kernels.formulas.steps.Numbers`. `l2` is the weights' penalty;
+        biases have none.
+        """
+
+    def stepper(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None = None) -> "Stepper":
         """Return a stepper on the device of `parameters`, resumed from the state `memory` if given.
 
         Raises `ConfigurationError` if `memory` is from another optimiser or network.
         """
+        return Stepper(self, xp, 0 if memory is None else memory.steps, self.moments(xp, parameters, memory))
 
     def moments(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None) -> tuple[list[Array], ...]:
         """Return copies of the moments in `memory`, or zeros, on the device of `parameters`."""
@@ -99,37 +98,11 @@ class SGD(Optimizer):
         return False
 
     @property
-    def n_moments(self) -> int:
-        return 1 if self.momentum else 0
+    def rule(self) -> str:
+        return "nesterov" if self.nesterov else "momentum" if self.momentum else "descent"
 
     def numbers(self, steps: int, rates: NDArray[np.float64], l2: float) -> NDArray[np.float64]:  # noqa: ARG002
-        """Return the numbers of the steps after `steps` earlier ones, with the learning `rates` (n,).
-
-        The result is (n, 9): a row a step, as in `gpunn.kernels.formulas.steps.Numbers`. `l2` is the weights' penalty.
-        """
         return _table(len(rates), rate=rates, beta1=float(self.momentum), l2=l2, keep=1.0)
-
-    def stepper(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None = None) -> Stepper:
-        return _SGD(self, 0 if memory is None else memory.steps, self.moments(xp, parameters, memory))
-
-
-@final
-class _SGD(Stepper):
-    def __init__(self, optimizer: SGD, steps: int, moments: tuple[list[Array], ...]) -> None:
-        # A NumPy scalar would promote float32 arrays to float64.
-        self._momentum, self._nesterov = float(optimizer.momentum), optimizer.nesterov
-        self.steps, self.moments = steps, moments
-
-    def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
-        self.steps += 1
-        if not self.moments:
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter -= rate * gradient
-            return
-        for parameter, gradient, velocity in zip(parameters, gradients, *self.moments, strict=True):
-            velocity *= self._momentum
-            velocity += gradient
-            parameter -= rate * (gradient + self._momentum * velocity if self._nesterov else velocity)
 
 
 PLAIN = SGD()
@@ -145,13 +118,15 @@ class Adam(Optimizer):
     v' = v / (1 - beta2^t). Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1.
 
     `decoupled` makes it AdamW: weight decay W <- W - eta l2 W is applied directly, and the penalty does not enter the
-    means (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019).
+    means (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019). `epsilon_hat` adds epsilon to sqrt(v)
+    before its correction, as scikit-learn does: the form at the end of section 2 of Kingma and Ba.
     """
 
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     decoupled: bool = False
+    epsilon_hat: bool = False
 
     def __post_init__(self) -> None:
         check_number("beta1", self.beta1, least=0, below=1)
@@ -163,22 +138,20 @@ class Adam(Optimizer):
         return self.decoupled
 
     @property
-    def n_moments(self) -> int:
-        return 2
-
-    def corrections(self, step: int) -> tuple[float, float]:
-        """Return the bias corrections 1 - beta1^t and sqrt(1 - beta2^t), divisors of m and sqrt(v); t = `step` >= 1."""
-        return 1 - float(self.beta1) ** step, math.sqrt(1 - float(self.beta2) ** step)
+    def rule(self) -> str:
+        return "adam"
 
     def numbers(self, steps: int, rates: NDArray[np.float64], l2: float) -> NDArray[np.float64]:
-        """Return the numbers of the steps after `steps` earlier ones, as `SGD.numbers` does."""
         t = np.arange(steps + 1, steps + 1 + len(rates), dtype=np.float64)
         in_gradient, apart = self.penalties(l2)
         beta1, beta2 = float(self.beta1), float(self.beta2)
+        correction = 1 / np.sqrt(1 - beta2**t)
+        # sqrt(v) and what epsilon is added to differ by the correction; multiplied by it, m' / (sqrt(v') + epsilon).
+        scale = correction if self.epsilon_hat else 1.0
         return _table(
             len(rates),
-            rate=rates / (1 - beta1**t),
-            correction=1 / np.sqrt(1 - beta2**t),
+            rate=rates / (1 - beta1**t) / scale,
+            correction=correction / scale,
             beta1=beta1,
             rest1=1 - beta1,
             beta2=beta2,
@@ -188,36 +161,59 @@ class Adam(Optimizer):
             keep=1 - rates * apart,
         )
 
-    def arguments(self, step: int, rate: float, l2: float) -> tuple[float, ...]:
-        """Return the scalar arguments of the kernels' `adam_step` for step t >= 1."""
-        divisor, root = self.corrections(step)
-        in_gradient, apart = self.penalties(l2)
-        averages = float(self.beta1), float(self.beta2), float(self.epsilon)
-        return rate / divisor, root, *averages, in_gradient, rate * apart
 
-    def stepper(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None = None) -> Stepper:
-        return _Adam(self, xp, 0 if memory is None else memory.steps, self.moments(xp, parameters, memory))
+class Stepper:
+    """Updates parameters in place, one step a call, and holds the optimiser's state."""
 
+    steps: int
+    """Number of steps taken."""
+    moments: tuple[list[Array], ...]
+    """As in `OptimizerState`, on the device."""
 
-@final
-class _Adam(Stepper):
-    def __init__(self, optimizer: Adam, xp: Any, steps: int, moments: tuple[list[Array], ...]) -> None:
-        self._xp, self.steps, self.moments = xp, steps, moments
-        self._corrections = optimizer.corrections
-        self._beta1, self._beta2, self._epsilon = map(float, (optimizer.beta1, optimizer.beta2, optimizer.epsilon))
+    def __init__(self, optimizer: Optimizer, xp: Any, steps: int, moments: tuple[list[Array], ...]) -> None:
+        self._optimizer, self.steps, self.moments = optimizer, steps, moments
+        operations = Operations(fma=_fma, sqrt=xp.sqrt, flush_mean=_as_it_is, flush_square=_as_it_is)
+        self._step = RULES[optimizer.rule](operations)
 
-    def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
-        beta1, beta2 = self._beta1, self._beta2
+    def numbers(self, rates: NDArray[np.float64], l2: float = 0.0) -> Iterator[tuple[Numbers, Numbers]]:
+        """Yield the numbers of the next steps, with these learning rates: those of weights, and those of biases."""
+        return numbers_of_steps(self._optimizer, self.steps, rates, l2)
+
+    def step(
+        self, parameters: Sequence[Array], gradients: Sequence[Array], of_weights: Numbers, of_biases: Numbers
+    ) -> None:
+        """Make a step; every call takes the same parameters in the same order, all weights and then all biases."""
         self.steps += 1
-        # Corrections applied to scalars, not arrays: fewer passes over memory.
-        divisor, root = self._corrections(self.steps)
-        rate /= divisor
-        for W, dW, m, v in zip(parameters, gradients, *self.moments, strict=True):
-            m *= beta1
-            m += (1 - beta1) * dW
-            v *= beta2
-            v += (1 - beta2) * dW * dW
-            W -= rate * m / (self._xp.sqrt(v) / root + self._epsilon)
+        n = len(parameters) // 2
+        moments = (*self.moments, *[[None] * len(parameters)] * (2 - len(self.moments)))
+        for number, (w, g, m, v) in enumerate(zip(parameters, gradients, *moments, strict=True)):
+            new = self._step(w, g, m, v, of_weights if number < n else of_biases)
+            for array, values in zip((w, m, v), new, strict=True):
+                if array is not None:
+                    array[...] = values
+
+
+def _fma(a: Array, b: Any, c: Any) -> Array:
+    """Return a b + c; without a pass over memory where the number b is 0, as unused penalties are."""
+    if isinstance(b, float) and b == 0:
+        return c
+    product = a * b
+    product += c
+    return product
+
+
+def _as_it_is(moment: Array) -> Array:
+    return moment
+
+
+def numbers_of_steps(
+    optimizer: Optimizer, steps: int, rates: NDArray[np.float64], l2: float
+) -> Iterator[tuple[Numbers, Numbers]]:
+    """Yield what `Optimizer.numbers` returns, step by step: of weights, and of biases, which have no penalty."""
+    with np.errstate(over="ignore", invalid="ignore"):  # found out where the epoch ends
+        of_biases = optimizer.numbers(steps, rates, 0.0).tolist()
+        of_weights = optimizer.numbers(steps, rates, l2).tolist() if l2 else of_biases
+    return ((Numbers(*weights), Numbers(*biases)) for weights, biases in zip(of_weights, of_biases, strict=True))
 
 
 def _table(n: int, **columns: float | NDArray[np.float64]) -> NDArray[np.float64]:

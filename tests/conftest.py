@@ -19,6 +19,8 @@ from gpunn.cli import main
 
 ROOT = Path(__file__).parent.parent
 
+pytest.register_assert_rewrite("tests.kernel_contract", "tests.kernel_cases")
+
 
 def outer_environment() -> dict[str, str]:
     """The environment without what pytest and its plugins tell their own processes."""
@@ -83,6 +85,11 @@ def simulation(pytestconfig: pytest.Config) -> Simulation:
     if SIMULATION not in pytestconfig.stash:
         pytestconfig.stash[SIMULATION] = Simulation()
     return pytestconfig.stash[SIMULATION]
+
+
+@pytest.fixture
+def launches() -> None:
+    """Ways to launch kernels, in turn: in `tests/simulator` there are several."""
 
 
 @pytest.fixture(scope="session")

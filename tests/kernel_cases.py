@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpunn.kernels.formulas.activations import ACTIVATIONS
+from gpunn.kernels.formulas.steps import Numbers
+from gpunn.optimizers import SGD, Adam, Optimizer
 
 from . import oracle
 
@@ -86,11 +88,6 @@ def draw_drop_all(rng: np.random.Generator, m: int, n: int) -> Drawn:
     return Drawn([a, 2**32 - 1, 2**32 - m - 1, 1 - 2.0**-40], 2.0**40 * EPS * np.abs(a), (m, n))
 
 
-def draw_descend(rng: np.random.Generator, m: int, n: int) -> Drawn:
-    p, g = floats(rng, m, n), floats(rng, m, n)
-    return Drawn([p, g, 0.7, 0.2], 4 * EPS * (np.abs(p) + np.abs(g)), (m, n))
-
-
 def draw_descend_sums(rng: np.random.Generator, m: int, n: int) -> Drawn:
     p, g = floats(rng, n), floats(rng, m, n)
     return Drawn([p, g, 0.7], EPS * (m + 2) * (np.abs(p) + 0.7 * np.abs(g).sum(axis=0)), (n,))
@@ -101,23 +98,31 @@ def draw_column_sums(rng: np.random.Generator, m: int, n: int) -> Drawn:
     return Drawn([rows], EPS * m * np.abs(rows).sum(axis=0), (n,))
 
 
-def momentum_case(nesterov: bool) -> Case:
+def numbers(optimizer: Optimizer, l2: float = 0.0, *, steps: int = 4) -> Numbers:
+    """Return the numbers of the step after `steps` ones, at the learning rate 0.3."""
+    return Numbers(*optimizer.numbers(steps, np.array([0.3]), l2)[0].tolist())
+
+
+def descent_case(l2: float, momentum: float = 0.0, *, nesterov: bool = False) -> Case:
+    optimizer = SGD(momentum, nesterov)
+
     def draw(rng: np.random.Generator, m: int, n: int) -> Drawn:
-        p, g, v = (floats(rng, m, n) for _ in range(3))
-        return Drawn([p, g, v, 0.3, 0.9, 0.01, nesterov], 8 * EPS * (abs(p) + abs(g) + abs(v)), (m, n), [2])
+        p, g, *moments = (floats(rng, m, n) for _ in range(2 + optimizer.n_moments))
+        tolerance = 8 * EPS * sum(map(abs, (p, g, *moments)))
+        return Drawn([p, g, numbers(optimizer, l2), optimizer.rule, *moments], tolerance, (m, n), [4][: len(moments)])
 
-    return Case("momentum_step", draw, "Nesterov" if nesterov else "")
+    return Case("optimizer_step", draw, f"{optimizer.rule}, L2 penalty {l2}")
 
 
-def adam_case(decay: float) -> Case:
+def adam_case(l2: float, *, decoupled: bool = False) -> Case:
     def draw(rng: np.random.Generator, m: int, n: int) -> Drawn:
         p, g, mean, square = *(floats(rng, m, n) for _ in range(3)), floats(rng, m, n) ** 2
-        numbers = [0.01, 0.5, 0.9, 0.999, 1e-8, 0.0 if decay else 0.01, decay]
+        c = numbers(Adam(decoupled=decoupled), l2)
         # The quotient is as wrong as the mean, and the root's error in relation to it.
-        step = 0.01 * 0.5 * (np.abs(mean) + np.abs(g) + np.abs(p)) / np.sqrt(0.999 * square + 1e-20)
-        return Drawn([p, g, mean, square, *numbers], 8 * EPS * (np.abs(p) + step), (m, n), [2, 3])
+        step = c.rate / c.correction * (np.abs(mean) + np.abs(g) + np.abs(p)) / np.sqrt(0.999 * square + 1e-20)
+        return Drawn([p, g, c, "adam", mean, square], 8 * EPS * (np.abs(p) + step), (m, n), [4, 5])
 
-    return Case("adam_step", draw, "decoupled" if decay else "")
+    return Case("optimizer_step", draw, f"adam, {'decoupled ' * decoupled}L2 penalty {l2}")
 
 
 ONCE = ("column_sums", "gather_scale")
@@ -134,13 +139,14 @@ CASES = [
     *(loss_case("cross_entropy", "identity", labeled=labeled) for labeled in (True, False)),
     Case("drop", draw_drop, ""),
     Case("drop", draw_drop_all, "nearly all"),
-    Case("descend", draw_descend, ""),
     Case("descend_sums", draw_descend_sums, ""),
     Case("column_sums", draw_column_sums, ""),
-    momentum_case(nesterov=False),
-    momentum_case(nesterov=True),
-    adam_case(0.0),
-    adam_case(0.02),
+    descent_case(0.0),
+    descent_case(0.2),
+    descent_case(0.01, 0.9),
+    descent_case(0.01, 0.9, nesterov=True),
+    adam_case(0.01),
+    adam_case(0.02, decoupled=True),
 ]
 """Every kernel of the contract, with every function that it can contain."""
 

@@ -6,19 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.kernels.contract import (
-    check_array,
-    check_below,
-    check_name,
-    check_output,
-    check_step,
-    check_type,
-    number,
-    number_above,
-    share_of_one,
-    truth,
-    word,
-)
+from gpunn.kernels.checks import HostArrays
+from gpunn.kernels.contract import Contract
+from gpunn.kernels.formulas.steps import Numbers
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -39,27 +29,20 @@ FORMULAS: dict[str, tuple[Function, Function]] = {
 }
 """f(z) and f'(z), the latter in terms of a = f(z)."""
 
-LOSSES = ("squared_error", "binary_cross_entropy", "cross_entropy")
+CONTRACT = Contract(HostArrays((np.dtype(np.float32), np.dtype(np.float64))))
 
 ROW, COLUMN = 0x9E3779B1, 0x85EBCA77
 """What dropout's hash spreads rows and columns by, see `gpunn.dropout`."""
 
 
 def gather_scale(images: NDArray[Any], rows: NDArray[np.int64], *, out: NDArray[Any]) -> None:
-    check_type("images", images)
-    check_output(out, [images, rows], ndim=2)
-    kind = out.dtype if images.dtype == out.dtype else np.dtype(np.uint8)
-    check_array("images", images, kind, (*images.shape[:1], out.shape[1]))
-    check_array("rows", rows, np.dtype(np.int64), (len(out),))
-    check_below("rows", rows, len(images))
+    CONTRACT.gather_scale(images, rows, out)
     np.divide(images[rows].astype(out.dtype), 255 if images.dtype == np.uint8 else 1, out=out)
 
 
 def bias_activate(z: NDArray[Any], bias: NDArray[Any], activation: str = "sigmoid", *, out: NDArray[Any]) -> None:
-    check_output(out, [bias] if z is out else [z, bias], ndim=2)
-    check_array("z", z, out.dtype, out.shape)
-    check_array("bias", bias, out.dtype, out.shape[1:])
-    activate, _ = _formula(activation)
+    CONTRACT.bias_activate(z, bias, activation, out)
+    activate, _ = FORMULAS[activation]
     with np.errstate(over="ignore"):
         out[...] = activate(z + bias)
 
@@ -67,10 +50,8 @@ def bias_activate(z: NDArray[Any], bias: NDArray[Any], activation: str = "sigmoi
 def hidden_delta(
     delta: NDArray[Any], activations: NDArray[Any], activation: str = "sigmoid", *, out: NDArray[Any]
 ) -> None:
-    check_output(out, [activations] if delta is out else [delta, activations], ndim=2)
-    check_array("delta", delta, out.dtype, out.shape)
-    check_array("activations", activations, out.dtype, out.shape)
-    _, slope = _formula(activation)
+    CONTRACT.hidden_delta(delta, activations, activation, out)
+    _, slope = FORMULAS[activation]
     out[...] = delta * slope(activations)
 
 
@@ -84,20 +65,13 @@ def output_delta(
     *,
     out: NDArray[Any],
 ) -> None:
-    check_type("targets", targets)
-    check_output(out, [targets, total] if output is out else [output, targets, total], ndim=2)
-    check_array("output", output, out.dtype, out.shape)
-    check_array("total", total, np.dtype(np.float64), (1,))
+    CONTRACT.output_delta(output, targets, factor, total, activation, loss, out)
     if targets.ndim == 1:
-        check_array("labels", targets, np.dtype(np.uint8), (len(out),))
-        check_below("labels", targets, out.shape[1])
         targets = np.eye(out.shape[1], dtype=out.dtype)[targets]
-    check_array("targets", targets, out.dtype, out.shape)
-    factor, (_, slope) = number("factor", factor), _formula(activation)
-    check_name("loss", loss, LOSSES)
+    _, slope = FORMULAS[activation]
     if loss == "squared_error":
         error = output - targets
-        losses, delta = error.astype(np.float64) ** 2, error * slope(output)
+        losses, delta = error.astype(np.float64) ** 2, 2 * error * slope(output)
     elif loss == "binary_cross_entropy":
         z = output.astype(np.float64)
         losses = np.maximum(z, 0) - targets * z + np.log1p(np.exp(-abs(z)))
@@ -113,9 +87,7 @@ def output_delta(
 
 
 def drop(activations: NDArray[Any], key: int, first: int, share: float, *, out: NDArray[Any]) -> None:
-    check_output(out, [] if activations is out else [activations], ndim=2)
-    check_array("activations", activations, out.dtype, out.shape)
-    key, first, share = word("key", key), word("first", first), share_of_one("share", share)
+    CONTRACT.drop(activations, key, first, share, out)
     rows = np.arange(first, first + len(out), dtype=np.uint32)[:, None] * np.uint32(ROW)
     h = (rows + np.arange(out.shape[1], dtype=np.uint32) * np.uint32(COLUMN)) ^ np.uint32(key)
     for shift, multiplier in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
@@ -125,74 +97,35 @@ def drop(activations: NDArray[Any], key: int, first: int, share: float, *, out: 
     out[...] = activations * (kept / (1 - share)).astype(out.dtype)
 
 
-def descend(
-    parameter: NDArray[Any], gradient: NDArray[Any], learning_rate: float, l2: float = 0.0, *, out: NDArray[Any]
+def optimizer_step(
+    parameter: NDArray[Any],
+    gradient: NDArray[Any],
+    numbers: Numbers,
+    rule: str = "descent",
+    *moments: NDArray[Any],
+    out: NDArray[Any],
 ) -> None:
-    check_output(out, [gradient] if parameter is out else [parameter, gradient])
-    check_array("parameter", parameter, out.dtype, out.shape)
-    check_array("gradient", gradient, out.dtype, out.shape)
-    out[...] = parameter - number("learning rate", learning_rate) * (gradient + number("l2", l2) * parameter)
+    CONTRACT.optimizer_step(parameter, gradient, numbers, rule, *moments, out=out)
+    c = numbers
+    g = gradient + c.l2 * parameter
+    if rule == "descent":
+        out[...] = parameter - c.rate * g
+    elif rule == "adam":
+        mean, square = moments
+        mean[...] = c.beta1 * mean + c.rest1 * g
+        square[...] = c.beta2 * square + c.rest2 * g * g
+        out[...] = c.keep * parameter - c.rate * mean / (np.sqrt(square) * c.correction + c.epsilon)
+    else:
+        (velocity,) = moments
+        velocity[...] = c.beta1 * velocity + g
+        out[...] = parameter - c.rate * (g + c.beta1 * velocity if rule == "nesterov" else velocity)
 
 
 def descend_sums(parameter: NDArray[Any], gradients: NDArray[Any], learning_rate: float, *, out: NDArray[Any]) -> None:
-    check_output(out, [gradients] if parameter is out else [parameter, gradients], ndim=1)
-    check_array("parameter", parameter, out.dtype, out.shape)
-    check_type("gradients", gradients)
-    check_array("gradients", gradients, out.dtype, (*gradients.shape[:1], len(out)))
-    out[...] = parameter - number("learning rate", learning_rate) * gradients.sum(axis=0)
+    CONTRACT.descend_sums(parameter, gradients, learning_rate, out)
+    out[...] = parameter - learning_rate * gradients.sum(axis=0)
 
 
 def column_sums(rows: NDArray[Any], *, out: NDArray[Any]) -> None:
-    check_type("rows", rows)
-    check_output(out, [rows], ndim=1)
-    check_array("rows", rows, out.dtype, (*rows.shape[:1], len(out)))
+    CONTRACT.column_sums(rows, out)
     out[...] = rows.sum(axis=0)
-
-
-def momentum_step(
-    parameter: NDArray[Any],
-    gradient: NDArray[Any],
-    velocity: NDArray[Any],
-    learning_rate: float,
-    momentum: float,
-    l2: float = 0.0,
-    nesterov: bool = False,
-    *,
-    out: NDArray[Any],
-) -> None:
-    check_step(parameter, gradient, velocity, out=out)
-    learning_rate, momentum = number("learning rate", learning_rate), number("momentum", momentum)
-    l2, nesterov = number("l2", l2), truth("nesterov", nesterov)
-    g = gradient + l2 * parameter
-    velocity[...] = momentum * velocity + g
-    out[...] = parameter - learning_rate * (g + momentum * velocity if nesterov else velocity)
-
-
-def adam_step(
-    parameter: NDArray[Any],
-    gradient: NDArray[Any],
-    mean: NDArray[Any],
-    square: NDArray[Any],
-    learning_rate: float,
-    root: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    l2: float = 0.0,
-    decay: float = 0.0,
-    *,
-    out: NDArray[Any],
-) -> None:
-    check_step(parameter, gradient, mean, square, out=out)
-    learning_rate, root = number("learning rate", learning_rate), number_above("root", root, 0)
-    beta1, beta2, epsilon = number("beta1", beta1), number("beta2", beta2), number("epsilon", epsilon)
-    l2, decay = number("l2", l2), number("decay", decay)
-    g = gradient + l2 * parameter
-    mean[...] = beta1 * mean + (1 - beta1) * g
-    square[...] = beta2 * square + (1 - beta2) * g * g
-    out[...] = (1 - decay) * parameter - learning_rate * mean / (np.sqrt(square) / root + epsilon)
-
-
-def _formula(activation: str) -> tuple[Function, Function]:
-    check_name("activation", activation, FORMULAS)
-    return FORMULAS[activation]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gpunn.backends.cuda import CudaBackend
+from gpunn.kernels.formulas.steps import Numbers
 
 from . import oracle
 from .strict_cupy import DeviceArray, StrictCupy, unwrap
@@ -32,7 +33,7 @@ class StrictKernels:
         kernel = getattr(oracle, name)
 
         def launch(*args: Any, out: Handle) -> None:
-            assert all(isinstance(value, Handle | int | float | str) for value in args)
+            assert all(isinstance(value, Handle | int | float | str | Numbers) for value in args)
             self.launched.append(name)
             kernel(*(unwrap(value.array) if isinstance(value, Handle) else value for value in args), out=out.array.data)
 

@@ -301,6 +301,7 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
         "beta2": 0.999,
         "epsilon": 1e-08,
         "decoupled": False,
+        "epsilon_hat": False,
     }
     assert (document["l2"], document["dropout"], document["schedule"]) == (0.001, 0.1, {"name": "Cosine"})
     assert document["early_stopping"] == {"patience": 50, "share": 0.1, "least": 0.0}

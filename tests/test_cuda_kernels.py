@@ -86,18 +86,18 @@ COMPILED = [
         for activation in ACTIVATIONS
         if activation != "sigmoid"
     ),
-    epoch(784, 16, 10, loss="binary_cross_entropy"),
-    epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy"),
-    epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy", l2=True),
+    epoch(784, 16, 10, output="identity", loss="binary_cross_entropy"),
+    epoch(784, 16, 10, hidden="relu", output="identity", loss="cross_entropy"),
+    epoch(784, 16, 10, hidden="relu", output="identity", loss="cross_entropy", l2=True),
     *(
-        epoch(784, 16, 10, hidden="relu", output="softmax", loss="cross_entropy", optimizer=optimizer)
+        epoch(784, 16, 10, hidden="relu", output="identity", loss="cross_entropy", optimizer=optimizer)
         for optimizer in ("momentum", "nesterov", "adam")
     ),
-    epoch(784, 16, 10, output="softmax", loss="cross_entropy", optimizer="momentum", l2=True, batch_size=128),
-    epoch(784, 16, 10, output="softmax", loss="cross_entropy", optimizer="adam", decay=True, batch_size=128),
+    epoch(784, 16, 10, output="identity", loss="cross_entropy", optimizer="momentum", l2=True, batch_size=128),
+    epoch(784, 16, 10, output="identity", loss="cross_entropy", optimizer="adam", decay=True, batch_size=128),
     # Parameters, and what is collected of their changes, in the device's memory: addresses don't all find room.
     epoch(784, 100, 50, 10, capacity=64 * 1024, optimizer="momentum", l2=True, spilled=640),
-    epoch(784, 100, 50, 10, capacity=64 * 1024, output="softmax", loss="cross_entropy", optimizer="adam", spilled=640),
+    epoch(784, 100, 50, 10, capacity=64 * 1024, output="identity", loss="cross_entropy", optimizer="adam", spilled=640),
     *(
         Compiled("cuda.elementwise", "_gather_scale", f"void({images}[:, ::1], i8[::1], f4[:, ::1])", (images == "u1",))
         for images in ("u1", "f4")

@@ -89,9 +89,9 @@ def test_weights_of_examples_are_refused(gpu: CudaBackend) -> None:
     [
         ({}, ["descend_sums"] * 3),
         ({"l2": 0.1}, ["descend_sums"] * 3),
-        ({"optimizer": SGD(0.9)}, [*["column_sums"] * 3, "momentum_step"]),
-        ({"optimizer": Adam()}, [*["column_sums"] * 3, "adam_step"]),
-        ({"optimizer": Adam(), "l2": 0.1}, [*["column_sums"] * 3, "adam_step", "adam_step"]),
+        ({"optimizer": SGD(0.9)}, [*["column_sums"] * 3, "optimizer_step"]),
+        ({"optimizer": Adam()}, [*["column_sums"] * 3, "optimizer_step"]),
+        ({"optimizer": Adam(), "l2": 0.1}, [*["column_sums"] * 3, "optimizer_step", "optimizer_step"]),
     ],
     ids=str,
 )

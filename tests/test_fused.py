@@ -247,9 +247,9 @@ def test_adam_may_have_a_small_epsilon(name: str) -> None:
 
 
 class Unknown(Optimizer):
-    decays_apart, n_moments = False, 0
+    decays_apart, rule = False, "descent"
 
-    def stepper(self, xp: Any, parameters: Any, memory: Any = None) -> Any:
+    def numbers(self, steps: int, rates: Any, l2: float) -> Any:
         raise NotImplementedError
 
 

@@ -138,10 +138,10 @@ def test_dropout_is_not_for_epoch() -> None:
 class Unknown(Optimizer):
     """One that only `plain` can know."""
 
-    decays_apart, n_moments = False, 0
+    decays_apart, rule = False, "descent"
 
-    def stepper(self, xp: Any, parameters: Any, memory: Any = None) -> Any:
-        return SGD().stepper(xp, parameters, memory)
+    def numbers(self, steps: int, rates: Any, l2: float) -> Any:
+        return SGD().numbers(steps, rates, l2)
 
 
 def test_optimisers_of_others_are_for_plain() -> None:

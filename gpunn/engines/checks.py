@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.engines.base import Examples, Recipe
-from gpunn.kernels.contract import check_below, check_type
+from gpunn.kernels.checks import check_below, check_type
 
 
 def checked_order(order: NDArray[Any], n_images: int) -> NDArray[np.int64]:

@@ -49,16 +49,16 @@ class PlainEngine(Engine):
         parameters, dtype = (*self._weights, *self._biases), self._one_hot.dtype
         order = checked_order(order, len(self._examples.inputs))
         batches = range(0, len(order), m)
-        etas = rates_of(self._recipe, len(order), rates).tolist()
+        steps = self._stepper.numbers(rates_of(self._recipe, len(order), rates), self._recipe.l2)
         layers = keys(self._recipe.seed, self._epoch, len(self._biases) - 1) if self._recipe.dropout else []
         rows = self._backend.asarray(order)
         # Kept on the device, so that no batch waits for the one before to be read back.
         losses = xp.empty(len(batches), dtype)
         # Whether the numbers stay finite is checked where the epoch ends, not at every operation.
         with np.errstate(over="ignore", invalid="ignore"):
-            for step, (first, eta) in enumerate(zip(batches, etas, strict=True)):
+            for number, (first, step) in enumerate(zip(batches, steps, strict=True)):
                 X, Y, counts = self._batch(rows[first : first + m])
-                losses[step], dW, db = backpropagate(
+                losses[number], dW, db = backpropagate(
                     xp,
                     self._weights,
                     self._biases,
@@ -69,8 +69,7 @@ class PlainEngine(Engine):
                     masks=self._masks(layers, first, len(X)),
                     weights_of_examples=counts,
                 )
-                self._penalize(dW, eta)
-                self._stepper.step(parameters, (*dW, *db), eta)
+                self._stepper.step(parameters, (*dW, *db), *step)
         self._epoch += 1
         # The last batch may be smaller than the others, and counts by its size.
         sizes = np.minimum(m, len(order) - np.array(batches))
@@ -91,16 +90,6 @@ class PlainEngine(Engine):
         xp, share, dtype = self._backend.xp, self._recipe.dropout, self._one_hot.dtype
         hidden = zip(self._biases, layers, strict=False)  # the output layer has no key
         return [mask(xp, key, first, (m, len(b)), share=share, dtype=dtype) for b, key in hidden]
-
-    def _penalize(self, dW: Sequence[Array], eta: float) -> None:
-        """Add the L2 penalty: to the gradients, or by shrinking the weights, as the optimiser has it."""
-        if not self._recipe.l2:
-            return
-        for W, gradient in zip(self._weights, dW, strict=True):
-            if self._recipe.optimizer.decays_apart:
-                W *= 1 - eta * self._recipe.l2
-            else:
-                gradient += self._recipe.l2 * W
 
     def parameters(self) -> Parameters:
         copy = self._backend.xp.array

@@ -116,6 +116,7 @@ def _of_lbfgs(settings: Settings) -> str:
 def optimizer_of(settings: Settings, scale: float) -> SGD | Adam:
     """Return the optimiser for `settings.solver`, with gradients `scale` times as large as scikit-learn's."""
     if settings.solver == "adam":
-        return Adam(float(settings.beta_1), float(settings.beta_2), float(settings.epsilon) * scale)
+        averages = float(settings.beta_1), float(settings.beta_2)
+        return Adam(*averages, float(settings.epsilon) * scale, epsilon_hat=True)
     momentum = float(settings.momentum)
     return SGD(momentum, nesterov=bool(settings.nesterovs_momentum and momentum))

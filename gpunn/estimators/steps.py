@@ -1,13 +1,11 @@
 """Exact scikit-learn steps for the engine `plain`; other engines approximate them.
 
-Differences from gpunn's own optimisers:
+Differences from gpunn's own optimisers, besides Adam's `epsilon_hat`:
 
 - The L2 penalty of a batch is divided by the batch's size, or by the sum of its sample weights. Engines use one penalty
   for all batches, which is inexact for a smaller last batch.
 - Velocities include the learning rate at the time of their update, so a new rate doesn't rescale them. (Other engines
   are created anew when the rate changes, with rescaled velocities.)
-- Adam adds epsilon to sqrt(v) before its correction, W <- W - eta' m / (sqrt(v) + epsilon) with
-  eta' = eta sqrt(1 - beta2^t) / (1 - beta1^t): the form at the end of section 2 of Kingma and Ba, 2015.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.equations import Array
+from gpunn.kernels.formulas.steps import Numbers
 from gpunn.optimizers import SGD, Adam, Optimizer, OptimizerState, Stepper
 
 
@@ -54,7 +53,7 @@ class Penalty:
 @final
 @dataclass(frozen=True)
 class Exact(Optimizer):
-    """`optimizer` with scikit-learn's steps and `penalty` in the gradients."""
+    """`optimizer` with the exact `penalty` in the gradients, and velocities like scikit-learn's."""
 
     optimizer: SGD | Adam
     penalty: Penalty
@@ -64,50 +63,33 @@ class Exact(Optimizer):
         return False
 
     @property
-    def n_moments(self) -> int:
-        return self.optimizer.n_moments
+    def rule(self) -> str:
+        return self.optimizer.rule
+
+    def numbers(self, steps: int, rates: NDArray[np.float64], l2: float) -> NDArray[np.float64]:
+        return self.optimizer.numbers(steps, rates, l2)
 
     def stepper(self, xp: Any, parameters: Sequence[Array], memory: OptimizerState | None = None) -> Stepper:
-        inner = self.optimizer.stepper(xp, parameters, memory)
-        if isinstance(self.optimizer, Adam):
-            return _ExactAdam(xp, self.optimizer, self.penalty, inner.steps, inner.moments)
-        return _ExactDescent(xp, inner, self.penalty)
+        return _ExactStepper(self, self.optimizer.stepper(xp, parameters, memory), xp)
 
 
 @final
-class _ExactDescent(Stepper):
-    def __init__(self, xp: Any, inner: Stepper, penalty: Penalty) -> None:
-        self._xp, self._inner, self._penalty = xp, inner, penalty
-        self.steps, self.moments = inner.steps, inner.moments
+class _ExactStepper(Stepper):
+    def __init__(self, exact: Exact, inner: Stepper, xp: Any) -> None:
+        super().__init__(exact, xp, inner.steps, inner.moments)
+        self._xp, self._penalty = xp, exact.penalty
+        self._rescales = isinstance(exact.optimizer, SGD)
         self._rate: float | None = None
 
-    def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
-        self.steps += 1
+    def step(
+        self, parameters: Sequence[Array], gradients: Sequence[Array], of_weights: Numbers, of_biases: Numbers
+    ) -> None:
         self._penalty.add(self._xp, parameters, gradients)
-        if self._rate is not None and self._rate != rate:
+        rate = of_weights.rate
+        if self._rescales and self._rate is not None and self._rate != rate:
             rescale(self.moments, self._rate / rate)
         self._rate = rate
-        self._inner.step(parameters, gradients, rate)
-
-
-@final
-class _ExactAdam(Stepper):
-    def __init__(self, xp: Any, adam: Adam, penalty: Penalty, steps: int, moments: tuple[list[Array], ...]) -> None:
-        self._xp, self._adam, self._penalty = xp, adam, penalty
-        self.steps, self.moments = steps, moments
-
-    def step(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
-        beta1, beta2, epsilon = self._adam.beta1, self._adam.beta2, self._adam.epsilon
-        self.steps += 1
-        self._penalty.add(self._xp, parameters, gradients)
-        divisor, root = self._adam.corrections(self.steps)
-        rate *= root / divisor
-        for W, dW, m, v in zip(parameters, gradients, *self.moments, strict=True):
-            m *= beta1
-            m += (1 - beta1) * dW
-            v *= beta2
-            v += (1 - beta2) * dW * dW
-            W -= rate * m / (self._xp.sqrt(v) + epsilon)
+        super().step(parameters, gradients, of_weights, of_biases)
 
 
 def rescale(moments: Sequence[Sequence[Array]], factor: float) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 from numba.extending import overload
 
 from ..compilation import OPTIONS, compiled
-from ..contract import check_name
 from ..formulas.activations import ACTIVATIONS, Formula, Operations
 from .vector_math import positive, saturated
 from .vectors import Static, fma, maximum, minimum
@@ -82,12 +81,6 @@ FORMULAS = {name: _made(formula) for name, formula in ACTIVATIONS.items()}
 
 STATICS = {name: Static(name) for name in ACTIVATIONS}
 SIGMOID = STATICS["sigmoid"]
-
-
-def static(name: str) -> Static:
-    """Return what kernels take for the activation function called `name`; raises `ValueError` where there is none."""
-    check_name("activation", name, STATICS)
-    return STATICS[name]
 
 
 def of_layers(names: Sequence[str]) -> Static:

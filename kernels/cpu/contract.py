@@ -5,17 +5,15 @@ Whatever breaks the contract is refused before the compiled code, which checks n
 
 from .elementwise import bias_activate, drop, gather_scale, hidden_delta
 from .outputs import output_delta
-from .steps import adam_step, column_sums, descend, descend_sums, momentum_step
+from .steps import column_sums, descend_sums, optimizer_step
 
 __all__ = [
-    "adam_step",
     "bias_activate",
     "column_sums",
-    "descend",
     "descend_sums",
     "drop",
     "gather_scale",
     "hidden_delta",
-    "momentum_step",
+    "optimizer_step",
     "output_delta",
 ]

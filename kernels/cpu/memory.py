@@ -169,6 +169,17 @@ def mask_lanes(_typing: Any, lanes: Any, count: Any) -> Any:
 
 
 @intrinsic
+def fill_lanes(_typing: Any, lanes: Any, count: Any, number: Any) -> Any:
+    """Return `lanes`, one vector, with `number`, a float32, in those from `count` on."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        (vector,) = unpack(builder, args[0], 1)
+        return pack(builder, [builder.select(_mask(builder, args[1]), vector, splat(builder, args[2]))])
+
+    return lanes(lanes, types.int64, types.float32), generate
+
+
+@intrinsic
 def load_bytes(_typing: Any, array: Any, index: Any) -> Any:
     """Return the 16 numbers array[index : index + 16], uint8, as float32."""
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_array, check_below
 from ..compilation import compiled
-from ..contract import check_array, check_below
 from .gather import PREFETCH_DISTANCE
 from .matmul import FOUR, N_BLOCK, ONE, THREE, TWO, Chunk, Matrix
 from .memory import at, load, pointer, prefetch, store

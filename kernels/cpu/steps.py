@@ -4,17 +4,20 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
+from ..checks import single
 from ..compilation import OPTIONS, compiled
-from ..contract import check_array, check_output, check_step, check_type, number, number_above, single, truth
-from ..formulas.steps import Numbers, Operations, adam, descent, momentum
+from ..contract import singles
+from ..formulas.steps import RULES as FORMULAS
+from ..formulas.steps import Numbers, Operations
+from .arrays import CONTRACT
 from .memory import load, load_part, pointer, store, store_part
 from .vector_math import SMALL, SUBNORMAL, flushed, square_root
 from .vectors import LANES, Static, fma, zeros
 
-FLOAT32 = np.dtype(np.float32)
-ZERO = np.float32(0)
 ONE, EIGHT = Static(1), Static(8)
 
 STRIP = 8 * LANES
@@ -34,125 +37,34 @@ def _flush_square(square: Any) -> Any:
 OPERATIONS = Operations(fma=fma, sqrt=square_root, flush_mean=_flush_mean, flush_square=_flush_square)
 
 # Compiled into the functions that call them, and not kept by themselves.
-step_descent, step_momentum, step_nesterov, step_adam = (
-    numba.njit(**OPTIONS)(formula)
-    for formula in (
-        descent(OPERATIONS),
-        momentum(OPERATIONS, nesterov=False),
-        momentum(OPERATIONS, nesterov=True),
-        adam(OPERATIONS),
-    )
-)
+RULES = {name: numba.njit(**OPTIONS)(formula(OPERATIONS)) for name, formula in FORMULAS.items()}
+STATICS = {name: Static(name) for name in FORMULAS}
 
 
-def descend(
+def optimizer_step(
     parameter: NDArray[np.float32],
     gradient: NDArray[np.float32],
-    learning_rate: float,
-    l2: float = 0.0,
-    *,
+    numbers: Numbers,
+    rule: str = "descent",
+    *moments: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Compute out = parameter - learning_rate (gradient + l2 parameter), see `Kernels.descend`."""
-    check_output(out, [gradient] if parameter is out else [parameter, gradient], dtypes=[FLOAT32])
-    check_array("parameter", parameter, FLOAT32, out.shape)
-    check_array("gradient", gradient, FLOAT32, out.shape)
-    rate, penalty = single("learning rate", learning_rate), single("l2", l2)
-    _descend(parameter.ravel(), gradient.ravel(), rate, penalty, out.ravel())
+    """Make an optimiser's step, see `Kernels.optimizer_step`."""
+    CONTRACT.optimizer_step(parameter, gradient, numbers, rule, *moments, out=out)
+    first, second = (*(moment.ravel() for moment in moments), None, None)[:2]
+    arrays = parameter.ravel(), gradient.ravel(), first, second, out.ravel()
+    _optimizer_step(STATICS[rule], *arrays, *singles(numbers))
 
 
 @compiled
-def _descend(parameter: Any, gradient: Any, learning_rate: float, l2: float, out: Any) -> None:
-    size = parameter.size
-    parameter, gradient, out = pointer(parameter), pointer(gradient), pointer(out)
-    numbers = Numbers(learning_rate, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, l2, ZERO)
-    for offset in range(0, size, LANES):
-        count = min(LANES, size - offset)
-        W, g = load_part(parameter, offset, count), load_part(gradient, offset, count)
-        store_part(out, offset, step_descent(W, g, numbers), count)
-
-
-def momentum_step(
-    parameter: NDArray[np.float32],
-    gradient: NDArray[np.float32],
-    velocity: NDArray[np.float32],
-    learning_rate: float,
-    momentum: float,
-    l2: float = 0.0,
-    nesterov: bool = False,
-    *,
-    out: NDArray[np.float32],
-) -> None:
-    """Make a step with momentum, see `Kernels.momentum_step`."""
-    check_step(parameter, gradient, velocity, out=out, dtypes=[FLOAT32])
-    numbers = single("learning rate", learning_rate), single("momentum", momentum), single("l2", l2)
-    pulled = np.bool_(truth("nesterov", nesterov))
-    _momentum_step(parameter.ravel(), gradient.ravel(), velocity.ravel(), *numbers, pulled, out.ravel())
-
-
-@compiled
-def _momentum_step(
+def _optimizer_step(
+    rule: Any,
     parameter: Any,
     gradient: Any,
-    velocity: Any,
-    learning_rate: float,
-    momentum: float,
-    l2: float,
-    nesterov: bool,
+    first: Any,
+    second: Any,
     out: Any,
-) -> None:
-    size = parameter.size
-    parameter, gradient, velocity, out = pointer(parameter), pointer(gradient), pointer(velocity), pointer(out)
-    numbers = Numbers(learning_rate, ZERO, momentum, ZERO, ZERO, ZERO, ZERO, l2, ZERO)
-    for offset in range(0, size, LANES):
-        count = min(LANES, size - offset)
-        W, g = load_part(parameter, offset, count), load_part(gradient, offset, count)
-        v = load_part(velocity, offset, count)
-        W, v = step_nesterov(W, g, v, numbers) if nesterov else step_momentum(W, g, v, numbers)
-        store_part(velocity, offset, v, count)
-        store_part(out, offset, W, count)
-
-
-def adam_step(
-    parameter: NDArray[np.float32],
-    gradient: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    square: NDArray[np.float32],
-    learning_rate: float,
-    root: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    l2: float = 0.0,
-    decay: float = 0.0,
-    *,
-    out: NDArray[np.float32],
-) -> None:
-    """Make a step of Adam, see `Kernels.adam_step`."""
-    check_step(parameter, gradient, mean, square, out=out, dtypes=[FLOAT32])
-    root, beta1, beta2 = number_above("root", root, 0), number("beta1", beta1), number("beta2", beta2)
-    # What is close to 1 is subtracted from it before it is rounded.
-    numbers = (
-        single("learning rate", learning_rate),
-        single("root", 1 / root),
-        single("beta1", beta1),
-        single("beta1", 1 - beta1),
-        single("beta2", beta2),
-        single("beta2", 1 - beta2),
-        single("epsilon", epsilon),
-        single("l2", l2),
-        single("decay", 1 - number("decay", decay)),
-    )
-    _adam_step(parameter.ravel(), gradient.ravel(), mean.ravel(), square.ravel(), *numbers, out.ravel())
-
-
-@compiled
-def _adam_step(
-    parameter: Any,
-    gradient: Any,
-    mean: Any,
-    square: Any,
-    learning_rate: float,
+    rate: float,
     correction: float,
     beta1: float,
     rest1: float,
@@ -161,30 +73,62 @@ def _adam_step(
     epsilon: float,
     l2: float,
     keep: float,
-    out: Any,
 ) -> None:
     size = parameter.size
     parameter, gradient, out = pointer(parameter), pointer(gradient), pointer(out)
-    mean, square = pointer(mean), pointer(square)
-    numbers = Numbers(learning_rate, correction, beta1, rest1, beta2, rest2, epsilon, l2, keep)
+    first, second = pointer(first), pointer(second)
+    numbers = Numbers(rate, correction, beta1, rest1, beta2, rest2, epsilon, l2, keep)
     for offset in range(0, size, LANES):
         count = min(LANES, size - offset)
-        W, g = load_part(parameter, offset, count), load_part(gradient, offset, count)
-        m, v = load_part(mean, offset, count), load_part(square, offset, count)
-        W, m, v = step_adam(W, g, m, v, numbers)
-        store_part(mean, offset, m, count)
-        store_part(square, offset, v, count)
-        store_part(out, offset, W, count)
+        w, g = load_part(parameter, offset, count), load_part(gradient, offset, count)
+        m, v = _load_moment(first, offset, count), _load_moment(second, offset, count)
+        w, m, v = step_by(rule, w, g, m, v, numbers)
+        _store_moment(first, offset, m, count)
+        _store_moment(second, offset, v, count)
+        store_part(out, offset, w, count)
+
+
+def _load_moment(moment: Any, offset: int, count: int) -> Any:
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(_load_moment)
+def _load_moment_or_none(moment: Any, offset: int, count: int) -> Any:
+    def none(moment: Any, offset: int, count: int) -> Any:
+        return None
+
+    def part(moment: Any, offset: int, count: int) -> Any:
+        return load_part(moment, offset, count)
+
+    return none if moment == types.none else part
+
+
+@compiled
+def _store_moment(moment: Any, offset: int, lanes: Any, count: int) -> None:
+    if moment is not None:
+        store_part(moment, offset, lanes, count)
+
+
+def step_by(rule: Any, w: Any, g: Any, m: Any, v: Any, numbers: Any) -> Any:
+    """Return the new w, m and v by `rule`, a `Static`, lane by lane; moments that it doesn't keep may be None."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(step_by)
+def _step_by(rule: Any, w: Any, g: Any, m: Any, v: Any, numbers: Any) -> Any:
+    step = RULES[rule.value]
+
+    def implementation(rule: Any, w: Any, g: Any, m: Any, v: Any, numbers: Any) -> Any:
+        return step(w, g, m, v, numbers)
+
+    return implementation
 
 
 def descend_sums(
     parameter: NDArray[np.float32], gradients: NDArray[np.float32], learning_rate: float, *, out: NDArray[np.float32]
 ) -> None:
     """Compute out = parameter - learning_rate * sum of the rows of `gradients`, see `Kernels.descend_sums`."""
-    check_output(out, [gradients] if parameter is out else [parameter, gradients], ndim=1, dtypes=[FLOAT32])
-    check_array("parameter", parameter, FLOAT32, out.shape)
-    check_type("gradients", gradients)
-    check_array("gradients", gradients, FLOAT32, (*gradients.shape[:1], len(out)))
+    CONTRACT.descend_sums(parameter, gradients, learning_rate, out)
     _descend_sums(parameter, gradients.ravel(), single("learning rate", learning_rate), out)
 
 
@@ -203,9 +147,7 @@ def _descend_sums(parameter: Any, gradients: Any, learning_rate: float, out: Any
 
 def column_sums(rows: NDArray[np.float32], *, out: NDArray[np.float32]) -> None:
     """Compute out = sum of the `rows`, see `Kernels.column_sums`."""
-    check_type("rows", rows)
-    check_output(out, [rows], ndim=1, dtypes=[FLOAT32])
-    check_array("rows", rows, FLOAT32, (*rows.shape[:1], len(out)))
+    CONTRACT.column_sums(rows, out)
     _column_sums(rows.ravel(), out)
 
 

@@ -1,5 +1,6 @@
 """What is done with the numbers of vectors, besides arithmetic: signs, sums, roots, and their order."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .vectors import I32, LANES, VECTOR, pack, splat, unpack
+from .vectors import I32, LANES, VECTOR, LanesType, pack, splat, unpack
 
 SMALL = np.float32(1e-30)
 """Means of gradients below this are set to zero, see `flushed`."""
@@ -65,19 +66,19 @@ def transposed(_typing: Any, square: Any) -> Any:
 
 
 @intrinsic
-def subtract_one(_typing: Any, lanes: Any, number: Any) -> Any:
-    """Return `lanes`, one vector, with 1 less in lane `number`; as they are where there is no such lane."""
+def one_hot(_typing: Any, number: Any) -> Any:
+    """Return one vector with 1 in lane `number` and 0 in the others; all 0 where there is no such lane."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        (vector,) = unpack(builder, args[0], 1)
         numbers = ir.VectorType(ir.IntType(64), LANES)
         nothing = ir.Constant(numbers, ir.Undefined)
-        first = builder.insert_element(nothing, args[1], I32(0))
+        first = builder.insert_element(nothing, args[0], I32(0))
         wanted = builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
         here = builder.icmp_signed("==", ir.Constant(numbers, list(range(LANES))), wanted)
-        return pack(builder, [builder.select(here, builder.fsub(vector, ir.Constant(VECTOR, [1.0] * LANES)), vector)])
+        one, zero = (ir.Constant(VECTOR, [number] * LANES) for number in (1.0, 0.0))
+        return pack(builder, [builder.select(here, one, zero)])
 
-    return lanes(lanes, types.int64), generate
+    return LanesType(1)(types.int64), generate
 
 
 @intrinsic
@@ -124,26 +125,44 @@ def saturated(_typing: Any, lanes: Any, x: Any, limit: Any) -> Any:
     return lanes(lanes, x, types.float32), generate
 
 
+def _reduced(builder: Any, vectors: list[Any], operation: Callable[[Any, Any], Any]) -> Any:
+    """Return what `operation` of two LLVM values makes of all lanes of `vectors`."""
+    value, *others = vectors
+    for other in others:
+        value = operation(value, other)
+    half = LANES // 2
+    while half:
+        nothing = ir.Constant(value.type, ir.Undefined)
+        low, high = (
+            builder.shuffle_vector(
+                value, nothing, ir.Constant(ir.VectorType(I32, half), list(range(start, start + half)))
+            )
+            for start in (0, half)
+        )
+        value = operation(low, high)
+        half //= 2
+    return builder.extract_element(value, I32(0))
+
+
 @intrinsic
 def lane_sum(_typing: Any, lanes: Any) -> Any:
     """Return the sum of all lanes, a float32."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        value, *others = unpack(builder, args[0], lanes.vectors)
-        for other in others:
-            value = builder.fadd(value, other)
-        half = LANES // 2
-        while half:
-            nothing = ir.Constant(value.type, ir.Undefined)
-            low, high = (
-                builder.shuffle_vector(
-                    value, nothing, ir.Constant(ir.VectorType(I32, half), list(range(start, start + half)))
-                )
-                for start in (0, half)
-            )
-            value = builder.fadd(low, high)
-            half //= 2
-        return builder.extract_element(value, I32(0))
+        return _reduced(builder, unpack(builder, args[0], lanes.vectors), builder.fadd)
+
+    return types.float32(lanes), generate
+
+
+@intrinsic
+def lane_max(_typing: Any, lanes: Any) -> Any:
+    """Return the largest of all lanes, a float32; where some are NaN, any of the lanes."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        def larger(x: Any, y: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", y, x), y, x)
+
+        return _reduced(builder, unpack(builder, args[0], lanes.vectors), larger)
 
     return types.float32(lanes), generate
 

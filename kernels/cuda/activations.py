@@ -61,10 +61,3 @@ def _made(formula: Formula) -> tuple[Any, Any]:
 
 
 FORMULAS = {name: _made(formula) for name, formula in ACTIVATIONS.items()}
-
-
-def formula(activation: str) -> tuple[Any, Any]:
-    """Return f and f' of the activation of that name; raise `ValueError` where there is none."""
-    if activation not in FORMULAS:
-        raise ValueError(f"found the activation {activation!r}, expected {', '.join(FORMULAS)}")
-    return FORMULAS[activation]

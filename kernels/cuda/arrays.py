@@ -1,7 +1,6 @@
-"""What CUDA kernels demand of their arrays, as `gpunn.kernels.contract` does: found out without waiting for the GPU.
+"""Arrays on the GPU, as `gpunn.kernels.contract` asks about them: found out without waiting for the GPU.
 
 An array is one of CuPy's, or a handle of one (`jit.as_cuda_array`), or with CUDA simulated one of NumPy's.
-What they hold isn't looked at, as that would wait for the GPU.
 """
 
 from collections.abc import Sequence
@@ -9,14 +8,44 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import FLOAT32, OVERLAP
+from ..contract import Contract
 from .jit import SIMULATED, as_cuda_array, cuda
 
-FLOAT32 = np.dtype(np.float32)
+
+class DeviceArrays:
+    """Handles of arrays on the GPU; what they hold isn't looked at."""
+
+    def taken(self, **arrays: Any) -> list[Any]:
+        return [_handle(name, array) for name, array in arrays.items()]
+
+    def check_array(self, name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        if array.dtype != dtype:
+            raise TypeError(f"found {name} of dtype {array.dtype}, expected {dtype}")
+        if array.shape != shape:
+            raise ValueError(f"found {name} of shape {array.shape}, expected {shape}")
+        if not _c_contiguous(array):
+            raise ValueError(f"found {name} with strides {array.strides}, expected a C-contiguous array")
+
+    def check_output(self, out: Any, others: Sequence[Any], *, first: Any = None, ndim: int | None = None) -> None:
+        if out.dtype != FLOAT32:
+            raise TypeError(f"found out of {out.dtype}, expected a float32 array")
+        if ndim is not None and len(out.shape) != ndim:
+            raise ValueError(f"found out of shape {out.shape}, expected {ndim} dimensions")
+        if not _c_contiguous(out):
+            raise ValueError("found an out that is not C-contiguous, expected one that is")
+        begin, end = _addresses(out)
+        theirs = [_addresses(other) for other in others]
+        if first is not None and (addresses := _addresses(first)) != (begin, end):
+            theirs.append(addresses)
+        if any(begin < their_end and their_begin < end for their_begin, their_end in theirs):
+            raise ValueError(OVERLAP)
+
+    def check_below(self, name: str, numbers: Any, limit: int) -> None:
+        """Leave that to the kernels: looking would mean waiting."""
 
 
-def handles(**arrays: Any) -> list[Any]:
-    """Return handles of `arrays`, given by their names in messages; raise `TypeError` for what isn't on the GPU."""
-    return [_handle(name, array) for name, array in arrays.items()]
+CONTRACT = Contract(DeviceArrays())
 
 
 def _handle(name: str, array: Any) -> Any:
@@ -33,35 +62,6 @@ def _handle(name: str, array: Any) -> Any:
             f"found {name} of type {type(array).__name__}, expected an array on the GPU: pass cupy.asarray({name})"
         )
     return as_cuda_array(array)
-
-
-def check_array(name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """Raise `TypeError` or `ValueError` where the handle `array` isn't a C-contiguous array of `dtype` and `shape`."""
-    if array.dtype != dtype:
-        raise TypeError(f"found {name} of dtype {array.dtype}, expected {dtype}")
-    if array.shape != shape:
-        raise ValueError(f"found {name} of shape {array.shape}, expected {shape}")
-    if not _c_contiguous(array):
-        raise ValueError(f"found {name} with strides {array.strides}, expected a C-contiguous array")
-
-
-def check_output(out: Any, others: Sequence[Any], *, first: Any = None, ndim: int | None = None) -> None:
-    """Raise where `out` isn't float32, of `ndim` dimensions, C-contiguous, and apart from `others` in memory.
-
-    It may lie exactly where `first` does, where that is given, or apart from it.
-    """
-    if out.dtype != FLOAT32:
-        raise TypeError(f"found out of {out.dtype}, expected a float32 array")
-    if ndim is not None and len(out.shape) != ndim:
-        raise ValueError(f"found out of shape {out.shape}, expected {ndim} dimensions")
-    if not _c_contiguous(out):
-        raise ValueError("found an out that is not C-contiguous, expected one that is")
-    begin, end = _addresses(out)
-    theirs = [_addresses(other) for other in others]
-    if first is not None and (place := _addresses(first)) != (begin, end):
-        theirs.append(place)
-    if any(begin < their_end and their_begin < end for their_begin, their_end in theirs):
-        raise ValueError("found out overlapping an input, expected one of its own (or exactly the first input)")
 
 
 def _c_contiguous(array: Any) -> bool:

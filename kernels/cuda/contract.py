@@ -11,18 +11,16 @@ A kernel is made once for each function that it contains, when that is first ask
 from .elementwise import bias_activate, drop, gather_scale, hidden_delta
 from .jit import as_cuda_array as as_handle
 from .outputs import output_delta
-from .steps import adam_step, column_sums, descend, descend_sums, momentum_step
+from .steps import column_sums, descend_sums, optimizer_step
 
 __all__ = [
-    "adam_step",
     "as_handle",
     "bias_activate",
     "column_sums",
-    "descend",
     "descend_sums",
     "drop",
     "gather_scale",
     "hidden_delta",
-    "momentum_step",
+    "optimizer_step",
     "output_delta",
 ]

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..formulas.dropout import COLUMN, LAST, ROUNDS, ROW, threshold
-from .activations import ZERO, F, formula
-from .arrays import FLOAT32, check_array, check_output, handles
+from ..checks import FLOAT32
+from ..formulas.dropout import Operations, hash_of, threshold
+from .activations import FORMULAS, ZERO, F
+from .arrays import CONTRACT
 from .jit import cuda, device_function, kernel
 from .launch import launch, line, rectangles
 
@@ -15,10 +16,7 @@ BRIGHTEST = F(255)
 NAN = F(np.nan)
 
 U32, U64 = np.uint32, np.uint64
-# Numba multiplies 32-bit numbers in 64 bits; the compiler removes the upper half, which the cast to 32 bits discards.
-SPREAD_ROWS, SPREAD_COLUMNS, ALL_ONES = U64(ROW), U64(COLUMN), U64(2**32 - 1)
-SHIFT1, SHIFT2, SHIFT3 = U32(ROUNDS[0][0]), U32(ROUNDS[1][0]), U32(LAST)
-FACTOR1, FACTOR2 = (U64(multiplier) for _, multiplier in ROUNDS)
+ALL_ONES = U64(2**32 - 1)
 
 
 def gather_scale(images: Any, rows: Any, *, out: Any) -> None:
@@ -26,13 +24,9 @@ def gather_scale(images: Any, rows: Any, *, out: Any) -> None:
 
     Where `rows` names no image, the row of `out` becomes NaN.
     """
-    images, rows, out = handles(images=images, rows=rows, out=out)
-    check_output(out, [images, rows], ndim=2)
-    grey = images.dtype != FLOAT32
-    check_array("images", images, np.dtype(np.uint8) if grey else FLOAT32, (*images.shape[:1], out.shape[1]))
-    check_array("rows", rows, np.dtype(np.int64), out.shape[:1])
+    images, rows, out = CONTRACT.gather_scale(images, rows, out)
     if out.size:
-        launch(_gather_scale(grey), *rectangles(*out.shape), images, rows, out)
+        launch(_gather_scale(images.dtype != FLOAT32), *rectangles(*out.shape), images, rows, out)
 
 
 @functools.cache
@@ -59,18 +53,14 @@ def _gather_scale(grey: bool) -> Any:
 
 def bias_activate(z: Any, bias: Any, activation: str = "sigmoid", *, out: Any) -> None:
     """Compute out = f(z + bias), see `Kernels.bias_activate`."""
-    z, bias, out = handles(z=z, bias=bias, out=out)
-    check_output(out, [bias], first=z, ndim=2)
-    check_array("z", z, FLOAT32, out.shape)
-    check_array("bias", bias, FLOAT32, out.shape[1:])
-    add_and_activate = _add_and_activate(activation)
+    z, bias, out = CONTRACT.bias_activate(z, bias, activation, out)
     if out.size:
-        launch(add_and_activate, *rectangles(*out.shape), z, bias, out)
+        launch(_add_and_activate(activation), *rectangles(*out.shape), z, bias, out)
 
 
 @functools.cache
 def _add_and_activate(activation: str) -> Any:
-    activate, _ = formula(activation)
+    activate, _ = FORMULAS[activation]
 
     @kernel
     def add_and_activate(z: Any, bias: Any, out: Any) -> None:
@@ -89,18 +79,14 @@ def _add_and_activate(activation: str) -> Any:
 
 def hidden_delta(delta: Any, activations: Any, activation: str = "sigmoid", *, out: Any) -> None:
     """Compute out = delta * f'(z), see `Kernels.hidden_delta`."""
-    delta, activations, out = handles(delta=delta, activations=activations, out=out)
-    check_output(out, [activations], first=delta, ndim=2)
-    check_array("delta", delta, FLOAT32, out.shape)
-    check_array("activations", activations, FLOAT32, out.shape)
-    multiply_by_slope = _multiply_by_slope(activation)
+    delta, activations, out = CONTRACT.hidden_delta(delta, activations, activation, out)
     if out.size:
-        launch(multiply_by_slope, *line(out.size), delta, activations, out)
+        launch(_multiply_by_slope(activation), *line(out.size), delta, activations, out)
 
 
 @functools.cache
 def _multiply_by_slope(activation: str) -> Any:
-    _, slope = formula(activation)
+    _, slope = FORMULAS[activation]
 
     @kernel
     def multiply_by_slope(delta: Any, a: Any, out: Any) -> None:
@@ -114,22 +100,34 @@ def _multiply_by_slope(activation: str) -> Any:
 
 def drop(activations: Any, key: int, first: int, share: float, *, out: Any) -> None:
     """Compute out = activations times dropout's mask, see `Kernels.drop`."""
-    activations, out = handles(activations=activations, out=out)
-    check_output(out, [], first=activations, ndim=2)
-    check_array("activations", activations, FLOAT32, out.shape)
+    activations, out = CONTRACT.drop(activations, key, first, share, out)
     if out.size:
         numbers = U32(key), U32(first), U32(threshold(share)), F(1 / (1 - share))
         launch(_drop, *rectangles(*out.shape), activations, *numbers, out)
 
 
 @device_function
-def _hash(h: Any) -> Any:
-    """Return the rounds of `gpunn.kernels.formulas.dropout` of a uint32."""
-    h = U32(h ^ U32(h >> SHIFT1))
-    h = U32(U64(h) * FACTOR1 & ALL_ONES)
-    h = U32(h ^ U32(h >> SHIFT2))
-    h = U32(U64(h) * FACTOR2 & ALL_ONES)
-    return U32(h ^ U32(h >> SHIFT3))
+def _add(left: Any, right: Any) -> Any:
+    return U32(left + right)
+
+
+@device_function
+def _xor(left: Any, right: Any) -> Any:
+    return U32(left ^ right)
+
+
+@device_function
+def _multiply(number: Any, factor: int) -> Any:
+    # Numba multiplies 32-bit numbers in 64 bits; the compiler removes the upper half, which the cast discards.
+    return U32(U64(number) * U64(factor) & ALL_ONES)
+
+
+@device_function
+def _shift(number: Any, bits: int) -> Any:
+    return U32(number >> U32(bits))
+
+
+_hashed = device_function(hash_of(Operations(_add, _xor, _multiply, _shift)))
 
 
 @kernel
@@ -137,10 +135,9 @@ def _drop(a: Any, key: Any, first: Any, least: Any, scale: float, out: Any) -> N
     x, r = cuda.grid(2)
     width, height = cuda.gridsize(2)
     while r < out.shape[0]:
-        row = (U64(first) + U64(r)) * SPREAD_ROWS
+        row = _add(first, U32(r))
         c = x
         while c < out.shape[1]:
-            place = U32(row + U64(c) * SPREAD_COLUMNS & ALL_ONES)
-            out[r, c] = a[r, c] * (scale if _hash(U32(place ^ key)) >= least else ZERO)
+            out[r, c] = a[r, c] * (scale if _hashed(row, U32(c), key) >= least else ZERO)
             c += width
         r += height

@@ -1,13 +1,14 @@
-"""Optimiser steps of one parameter, each given once, for vectors and GPU threads.
+"""Optimiser steps of one parameter, each given once, for arrays, vectors of a CPU and threads of a GPU.
 
-A formula takes the `Operations` of a machine and returns a function of parameter w, gradient g, moments, and the step's
-`Numbers`; that returns the new parameter and moments. Their sources are in `gpunn.optimizers`.
+A formula takes the `Operations` of a machine and returns the rule of a step: a function of parameter w, gradient g,
+moments m and v, and the step's `Numbers` c, which returns the new w, m and v. Moments that a rule doesn't keep are
+handed through. Their sources are in `gpunn.optimizers`.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-Step = Callable[..., Any]
+Rule = Callable[[Any, Any, Any, Any, Any], tuple[Any, Any, Any]]
 
 
 class Operations(NamedTuple):
@@ -46,43 +47,61 @@ class Numbers(NamedTuple):
 N_NUMBERS = len(Numbers._fields)
 
 
-def descent(ops: Operations) -> Step:
+def descent(ops: Operations) -> Rule:
     """Plain descent: w <- w - rate (g + l2 w)."""
     fma = ops.fma
 
-    def step(w: Any, g: Any, c: Any) -> Any:
-        return fma(fma(w, c.l2, g), -c.rate, w)
+    def step(w: Any, g: Any, m: Any, v: Any, c: Any) -> tuple[Any, Any, Any]:
+        return fma(fma(w, c.l2, g), -c.rate, w), m, v
 
     return step
 
 
-def momentum(ops: Operations, *, nesterov: bool) -> Step:
-    """Momentum: g <- g + l2 w, v <- beta1 v + g, w <- w - rate v; Nesterov's: w <- w - rate (g + beta1 v)."""
+def momentum(ops: Operations) -> Rule:
+    """Momentum: g <- g + l2 w, m <- beta1 m + g, w <- w - rate m; m is called the velocity."""
     fma, flush = ops.fma, ops.flush_mean
 
-    def step(w: Any, g: Any, v: Any, c: Any) -> Any:
-        v = flush(fma(v, c.beta1, fma(w, c.l2, g)))
-        return fma(v, -c.rate, w), v
+    def step(w: Any, g: Any, m: Any, v: Any, c: Any) -> tuple[Any, Any, Any]:
+        m = flush(fma(m, c.beta1, fma(w, c.l2, g)))
+        return fma(m, -c.rate, w), m, v
 
-    def nesterov_step(w: Any, g: Any, v: Any, c: Any) -> Any:
+    return step
+
+
+def nesterov(ops: Operations) -> Rule:
+    """Nesterov's momentum: g <- g + l2 w, m <- beta1 m + g, w <- w - rate (g + beta1 m)."""
+    fma, flush = ops.fma, ops.flush_mean
+
+    def step(w: Any, g: Any, m: Any, v: Any, c: Any) -> tuple[Any, Any, Any]:
         g = fma(w, c.l2, g)
-        v = flush(fma(v, c.beta1, g))
-        return fma(fma(v, c.beta1, g), -c.rate, w), v
+        m = flush(fma(m, c.beta1, g))
+        return fma(fma(m, c.beta1, g), -c.rate, w), m, v
 
-    return nesterov_step if nesterov else step
+    return step
 
 
-def adam(ops: Operations) -> Step:
+def adam(ops: Operations) -> Rule:
     """Adam: m <- beta1 m + rest1 g, v <- beta2 v + rest2 g^2, w <- keep w - rate m / (sqrt(v) correction + epsilon).
 
     Before that, g <- g + l2 w.
     """
     fma, sqrt, flush_mean, flush_square = ops.fma, ops.sqrt, ops.flush_mean, ops.flush_square
 
-    def step(w: Any, g: Any, m: Any, v: Any, c: Any) -> Any:
+    def step(w: Any, g: Any, m: Any, v: Any, c: Any) -> tuple[Any, Any, Any]:
         g = fma(w, c.l2, g)
         m = flush_mean(fma(m, c.beta1, c.rest1 * g))
         v = flush_square(fma(v, c.beta2, c.rest2 * g * g))
         return c.keep * w - c.rate * m / fma(sqrt(v), c.correction, c.epsilon), m, v
 
     return step
+
+
+RULES: dict[str, Callable[[Operations], Rule]] = {
+    "descent": descent,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "adam": adam,
+}
+
+N_MOMENTS = {"descent": 0, "momentum": 1, "nesterov": 1, "adam": 2}
+"""Moments that each rule keeps."""

@@ -11,6 +11,7 @@ import pytest
 from gpunn import MLP, Backend, Dataset, OutOfMemoryError, Split, devices, evaluate, get_backend, train
 from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import Examples, Parameters, Recipe, choose_engine
+from gpunn.optimizers import SGD
 
 from ..conftest import parameters, random_split
 
@@ -232,8 +233,9 @@ def test_one_launch_trains_more_networks_than_there_are_multiprocessors(gpu: Bac
             labels=gpu.asarray(split.labels),
             orders=gpu.asarray(orders),
             batch_sizes=gpu.asarray(batch_sizes.astype(np.int64)),
-            rates=gpu.asarray(np.tile(rates.astype(np.float32)[:, None, None], (1, 300, 3))),
-            constants=gpu.asarray(np.zeros((n_networks, 6), np.float32)),
+            numbers=gpu.asarray(
+                np.stack([SGD().numbers(0, np.full(300, rate), 0.0) for rate in rates], dtype=np.float32)
+            ),
             parameters=parameters_there,
             collected=gpu.asarray(np.zeros((n_networks, layout.n_parameters), np.float32)),
             moments=gpu.asarray(np.zeros((n_networks, 1), np.float32)),

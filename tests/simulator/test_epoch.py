@@ -8,6 +8,7 @@ import pytest
 from gpunn import MLP, ConfigurationError, Split, get_backend, train
 from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
+from gpunn.optimizers import PLAIN, Optimizer
 
 from ..conftest import parameters, random_split
 
@@ -24,7 +25,7 @@ class Trained:
         split: Split,
         batch_sizes: list[int],
         rates: list[float],
-        momentum: float = 0.0,
+        optimizer: Optimizer = PLAIN,
         l2: float = 0.0,
     ) -> None:
         layout = kernel.layout
@@ -39,8 +40,7 @@ class Trained:
             labels=split.labels.copy(),  # the simulator writes all arrays back
             orders=self.orders,
             batch_sizes=np.array(batch_sizes),
-            rates=np.stack([np.tile(np.array([rate, 1, 1], np.float32), (n, 1)) for rate in rates]),
-            constants=np.array([[momentum, 0.1, 0.9, 0.1, 1e-8, l2]] * len(nets), np.float32),
+            numbers=np.stack([optimizer.numbers(0, np.full(n, rate), l2) for rate in rates], dtype=np.float32),
             parameters=packed,
             collected=np.zeros((len(nets), layout.n_parameters), np.float32),
             moments=np.zeros((len(nets), 2 * layout.n_parameters), np.float32),

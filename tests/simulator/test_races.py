@@ -10,6 +10,7 @@ from numba import float32
 
 from gpunn import MLP
 from gpunn.kernels.cuda.jit import cuda, kernel
+from gpunn.optimizers import OPTIMIZERS
 
 from ..conftest import random_split
 from .test_epoch import Trained
@@ -129,7 +130,8 @@ def test_the_epoch_kernels_threads_keep_apart(
     spec = KernelSpec(("sigmoid",) * (len(sizes) - 1), loss, optimizer, l2=optimizer != "descent")
     kernel = epoch_cuda.EpochKernel(sizes, batch_size=batch_size, threads=64, spec=spec)
     split = random_split(14, sizes[0], sizes[-1])
-    Trained(kernel, [MLP(sizes), MLP(sizes, seed=1)], split, [batch_size, 2], [0.5, 0.1], 0.9, 0.01)
+    by_rule = {each.rule: each for each in OPTIMIZERS.values()}
+    Trained(kernel, [MLP(sizes), MLP(sizes, seed=1)], split, [batch_size, 2], [0.5, 0.1], by_rule[optimizer], 0.01)
     assert len(watch.accesses) > kernel.layout.n_parameters
     assert max(watch.barriers.values()) > 20
     assert watch.races() == []

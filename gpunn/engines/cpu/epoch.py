@@ -121,12 +121,11 @@ class EpochEngine(Engine):
         from gpunn.kernels.cpu.epoch.state import Worker
 
         self._counter[0] = 0
-        factor = LOSSES[self._recipe.loss].factor
         plans = [None] * team.threads
-        steps, penalty = factor * rates, self._recipe.l2 / factor
+        steps, penalty = rates, float(self._recipe.l2)
         if self._stepping is not None:
             plans = self._stepping.plans(rates, self._steps, team.threads)
-            steps, penalty = np.full(len(rates), -factor), 0.0
+            steps, penalty = np.full(len(rates), -1.0), 0.0
 
         def run(thread: int) -> Any:
             try:
@@ -168,7 +167,7 @@ class EpochEngine(Engine):
 
 def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool) -> Any:
     """Return the examples as the kernel reads them, a `Data`; `width` is that of the last layer's padding."""
-    from gpunn.kernels.contract import check_array
+    from gpunn.kernels.checks import check_array
     from gpunn.kernels.cpu.epoch.state import Data
     from gpunn.kernels.cpu.sparse import find_nonzero
 

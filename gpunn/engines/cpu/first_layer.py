@@ -129,7 +129,7 @@ class SparseInputs:
             gradient = scratch[: len(param_and_moments[0])]
             gradient.fill(0)
             self._descend(gradient, self._pixels, rows, own, -1.0)
-            descent.step(param_and_moments, gradient, weights=True)
+            descent.step(param_and_moments, gradient)
 
     def compile(self, nothing: NDArray[np.int64]) -> None:
         """Compile the step's kernels by a step without images, `nothing`."""

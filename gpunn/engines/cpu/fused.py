@@ -141,7 +141,7 @@ class FusedEngine(Engine):
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         rows = checked_order(order, self._n_images)
         m, n = self._recipe.batch_size, len(rows)
-        etas = rates_of(self._recipe, n, rates).tolist()
+        self._descent.begin(rates_of(self._recipe, n, rates))
         targets = self._targets[rows]
         hidden = len(self._biases) - 1
         keys = keys_of(self._recipe.seed, self._epoch, hidden) if self._recipe.dropout else []
@@ -149,24 +149,23 @@ class FusedEngine(Engine):
             loss[...] = 0
         # Whether the numbers stay finite is checked where the epoch ends, not at every operation.
         with blas_threads(1), np.errstate(over="ignore", invalid="ignore"):
-            for first, eta in zip(range(0, n, m), etas, strict=True):
+            for first in range(0, n, m):
                 batch = slice(first, first + m)
-                self._step(_Batch(rows[batch], targets[batch], first, keys), eta)
+                self._step(_Batch(rows[batch], targets[batch], first, keys))
         self._epoch += 1
         return sum(float(loss[0]) for loss in self._losses) / n
 
-    def _step(self, batch: _Batch, eta: float) -> None:
+    def _step(self, batch: _Batch) -> None:
         """Train on one batch."""
         m, threads = len(batch.rows), self._team.threads
-        factor = LOSSES[self._recipe.loss].factor / m
 
         def delta(thread: int) -> None:
-            self._compute_delta(thread, part(m, thread, threads), batch, factor)
+            self._compute_delta(thread, part(m, thread, threads), batch, 1 / m)
 
         def update(thread: int) -> None:
             self._update(thread, batch.rows)
 
-        self._descent.begin(eta)
+        self._descent.go_on()
         self._team.run(delta)
         self._team.run(update)
 

@@ -1,14 +1,15 @@
 """An optimiser's steps by kernels: parameters and its moments are changed while the gradient is in the cache."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.engines.base import Parameters, Recipe
-from gpunn.optimizers import PLAIN, SGD, Adam
+from gpunn.kernels.formulas.steps import Numbers
+from gpunn.optimizers import PLAIN, SGD, Adam, numbers_of_steps
 
 ParamAndMoments = Sequence[NDArray[np.float32]]
 """A parameter, and the moments that the optimiser keeps for it: arrays of one shape, in any layout."""
@@ -35,49 +36,44 @@ class Descent:
 
     def __init__(self, kernels: Any, recipe: Recipe, steps: int, longest: int, threads: int) -> None:
         """Go on after so many `steps`; `longest` is the most weights, of `GRADIENT_ROWS` neurons, or biases at once."""
-        self._kernels = kernels
-        self._optimizer = recipe.optimizer
-        self._l2 = recipe.l2
+        self._kernels, self._optimizer, self._l2 = kernels, recipe.optimizer, recipe.l2
         self.steps = steps
         """How many were made on each parameter."""
         self.eta = math.nan
         """The learning rate of this step."""
-        self._numbers: tuple[tuple[float, ...], ...] = ()
-        """What the kernel takes besides arrays, for biases, and for weights, which alone are penalised."""
+        self._rates: Iterator[float] = iter(())
+        self._numbers: Iterator[tuple[Numbers, Numbers]] = iter(())
+        """Of the next steps: of weights, which alone are penalised, and of biases."""
         self._scratches = [np.zeros(longest, np.float32) for _ in range(threads)]
-        self._move = kernels.descend
-        if isinstance(recipe.optimizer, Adam):
-            self._move = kernels.adam_step
-        elif recipe.optimizer.n_moments:
-            self._move = kernels.momentum_step
 
-    def begin(self, eta: float) -> None:
-        """Go on to the next step, of the learning rate `eta`."""
-        self.eta = eta
+    def begin(self, rates: NDArray[np.float64]) -> None:
+        """Prepare steps with the learning `rates`."""
+        self._rates = iter(rates.tolist())
+        self._numbers = numbers_of_steps(self._optimizer, self.steps, rates, self._l2)
+
+    def go_on(self) -> None:
+        """Go on to the next step."""
+        self.eta = next(self._rates)
+        self._of_weights, self._of_biases = next(self._numbers)
         self.steps += 1
-        of_biases = self._numbers_with(0.0)
-        self._numbers = of_biases, self._numbers_with(self._l2) if self._l2 else of_biases
 
     def compile(self) -> None:
         """Compile the kernels by an empty step, which isn't counted."""
-        eta, steps = self.eta, self.steps
-        self.begin(0.0)
+        steps = self.steps
+        self.begin(np.zeros(1))
+        self.go_on()
         nothing = [np.zeros(0, np.float32) for _ in range(1 + self._optimizer.n_moments)]
-        self.step(nothing, np.zeros(0, np.float32), weights=True)
+        self.step(nothing, np.zeros(0, np.float32))
         self.step_biases(nothing, np.zeros((0, 0), np.float32), 0)
-        self.eta, self.steps = eta, steps
+        self.steps = steps
 
-    def _numbers_with(self, l2: float) -> tuple[float, ...]:
-        optimizer = self._optimizer
-        if isinstance(optimizer, Adam):
-            return optimizer.arguments(self.steps, self.eta, l2)
-        assert isinstance(optimizer, SGD)
-        return (self.eta, optimizer.momentum, l2, optimizer.nesterov) if optimizer.momentum else (self.eta, l2)
+    def step(self, param_and_moments: ParamAndMoments, gradient: NDArray[np.float32]) -> None:
+        """Make the step on a part of the weights, shaped like its `gradient`."""
+        self._step(param_and_moments, gradient, self._of_weights)
 
-    def step(self, param_and_moments: ParamAndMoments, gradient: NDArray[np.float32], *, weights: bool) -> None:
-        """Make the step on a part of the `weights`, or of biases, shaped like its `gradient`."""
+    def _step(self, param_and_moments: ParamAndMoments, gradient: NDArray[np.float32], numbers: Numbers) -> None:
         parameter, *moments = param_and_moments
-        self._move(parameter, gradient, *moments, *self._numbers[weights], out=parameter)
+        self._kernels.optimizer_step(parameter, gradient, numbers, self._optimizer.rule, *moments, out=parameter)
 
     def step_rows(
         self,
@@ -96,7 +92,7 @@ class Descent:
             rows = slice(first, min(first + GRADIENT_ROWS, own.stop))
             gradient = self._scratches[thread][: (rows.stop - first) * columns].reshape(-1, columns)
             np.dot(delta[:, rows].T, inputs, out=gradient)
-            self.step([array[rows] for array in param_and_moments], gradient, weights=True)
+            self.step([array[rows] for array in param_and_moments], gradient)
 
     def step_biases(self, param_and_moments: ParamAndMoments, delta: NDArray[np.float32], thread: int) -> None:
         """Make the step on a layer's biases (n,), whose gradient is the sum of the rows of `delta` (m, n)."""
@@ -106,7 +102,7 @@ class Descent:
             return
         gradient = self._scratches[thread][: len(biases)]
         self._kernels.column_sums(delta, out=gradient)
-        self.step(param_and_moments, gradient, weights=False)
+        self._step(param_and_moments, gradient, self._of_biases)
 
 
 @final

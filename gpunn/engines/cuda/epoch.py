@@ -21,7 +21,9 @@ from gpunn.engines.base import (
 )
 from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.equations import Array
-from gpunn.optimizers import SGD, Adam, OptimizerState
+from gpunn.kernels.formulas.steps import N_NUMBERS
+from gpunn.losses import LOSSES
+from gpunn.optimizers import OptimizerState
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +42,10 @@ class EpochCudaEngine(Engine):
     own_threads = False
 
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
-        from gpunn.kernels.cuda.epoch.steps import RATES
-
         images, labels, _ = own_examples(backend.xp, examples, start.sizes[0], start.sizes[-1])
         xp, asarray = backend.xp, backend.asarray
         self._backend, self._recipe, self._functions = backend, recipe, tuple(start.functions)
+        self._optimizer = recipe.optimizer
         self._n_images, n_pixels = images.shape
         self._kernel = _kernel(start, recipe)
         self._layout = layout = self._kernel.layout
@@ -55,14 +56,13 @@ class EpochCudaEngine(Engine):
         self._collected, self._moments = self._remembered(start)
         self._losses = xp.zeros((1, THREADS), np.float64)
         self._order = xp.zeros((1, self._n_images), np.int64)
-        self._rates = xp.zeros((1, -(-self._n_images // recipe.batch_size), RATES), np.float32)
+        self._numbers = xp.zeros((1, -(-self._n_images // recipe.batch_size), N_NUMBERS), np.float32)
         self._kernel.prepare(
             words=padded.view(np.uint32),
             labels=labels,
             orders=self._order,
             batch_sizes=asarray(np.array([recipe.batch_size], np.int64)),
-            rates=self._rates,
-            constants=asarray(np.array([_constants(recipe)], np.float32)),
+            numbers=self._numbers,
             parameters=self._parameters,
             collected=self._collected,
             moments=self._moments,
@@ -108,7 +108,9 @@ class EpochCudaEngine(Engine):
             order, rates, self._recipe.batch_size, MAX_WORK_PER_CALL // self._layout.n_parameters
         ):
             self._order[0, : len(part)] = asarray(part)
-            self._rates[0, : len(its_rates)] = asarray(self._rows(its_rates))
+            with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is seen to diverge
+                numbers = self._optimizer.numbers(self._steps, its_rates, self._recipe.l2).astype(np.float32)
+            self._numbers[0, : len(its_rates)] = asarray(numbers)
             self._steps += len(its_rates)
             self._count.fill(len(part))
             self._kernel.launch(self._count)
@@ -117,7 +119,7 @@ class EpochCudaEngine(Engine):
 
     def _remembered(self, start: Parameters) -> tuple[Array, Array]:
         """Return what batches collect, velocities with momentum, and other moments, on the device."""
-        layout, optimizer = self._layout, self._recipe.optimizer
+        layout, optimizer = self._layout, self._optimizer
         self._steps = start.steps
         n_layers = len(start.weights)
         moments = optimizer.moments(np, (*start.weights, *start.biases), start.memory)
@@ -129,18 +131,8 @@ class EpochCudaEngine(Engine):
         rest = np.concatenate(packed) if packed else np.zeros(1, np.float32)
         return self._backend.asarray(collected[np.newaxis]), self._backend.asarray(rest[np.newaxis])
 
-    def _rows(self, etas: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return what the kernel is told of each batch, see `gpunn.kernels.cuda.epoch.steps.RATES`."""
-        optimizer, ones = self._recipe.optimizer, np.ones_like(etas)
-        columns = [etas, ones, etas * self._recipe.l2]
-        if isinstance(optimizer, Adam):
-            steps = self._steps + 1 + np.arange(len(etas))
-            columns[0] = etas / (1 - optimizer.beta1**steps)
-            columns[1] = 1 / np.sqrt(1 - optimizer.beta2**steps)
-        return np.stack(columns, axis=1).astype(np.float32)
-
     def memory(self) -> OptimizerState:
-        n, layout = self._recipe.optimizer.n_moments, self._layout
+        n, layout = self._optimizer.n_moments, self._layout
         packed = self._backend.to_host(self._collected if self._in_collected else self._moments)[0]
         moments = []
         for number in range(n):
@@ -164,20 +156,6 @@ def _kernel(start: Parameters, recipe: Recipe) -> Any:
 def _spec(start: Parameters, recipe: Recipe) -> Any:
     from gpunn.kernels.cuda.epoch.layout import KernelSpec
 
-    optimizer, apart = recipe.optimizer, recipe.optimizer.decays_apart
-    if isinstance(optimizer, SGD):
-        name = "nesterov" if optimizer.nesterov else "momentum" if optimizer.momentum else "descent"
-    else:
-        name = "adam"
-    penalized = recipe.l2 > 0
-    return KernelSpec(tuple(start.functions), recipe.loss, name, l2=penalized and not apart, decay=penalized and apart)
-
-
-def _constants(recipe: Recipe) -> tuple[float, ...]:
-    """Return what the kernel is told of the optimiser, see `gpunn.kernels.cuda.epoch.steps.CONSTANTS`."""
-    optimizer = recipe.optimizer
-    if isinstance(optimizer, Adam):
-        beta1, beta2 = optimizer.beta1, optimizer.beta2
-        # What is taken from 1 is taken in float64: near 1 float32 has few digits left for the rest.
-        return beta1, 1 - beta1, beta2, 1 - beta2, optimizer.epsilon, recipe.l2
-    return optimizer.momentum if isinstance(optimizer, SGD) else 0.0, 0.0, 0.0, 0.0, 0.0, recipe.l2
+    penalized, apart = recipe.l2 > 0, recipe.optimizer.decays_apart
+    functions, rule = LOSSES[recipe.loss].computed(start.functions), recipe.optimizer.rule
+    return KernelSpec(functions, recipe.loss, rule, l2=penalized and not apart, decay=penalized and apart)

@@ -51,9 +51,7 @@ class FusedCudaEngine(Engine):
         self._cublas = Cublas(backend.xp)
         self._descent = descent(backend, start, recipe)
         self._functions = tuple(start.functions)
-        loss = LOSSES[recipe.loss]
-        self._computed = loss.computed(self._functions)
-        self._factor = loss.factor
+        self._computed = LOSSES[recipe.loss].computed(self._functions)
         examples = own_examples(backend.xp, examples, start.sizes[0], start.sizes[-1])
         self._inputs = self._shared(examples.inputs)
         self._targets = examples.targets if examples.labeled else self._shared(examples.targets)
@@ -92,7 +90,7 @@ class FusedCudaEngine(Engine):
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         order = checked_order(order, len(self._order))
         n, m, recipe = len(order), self._recipe.batch_size, self._recipe
-        etas = rates_of(recipe, n, rates).tolist()
+        self._descent.begin(rates_of(recipe, n, rates))
         layers = keys(recipe.seed, self._epoch, len(self._functions) - 1) if recipe.dropout else []
         self._epoch += 1
         self._order[:n] = self._backend.asarray(order)
@@ -100,11 +98,11 @@ class FusedCudaEngine(Engine):
             self._ordered[:n] = self._targets[self._order[:n]]
         self._total.array.fill(0)
         with self._cublas.precision(recipe.precision):
-            for first, eta in zip(range(0, n, m), etas, strict=True):
-                self._step(first, min(first + m, n), eta, layers)
+            for first in range(0, n, m):
+                self._step(first, min(first + m, n), layers)
         return float(self._backend.to_host(self._total.array)[0]) / n
 
-    def _step(self, first: int, last: int, eta: float, layers: Sequence[int]) -> None:
+    def _step(self, first: int, last: int, layers: Sequence[int]) -> None:
         """Train on the examples `first` to `last` of the order; `layers` are dropout's keys."""
         kernels, product, functions = self._kernels, self._cublas.gemm, self._computed
         parameters, share = self._descent.parameters, self._recipe.dropout
@@ -121,7 +119,7 @@ class FusedCudaEngine(Engine):
         if target_rows is not None:
             targets = target_rows.handle
             kernels.gather_scale(self._targets.handle, rows, out=targets)
-        factor = self._factor / (last - first)
+        factor = 1 / (last - first)
         output, delta = A[-1].handle, D[-1].handle
         kernels.output_delta(output, targets, factor, self._total.handle, functions[-1], self._recipe.loss, out=delta)
         for layer in reversed(range(len(D) - 1)):
@@ -131,7 +129,7 @@ class FusedCudaEngine(Engine):
             if layers:
                 kernels.drop(delta, layers[layer], first, share, out=delta)
 
-        self._descent.step(D, inputs, eta)
+        self._descent.step(D, inputs)
 
     def _part(self, first: int, last: int) -> tuple[Any, Any]:
         """Return handles of the batch's part of the order, and of its labels where there are any."""

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.engines.base import Parameters, Recipe
 from gpunn.engines.cuda.arrays import Cublas, Packed, Shared
-from gpunn.optimizers import Adam, OptimizerState
+from gpunn.optimizers import OptimizerState, numbers_of_steps
 
 
 class Descent(ABC):
@@ -18,8 +19,12 @@ class Descent(ABC):
     parameters: Packed
 
     @abstractmethod
-    def step(self, deltas: Sequence[Shared], inputs: Sequence[Shared], eta: float) -> None:
-        """Make a step of the learning rate `eta`, against the gradients delta^T A and the sums of delta.
+    def begin(self, rates: NDArray[np.float64]) -> None:
+        """Prepare steps with the learning `rates`."""
+
+    @abstractmethod
+    def step(self, deltas: Sequence[Shared], inputs: Sequence[Shared]) -> None:
+        """Make the next step, against the gradients delta^T A and the sums of delta.
 
         `deltas` (m, n_l) are those of all layers, averaged over the batch, and `inputs` (m, n_(l-1)) what these got.
         """
@@ -45,8 +50,12 @@ class PlainDescent(Descent):
         recipe.optimizer.moments(np, (*start.weights, *start.biases), start.memory)  # raises where it has others
         self.parameters = Packed(backend, start.weights, start.biases)
 
-    def step(self, deltas: Sequence[Shared], inputs: Sequence[Shared], eta: float) -> None:
+    def begin(self, rates: NDArray[np.float64]) -> None:
+        self._rates = iter(rates.tolist())
+
+    def step(self, deltas: Sequence[Shared], inputs: Sequence[Shared]) -> None:
         self._steps += 1
+        eta = next(self._rates)
         kept = 1 - eta * self._l2
         layers = zip(self.parameters.weights, self.parameters.biases, deltas, inputs, strict=True)
         for W, b, delta, below in layers:
@@ -66,7 +75,7 @@ class MomentDescent(Descent):
 
     def __init__(self, backend: Backend, start: Parameters, recipe: Recipe) -> None:
         self._kernels, self._cublas = backend.kernels, Cublas(backend.xp)
-        self._optimizer: Any = recipe.optimizer
+        self._optimizer, self._l2 = recipe.optimizer, recipe.l2
         self._steps = start.steps
         n_layers = len(start.weights)
 
@@ -77,26 +86,22 @@ class MomentDescent(Descent):
         self.parameters, self._gradients = packed(own), packed([np.zeros_like(array) for array in own])
         self._moments = [packed(moments) for moments in recipe.optimizer.moments(np, own, start.memory)]
         of = (self.parameters, self._gradients, *self._moments)
-        self._parts: list[tuple[float, list[Any]]]
+        weights, biases = ([each.all_weights.handle for each in of], [each.all_biases.handle for each in of])
+        self._parts = [weights, biases] if recipe.l2 else [[each.everything.handle for each in of]]
         """What has one penalty: the handles of its parameters, gradients and moments."""
-        if recipe.l2:
-            weights, biases = [each.all_weights.handle for each in of], [each.all_biases.handle for each in of]
-            self._parts = [(recipe.l2, weights), (0.0, biases)]
-        else:
-            self._parts = [(0.0, [each.everything.handle for each in of])]
 
-    def step(self, deltas: Sequence[Shared], inputs: Sequence[Shared], eta: float) -> None:
+    def begin(self, rates: NDArray[np.float64]) -> None:
+        self._numbers = numbers_of_steps(self._optimizer, self._steps, rates, self._l2)
+
+    def step(self, deltas: Sequence[Shared], inputs: Sequence[Shared]) -> None:
         self._steps += 1
         layers = zip(self._gradients.weights, self._gradients.biases, deltas, inputs, strict=True)
         for dW, db, delta, below in layers:
             self._cublas.gemm(delta.array.T, below.array, out=dW)
             self._kernels.column_sums(delta.handle, out=db.handle)
-        for l2, arrays in self._parts:
-            if isinstance(self._optimizer, Adam):
-                self._kernels.adam_step(*arrays, *self._optimizer.arguments(self._steps, eta, l2), out=arrays[0])
-            else:
-                momentum, nesterov = float(self._optimizer.momentum), self._optimizer.nesterov
-                self._kernels.momentum_step(*arrays, eta, momentum, l2, nesterov, out=arrays[0])
+        for (parameters, gradients, *moments), numbers in zip(self._parts, next(self._numbers), strict=False):
+            rule = self._optimizer.rule
+            self._kernels.optimizer_step(parameters, gradients, numbers, rule, *moments, out=parameters)
 
     def memory(self) -> OptimizerState:
         return OptimizerState(self._steps, tuple(moments.to_host() for moments in self._moments))

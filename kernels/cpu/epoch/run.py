@@ -76,10 +76,10 @@ def run_epoch(
 ) -> float:
     """Train on the examples `order` in batches; return the sum of losses, each before its batch's step.
 
-    `steps`, float64, are the learning rates of the batches, times 2 for the squared error. After each batch weights are
-    multiplied by 1 - step * `penalty`, float64; with dense images it has to be 0. `functions` and `loss` are `Static`:
+    `steps`, float64, are the learning rates of the batches. After each batch weights are multiplied by 1 - step *
+    `penalty`, float64; with dense images it has to be 0. `functions` and `loss` are `Static`:
     the activation functions of the layers, see `activations.of_layers`, and the name of the loss. `plan` is
-    None, or but for plain gradient descent a `steps.StepPlan`, which has the rates then; `steps` are -1, or -2.
+    None, or but for plain gradient descent a `steps.StepPlan`, which has the rates then; `steps` are -1.
     `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
     worked on chunk by chunk, and its updates are added up in `collected`, which has the length of the parameters then,
     and with a plan, and is zero before and after. Called by several threads with a counter of 0, each does a part and

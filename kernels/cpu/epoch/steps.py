@@ -11,12 +11,14 @@ from ...compilation import compiled
 from ...formulas.steps import N_NUMBERS, Numbers
 from ..matmul import N_BLOCK, ONE
 from ..memory import at, load, pointer, store
-from ..steps import step_adam, step_descent, step_momentum, step_nesterov
+from ..steps import RULES
 from ..threads import share
 from ..vectors import LANES, zeros
 from .state import COLUMNS, FIRST, layer_at
 
 F = np.float32
+
+descent, momentum, nesterov, adam = (RULES[name] for name in ("descent", "momentum", "nesterov", "adam"))
 
 
 class StepPlan(NamedTuple):
@@ -140,15 +142,18 @@ def _step_range(
         w, g = load(net.parameters, offset, ONE), load(gradients, offset, ONE)
         # Numba leaves out the branches for what is None.
         if squares is not None:
-            w, m, v = step_adam(w, g, load(moments, offset, ONE), load(squares, offset, ONE), numbers)
+            w, m, v = adam(w, g, load(moments, offset, ONE), load(squares, offset, ONE), numbers)
             store(moments, offset, m)
             store(squares, offset, v)
         if squares is None:
             if moments is None:
-                w = step_descent(w, g, numbers)
+                w, _, _ = descent(w, g, None, None, numbers)
             if moments is not None:
-                v = load(moments, offset, ONE)
-                w, v = step_nesterov(w, g, v, numbers) if plan.nesterov else step_momentum(w, g, v, numbers)
-                store(moments, offset, v)
+                m = load(moments, offset, ONE)
+                if plan.nesterov:
+                    w, m, _ = nesterov(w, g, m, None, numbers)
+                else:
+                    w, m, _ = momentum(w, g, m, None, numbers)
+                store(moments, offset, m)
         store(net.parameters, offset, w)
         store(gradients, offset, zeros(ONE, ONE))

@@ -23,10 +23,10 @@ class KernelSpec(NamedTuple):
     """The functions of a network, and what its steps are made of."""
 
     functions: tuple[str, ...]
-    """The activations of all layers but the inputs."""
+    """The activations of all layers but the inputs; of the last one the identity where the loss takes logits."""
     loss: str = "squared_error"
     optimizer: str = "descent"
-    """One of those that `gpunn.kernels.cuda.epoch.steps` has: "descent", "momentum", "nesterov" and "adam"."""
+    """The rule of its steps, one of `gpunn.kernels.formulas.steps.RULES`."""
     l2: bool = False
     """Whether an L2 penalty is a part of the gradients of the weights."""
     decay: bool = False

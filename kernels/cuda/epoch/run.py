@@ -17,7 +17,7 @@ from ..jit import allow_shared_memory, as_cuda_array, cuda, device_function, ker
 from ..launch import launch
 from .layers import backward_steps, forward_steps, update_step
 from .layout import WORDS_A_THREAD, CudaLayout, KernelSpec
-from .steps import step_of
+from .steps import BETA1, L2, RATE, numbers_at, step_of
 from .tiles import N_SUMS, ZERO, F, U, transfers
 
 FLOAT32, UINT32 = np.dtype(np.float32), np.dtype(np.uint32)
@@ -52,13 +52,13 @@ def in_turn(functions: Sequence[Any]) -> Any:
 def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     """Return the kernel for networks of a layout and a spec.
 
-    Its arguments are, for B networks, trained on n examples each: `words` (N, n_words) uint32, the images, four pixels
-    a word; `labels` (N,) uint8; `orders` (B, n or more) int64, below N; `count` (1,) int64, n; `batch_sizes` (B,)
-    int64, from 1 to that of the layout, which nothing checks here; `rates` (B, any, RATES) float32, a row for each
-    batch, and `constants` (B, CONSTANTS) float32, see `gpunn.kernels.cuda.epoch.steps`; `parameters` (B, n_parameters)
-    float32, which are changed; `collected` likewise with momentum, whose velocities they are, and where the layout
-    `collects_outside`, all 0 at first, and (B, any) otherwise; `moments` (B, n_parameters) with Nesterov's method and
-    (B, 2 n_parameters) with Adam, float32, which are changed, and (B, any) otherwise; `losses` (B, threads) float64,
+    Its arguments are, for B networks, trained on n examples each: `words` (N, n_words) uint32, the images, four
+    pixels a word; `labels` (N,) uint8; `orders` (B, n or more) int64, below N; `count` (1,) int64, n; `batch_sizes`
+    (B,) int64, from 1 to that of the layout, which nothing checks here; `numbers` (B, any, 9) float32, those of
+    each batch's step, see `gpunn.kernels.formulas.steps.Numbers`; `parameters` (B, n_parameters) float32, which are
+    changed; `collected` likewise with momentum, whose velocities they are, and where the layout `collects_outside`,
+    all 0 at first, and (B, any) otherwise; `moments` (B, n_parameters) with Nesterov's method and (B, 2
+    n_parameters) with Adam, float32, which are changed, and (B, any) otherwise; `losses` (B, threads) float64,
     whose rows' sums will be those of the examples' losses, each before its batch's step. For no examples it does
     nothing.
     """
@@ -70,8 +70,6 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     in_shared, collects_in_shared = layout.in_shared, layout.collects_in_shared
     collects, has_velocities = spec.collects, spec.optimizer == "momentum"
     n_work, n_parameters = layout.n_work, layout.n_parameters
-    # Of a square's derivative.
-    factor = F(2 if spec.loss == "squared_error" else 1)
 
     @device_function
     def rows_at(first: int, n: int, batch_size: int) -> Any:
@@ -87,8 +85,7 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
         orders: Any,
         count: Any,
         batch_sizes: Any,
-        rates: Any,
-        constants: Any,
+        numbers: Any,
         parameters: Any,
         collected: Any,
         moments: Any,
@@ -100,9 +97,9 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
         network, t = cuda.blockIdx.x, cuda.threadIdx.x
         memory, x = cuda.shared.array(0, FLOAT32), cuda.shared.array(0, UINT32)
         order, m = orders[network], batch_sizes[network]
-        own_rates, own_constants, own_moments = rates[network], constants[network], moments[network]
+        table, own_moments = numbers[network], moments[network]
         # Factor on the collected array at the start of a batch: the momentum for velocities, otherwise 0.
-        rest, penalty = own_constants[0] if has_velocities else ZERO, own_constants[5]
+        rest, penalty = table[0, BETA1] if has_velocities else ZERO, table[0, L2]
         if in_shared:
             weights = memory[n_work:]
             for i in range(t, n_parameters, T):
@@ -118,7 +115,7 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
         fetched, sums = cuda.local.array(WORDS_A_THREAD, UINT32), cuda.local.array(N_SUMS, FLOAT32)
         loss = 0.0
 
-        first, label, number, eta = 0, 0, 0, own_rates[0, 0]
+        first, label, number, eta = 0, 0, 0, table[0, RATE]
         rows = rows_at(first, n, m)
         fetch(t, words, order, first, rows, fetched)
         if t < rows:
@@ -138,14 +135,14 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
             batch = min(m, n - start)
             ends = after == start + batch
             next_number = number + 1 if ends else number
-            next_eta = own_rates[U(next_number), 0] if after < n else eta
+            next_eta = table[U(next_number), RATE] if after < n else eta
 
             decay = penalty if first == start else ZERO
             if collects:
-                scale, step = rest if first == start else F(1), factor / F(batch)
+                scale, step = rest if first == start else F(1), F(1) / F(batch)
                 target = collection
             else:
-                scale, step = F(1), -factor * eta / F(batch)
+                scale, step = F(1), -eta / F(batch)
                 decay *= -eta
                 target = weights if batch <= chunk_size else collection
             loss += forward(t, x, rows, step, weights, memory, sums)
@@ -153,11 +150,9 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
             update(t, x, rows, memory, target, weights, scale, decay, sums)
             cuda.syncthreads()
             if ends and (collects or batch > chunk_size):
-                its_rates = eta, own_rates[U(number), 1], own_rates[U(number), 2]
-                c = own_constants
-                numbers = c[0], c[1], c[2], c[3], c[4]
+                step_numbers = numbers_at(table, number)
                 for i in range(t, n_parameters, T):
-                    make_step(i, weights, collection, own_moments, its_rates, numbers)
+                    make_step(i, weights, collection, own_moments, step_numbers)
                 cuda.syncthreads()
             first, rows, number, eta = after, next_rows, next_number, next_eta
 
@@ -190,8 +185,7 @@ class EpochKernel:
         labels: Any,
         orders: Any,
         batch_sizes: Any,
-        rates: Any,
-        constants: Any,
+        numbers: Any,
         parameters: Any,
         collected: Any,
         moments: Any,
@@ -203,7 +197,7 @@ class EpochKernel:
         """
         self._networks = len(parameters)
         self._before = [as_cuda_array(array) for array in (words, labels, orders)]
-        after = (batch_sizes, rates, constants, parameters, collected, moments, losses)
+        after = (batch_sizes, numbers, parameters, collected, moments, losses)
         self._after = [as_cuda_array(array) for array in after]
         self._kernel = compile_epoch(self.layout, self._spec)
 

@@ -5,15 +5,14 @@ from typing import Any
 
 from ...formulas.steps import Numbers
 from ..jit import device_function
-from ..steps import step_adam, step_nesterov
+from ..steps import RULES
 from .layout import CudaLayer, CudaLayout, KernelSpec
 from .tiles import ZERO, F, U
 
-CONSTANTS = 6
-"""Of a network: momentum or beta1, 1 - beta1, beta2, 1 - beta2, epsilon, and the L2 penalty."""
+RATE, BETA1, L2 = (Numbers._fields.index(name) for name in ("rate", "beta1", "l2"))
+"""Columns of the table of `Numbers`, a row a batch, that the kernel is given."""
 
-RATES = 3
-"""Of a batch: the learning rate, for Adam divided by 1 - beta1^t; 1 / sqrt(1 - beta2^t); and by what weights decay."""
+descent, nesterov, adam = RULES["descent"], RULES["nesterov"], RULES["adam"]
 
 
 def step_of(layout: CudaLayout, spec: KernelSpec) -> Any:
@@ -21,7 +20,7 @@ def step_of(layout: CudaLayout, spec: KernelSpec) -> Any:
 
     `collection` has what was collected in the batch: changes without an optimiser, velocities with momentum, and
     gradients with Nesterov's or Adam; these have one or two `moments` for each parameter, the second after all of the
-    first. `rates` and `constants` are those of `RATES` and of `CONSTANTS`, but for the penalty.
+    first. L2 penalties are in it already. `numbers` are those of the batch's step.
     """
     if spec.optimizer == "adam":
         return _adam(layout, spec.decay)
@@ -29,34 +28,40 @@ def step_of(layout: CudaLayout, spec: KernelSpec) -> Any:
 
 
 @device_function
-def _add(i: int, weights: Any, collection: Any, moments: Any, rates: Any, constants: Any) -> None:
+def numbers_at(table: Any, batch: int) -> Any:
+    """Return the `Numbers` of a batch's step, without the penalty in the gradient."""
+    row = table[U(batch)]
+    return Numbers(row[0], row[1], row[2], row[3], row[4], row[5], row[6], ZERO, row[8])
+
+
+@device_function
+def _add(i: int, weights: Any, collection: Any, moments: Any, numbers: Any) -> None:
     weights[i] += collection[i]
     collection[i] = ZERO
 
 
 @device_function
-def _descend(i: int, weights: Any, collection: Any, moments: Any, rates: Any, constants: Any) -> None:
-    weights[i] -= rates[0] * collection[i]
+def _descend(i: int, weights: Any, collection: Any, moments: Any, numbers: Any) -> None:
+    weights[i], _, _ = descent(weights[i], collection[i], ZERO, ZERO, numbers)
 
 
 @device_function
-def _nesterov(i: int, weights: Any, collection: Any, moments: Any, rates: Any, constants: Any) -> None:
-    numbers = Numbers(rates[0], ZERO, constants[0], ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)
-    weights[i], moments[i] = step_nesterov(weights[i], collection[i], moments[i], numbers)
+def _nesterov(i: int, weights: Any, collection: Any, moments: Any, numbers: Any) -> None:
+    weights[i], moments[i], _ = nesterov(weights[i], collection[i], moments[i], ZERO, numbers)
 
 
 def _adam(layout: CudaLayout, decays: bool) -> Any:
     n, is_bias = layout.n_parameters, _is_bias(layout.layers)
 
     @device_function
-    def adam(i: int, weights: Any, collection: Any, moments: Any, rates: Any, constants: Any) -> None:
-        keep = F(1) - rates[2] if decays and not is_bias(i) else F(1)
-        beta1, rest1, beta2, rest2, epsilon = constants
-        numbers = Numbers(rates[0], rates[1], beta1, rest1, beta2, rest2, epsilon, ZERO, keep)
-        w, mean, square = step_adam(weights[i], collection[i], moments[i], moments[U(n + i)], numbers)
+    def step(i: int, weights: Any, collection: Any, moments: Any, numbers: Any) -> None:
+        keep = F(1) if not decays or is_bias(i) else numbers.keep
+        averages = numbers.beta1, numbers.rest1, numbers.beta2, numbers.rest2
+        own = Numbers(numbers.rate, numbers.correction, *averages, numbers.epsilon, ZERO, keep)
+        w, mean, square = adam(weights[i], collection[i], moments[i], moments[U(n + i)], own)
         weights[i], moments[i], moments[U(n + i)] = w, mean, square
 
-    return adam
+    return step
 
 
 def _is_bias(layers: Sequence[CudaLayer]) -> Any:

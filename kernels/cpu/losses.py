@@ -1,0 +1,116 @@
+"""The loss functions of `gpunn.kernels.formulas.losses` on lanes; kernels take them as a `Static`."""
+
+import functools
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numba.extending import overload
+
+from ..compilation import OPTIONS, compiled
+from ..formulas.losses import LOSSES, NEEDS_ROW, Operations, Row
+from .activations import FORMULAS
+from .activations import OPERATIONS as OF_ACTIVATIONS
+from .memory import at, fill_lanes, load_part, mask_lanes
+from .vector_math import lane_max, lane_sum, positive, power_of_two, rounded
+from .vectors import LANES, Static, fma, maximum, minimum, zeros
+
+F = np.float32
+ONE = Static(1)
+
+LEAST = F(-87)
+"""Smallest exponent used: exp(-87) is about 2^-126, the smallest normal float32."""
+
+LOG2 = F(math.log(2))
+HALVE_FROM = F(math.sqrt(2) - 1)
+
+
+@compiled
+def _exp(z: Any) -> Any:
+    """Compute exp(z) for z up to 0, within 2e-7 of itself, and at least exp(-87); NaN stays NaN."""
+    x = maximum(z, LEAST)
+    # exp(x) = 2^n exp(r), with r within ln 2 / 2 of 0; ln 2 in two parts, so that n times the first is exact.
+    n = rounded(x * F(1.44269504088896341))
+    r = fma(n, F(2.12194440e-4), fma(n, F(-0.693359375), x))
+    # A minimax polynomial for (exp(r) - 1 - r) / r^2 (Cephes, expf).
+    p = fma(fma(r, F(1.9875691500e-4), F(1.3981999507e-3)), r, F(8.3334519073e-3))
+    p = fma(fma(fma(p, r, F(4.1665795894e-2)), r, F(1.6666665459e-1)), r, F(5.0000001201e-1))
+    return power_of_two(n) * fma(p, r * r, r + F(1))
+
+
+@compiled
+def _log1p(e: Any) -> Any:
+    """Compute ln(1 + e) for e from 0 to 1, within 2e-7 of itself; NaN stays NaN."""
+    # ln(1 + e) = ln(1 + x), or from e = sqrt(2) - 1 on ln 2 + ln(1 + x) with x = (e - 1) / 2, so that |x| < 0.42.
+    halved = positive(e - HALVE_FROM)
+    x = fma(e, fma(halved, F(-0.5), F(1)), halved * F(-0.5))
+    # A minimax polynomial for (ln(1 + x) - x + x^2 / 2) / x^3 (Cephes, logf).
+    p = fma(fma(x, F(7.0376836292e-2), F(-1.1514610310e-1)), x, F(1.1676998740e-1))
+    p = fma(fma(fma(p, x, F(-1.2420140846e-1)), x, F(1.4249322787e-1)), x, F(-1.6668057665e-1))
+    p = fma(fma(fma(p, x, F(2.0000714765e-1)), x, F(-2.4999993993e-1)), x, F(3.3333331174e-1))
+    return fma(halved, LOG2, fma(x * x, fma(p, x, F(-0.5)), x))
+
+
+OPERATIONS = Operations(
+    number=F, minimum=minimum, maximum=maximum, exp=_exp, log1p=_log1p, sigmoid=OF_ACTIVATIONS.sigmoid
+)
+
+STATICS = {name: Static(name) for name in LOSSES}
+
+
+@functools.cache
+def _compiled_formula(loss: str, activation: str) -> tuple[Any, ...]:
+    formula = LOSSES[loss](OPERATIONS, FORMULAS[activation][1])
+    # Compiled into the functions that call them, and not kept by themselves.
+    return tuple(map(numba.njit(**OPTIONS), formula))
+
+
+def finish_output(loss: Any, functions: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
+    """Return dC/dz times `factor`, and the losses, of outputs `o` with targets `y`, lane by lane.
+
+    `loss` is a `Static`, and so are `functions`, those of the layers, as `activations.of_layers` returns them.
+    """
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(finish_output)
+def _finish_output(loss: Any, functions: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
+    activate, gradient, value = _compiled_formula(loss.value, functions.value.rpartition(",")[2])
+
+    def implementation(loss: Any, functions: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
+        return gradient(activate(o, row), y, factor), value(o, y, row)
+
+    return implementation
+
+
+def row_of(loss: Any, outputs: Any, start: int, n: int) -> Any:
+    """Return the `Row` of outputs[start : start + n], which has one number at least, for `loss`, a `Static`."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(row_of)
+def _row_of(loss: Any, outputs: Any, start: int, n: int) -> Any:
+    def not_needed(loss: Any, outputs: Any, start: int, n: int) -> Any:
+        return Row(F(0), F(1), F(0))
+
+    def of_logits(loss: Any, outputs: Any, start: int, n: int) -> Any:
+        return _softmax_row(outputs, start, n)
+
+    return of_logits if loss.value in NEEDS_ROW else not_needed
+
+
+@compiled
+def _softmax_row(z: Any, start: int, n: int) -> Any:
+    first = at(z, start)
+    highest = zeros(ONE, ONE) + first
+    for c in range(0, n, LANES):
+        count = min(LANES, n - c)
+        highest = maximum(highest, fill_lanes(load_part(z, start + c, count), count, first))
+    largest = lane_max(highest)
+    exps = zeros(ONE, ONE)
+    for c in range(0, n, LANES):
+        count = min(LANES, n - c)
+        exps = exps + mask_lanes(_exp(load_part(z, start + c, count) - largest), count)
+    total = lane_sum(exps)
+    return Row(largest, total, F(math.log(total)))
