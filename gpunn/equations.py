@@ -19,9 +19,12 @@ import numpy as np
 from gpunn.activations import Array, activation, sigmoid
 from gpunn.losses import LOSSES, Loss
 
-__all__ = ["Array", "backpropagate", "decided", "forward", "propagate", "scale", "sigmoid"]
+__all__ = ["Array", "backpropagate", "decided", "forward", "outputs", "propagate", "scale", "sigmoid"]
 
 SQUARED_ERROR = LOSSES["squared_error"]
+
+CHUNK = 1 << 22
+"""Activations that `outputs` computes at a time."""
 
 
 def scale(images: Array, dtype: np.typing.DTypeLike) -> Array:
@@ -81,6 +84,21 @@ def forward(
 ) -> list[Array]:
     """Return the activations of every layer, a^0 = `X` (m, n_0) to a^L (m, n_L); `functions` as in `propagate`."""
     return propagate(xp, weights, biases, X, functions=functions).activations
+
+
+def outputs(xp: Any, weights: Sequence[Array], biases: Sequence[Array], X: Any, functions: Sequence[str] = ()) -> Array:
+    """Return a^L (n, n_L), computed for a part of `X` at a time, so that hidden layers take little memory.
+
+    `X` (n, n_0) is an array of `xp`, or a sparse matrix in CSR form on the host; all are of one floating dtype.
+    """
+    rows = max(1, CHUNK // (weights[0].shape[1] + sum(map(len, biases))))
+    found = xp.empty((X.shape[0], len(biases[-1])), biases[-1].dtype)
+    # Overflowing exponentials still give the right result.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for first in range(0, X.shape[0], rows):
+            own = slice(first, first + rows)
+            found[own] = forward(xp, weights, biases, X[own], functions)[-1]
+    return found
 
 
 def backpropagate(

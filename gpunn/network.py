@@ -13,7 +13,7 @@ from gpunn.activations import checked_functions
 from gpunn.checks import check_whole
 from gpunn.datasets.arrays import as_array, as_floats, plainly_grey, scaled
 from gpunn.datasets.kind import ImageKind
-from gpunn.equations import decided, forward, scale
+from gpunn.equations import decided, forward, outputs, scale
 from gpunn.errors import ConfigurationError, DataError
 from gpunn.initialization import draw
 from gpunn.model_file import Model, read_model, write_model
@@ -111,7 +111,9 @@ class MLP:
 
     def feedforward(self, images: ArrayLike) -> NDArray[Any]:
         """Return the output activations a^L, (n, n_L), or (n_L,) for one image; `images` as in `activations`."""
-        return self.activations(images)[-1]
+        X, single = self._inputs(images)
+        found: NDArray[Any] = outputs(np, self.weights, self.biases, X, self.functions)
+        return found[0] if single else found
 
     def predict(self, images: ArrayLike) -> Any:
         """Return the class of each image, intp (n,), or a number for one image: the index of the largest output.

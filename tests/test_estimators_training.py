@@ -78,7 +78,9 @@ def test_other_engines_come_close_to_scikit_learns_steps(
     assert examples.targets.dtype == (np.float32 if regression else np.uint8)
     factor = 2 if regression else 1
     assert recipe.l2 == pytest.approx(factor * 0.1 / 30)
-    assert recipe.optimizer == (SGD(0.9, nesterov=True) if solver == "sgd" else Adam(epsilon=1e-8 * factor, epsilon_hat=True))
+    assert recipe.optimizer == (
+        SGD(0.9, nesterov=True) if solver == "sgd" else Adam(epsilon=1e-8 * factor, epsilon_hat=True)
+    )
     rate = 0.01 / factor if solver == "sgd" else 0.01
     assert all(rates.tolist() == [rate] * 3 for rates in recorder.rates)
     np.testing.assert_allclose(found.loss_curve_, exact.loss_curve_, rtol=1e-4)

@@ -12,10 +12,10 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from gpunn.equations import outputs
 from gpunn.errors import ConfigurationError
 from gpunn.estimators.examples import Task, checked_weights
 from gpunn.estimators.loop import fit_network
-from gpunn.estimators.outputs import outputs_of
 from gpunn.estimators.parameters import FUNCTIONS, Settings, check_supported, hidden_sizes
 from gpunn.estimators.progress import Network, Progress
 from gpunn.estimators.start import draw
@@ -196,7 +196,7 @@ class Perceptron(Settings, BaseEstimator, ABC):
             biases = [intercept.astype(X.dtype, copy=False) for intercept in self.intercepts_]
         output = "sigmoid" if self.out_activation_ == "logistic" else self.out_activation_
         functions = (*[FUNCTIONS[self.activation]] * (len(weights) - 1), output)
-        found: NDArray[Any] = outputs_of(np, weights, biases, functions, X)
+        found: NDArray[Any] = outputs(np, weights, biases, X, functions)
         return found
 
     def __sklearn_tags__(self) -> Any:

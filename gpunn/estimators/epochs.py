@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from gpunn import equations
 from gpunn.backends import Backend
 from gpunn.engines import Parameters
 from gpunn.engines.runner import Runner, Trained
 from gpunn.errors import DivergenceError
 from gpunn.estimators.examples import Batches, Task
 from gpunn.estimators.inputs import dense_inputs
-from gpunn.estimators.outputs import outputs_of
 from gpunn.estimators.parameters import Settings, optimizer_of
 from gpunn.estimators.progress import Network, Progress
 from gpunn.estimators.steps import Penalty, rescale
@@ -132,7 +132,7 @@ class Epochs:
         targets, weights = task.targets[rows], None if task.weights is None else task.weights[rows]
 
         def score(found: Parameters) -> float:
-            outputs = backend.to_host(outputs_of(backend.xp, found.weights, found.biases, task.functions, X))
+            outputs = backend.to_host(equations.outputs(backend.xp, found.weights, found.biases, X, task.functions))
             return task.score(outputs, targets, weights) if np.isfinite(outputs).all() else np.nan
 
         return score
