@@ -103,7 +103,7 @@ def number(name: str, value: Any) -> float:
     if isinstance(value, float):
         return value
     if not isinstance(value, REALS) or isinstance(value, bool):
-        raise TypeError(f"found {name} of type {type(value).__name__}, expected a number")
+        raise TypeError(f"{name} must be a number, got {value!r}")
     return float(value)
 
 
@@ -111,25 +111,25 @@ def share_of_one(name: str, value: Any) -> float:
     """Return `value` as `number` does; raise `ValueError` where it isn't from 0 to below 1."""
     found = number(name, value)
     if not 0 <= found < 1:
-        raise ValueError(f"found {name} {found:g}, expected 0 or more, and below 1")
+        raise ValueError(f"{name} must be at least 0 and below 1, got {found:g}")
     return found
 
 
 def word(name: str, value: Any) -> int:
     """Return `value`, a whole number of 32 bits; raise `TypeError` or `ValueError` where it isn't one."""
     if not isinstance(value, WHOLES) or isinstance(value, bool):
-        raise TypeError(f"found {name} of type {type(value).__name__}, expected a whole number")
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
     if not 0 <= value < 2**32:
-        raise ValueError(f"found {name} {value}, expected 0 to {2**32 - 1}")
+        raise ValueError(f"{name} must be from 0 to {2**32 - 1}, got {value}")
     return int(value)
 
 
 def check_name(what: str, name: Any, known: Iterable[str]) -> None:
     """Raise `TypeError` where `name` isn't a text, and `ValueError` where it isn't among those `known`."""
     if not isinstance(name, str):
-        raise TypeError(f"found the {what} {name!r}, expected its name")
+        raise TypeError(f"{what} must be a name, got {name!r}")
     if name not in known:
-        raise ValueError(f"found the {what} {name!r}, expected {', '.join(known)}")
+        raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}")
 
 
 LARGEST = float(np.finfo(np.float32).max)

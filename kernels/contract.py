@@ -173,7 +173,7 @@ class Contract:
             number(name, value)
         check_name("rule", rule, N_MOMENTS)
         if len(moments) != N_MOMENTS[rule]:
-            raise ValueError(f"found {len(moments)} moments, expected {N_MOMENTS[rule]} for the rule {rule}")
+            raise ValueError(f"rule {rule} takes {N_MOMENTS[rule]} moments, got {len(moments)}")
         names = ("parameter", "gradient", "first moment", "second moment")
         named = dict(zip(names, (parameter, gradient, *moments), strict=False))
         *arrays, out = found = self._arrays.taken(**named, out=out)

@@ -116,31 +116,31 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("bias_activate", {"z": np.zeros((4, 3))}, TypeError, "z of dtype float64, expected float32"),
     ("bias_activate", {"z": zeros(3, 4).T}, ValueError, "expected a C-contiguous array"),
     ("bias_activate", {"out": zeros(3)}, ValueError, "expected 2 dimensions"),
-    ("bias_activate", {"activation": "swish"}, ValueError, "found the activation 'swish', expected sigmoid, tanh"),
-    ("bias_activate", {"activation": 7}, TypeError, "found the activation 7, expected its name"),
-    ("hidden_delta", {"activation": "softmax"}, ValueError, "found the activation 'softmax', expected sigmoid, tanh"),
+    ("bias_activate", {"activation": "swish"}, ValueError, "activation must be one of sigmoid, tanh, .*, got 'swish'"),
+    ("bias_activate", {"activation": 7}, TypeError, "activation must be a name, got 7"),
+    ("hidden_delta", {"activation": "softmax"}, ValueError, "activation must be one of sigmoid, .*, got 'softmax'"),
     ("hidden_delta", {"out": zeros(4, 6)[:, ::2]}, ValueError, "not C-contiguous"),
     ("output_delta", {"targets": np.zeros(4, np.int64)}, TypeError, "labels of dtype int64, expected uint8"),
     ("output_delta", {"targets": np.zeros((4, 3))}, TypeError, "targets of dtype float64, expected float32"),
     ("output_delta", {"targets": zeros(4, 2)}, ValueError, r"targets of shape \(4, 2\), expected"),
     ("output_delta", {"total": zeros(1)}, TypeError, "total of dtype float32, expected float64"),
-    ("output_delta", {"loss": "hinge"}, ValueError, "found the loss 'hinge', expected squared_error, binary_cross_"),
-    ("output_delta", {"loss": None}, TypeError, "found the loss None, expected its name"),
-    ("output_delta", {"activation": ["tanh"]}, TypeError, r"found the activation \['tanh'\], expected its name"),
+    ("output_delta", {"loss": "hinge"}, ValueError, "loss must be one of squared_error, .*, got 'hinge'"),
+    ("output_delta", {"loss": None}, TypeError, "loss must be a name, got None"),
+    ("output_delta", {"activation": ["tanh"]}, TypeError, r"activation must be a name, got \['tanh'\]"),
     ("optimizer_step", {"gradient": BELOW}, ValueError, r"gradient of shape \(4, 4\)"),
     ("optimizer_step", {"moments": (BELOW, zeros(4, 3))}, ValueError, r"first moment of shape \(4, 4\)"),
     ("optimizer_step", {"moments": (zeros(4, 3), BELOW)}, ValueError, r"second moment of shape \(4, 4\)"),
-    ("optimizer_step", {"moments": ()}, ValueError, "found 0 moments, expected 2 for the rule adam"),
-    ("optimizer_step", {"rule": "momentum"}, ValueError, "found 2 moments, expected 1 for the rule momentum"),
-    ("optimizer_step", {"rule": "lbfgs"}, ValueError, "found the rule 'lbfgs', expected descent, momentum, nesterov"),
-    ("optimizer_step", {"rule": None}, TypeError, "found the rule None, expected its name"),
+    ("optimizer_step", {"moments": ()}, ValueError, "rule adam takes 2 moments, got 0"),
+    ("optimizer_step", {"rule": "momentum"}, ValueError, "rule momentum takes 1 moments, got 2"),
+    ("optimizer_step", {"rule": "lbfgs"}, ValueError, "rule must be one of descent, .*, got 'lbfgs'"),
+    ("optimizer_step", {"rule": None}, TypeError, "rule must be a name, got None"),
     ("descend_sums", {"gradients": BELOW}, ValueError, r"gradients of shape \(4, 4\)"),
     ("column_sums", {"rows": BELOW}, ValueError, r"rows of shape \(4, 4\)"),
     ("drop", {"activations": BELOW}, ValueError, r"activations of shape \(4, 4\)"),
-    ("drop", {"share": 1.0}, ValueError, "found share 1, expected 0 or more, and below 1"),
-    ("drop", {"key": 0.5}, TypeError, "found key of type float, expected a whole number"),
-    ("drop", {"key": 2**32}, ValueError, "found key 4294967296, expected 0 to 4294967295"),
-    ("drop", {"first": -1}, ValueError, "found first -1, expected 0 to 4294967295"),
+    ("drop", {"share": 1.0}, ValueError, "share must be at least 0 and below 1, got 1"),
+    ("drop", {"key": 0.5}, TypeError, "key must be a whole number, got 0.5"),
+    ("drop", {"key": 2**32}, ValueError, "key must be from 0 to 4294967295, got 4294967296"),
+    ("drop", {"first": -1}, ValueError, "first must be from 0 to 4294967295, got -1"),
 ]
 
 OVERLAPPING: list[tuple[str, Callable[[Any], dict[str, Any]]]] = [
@@ -273,7 +273,7 @@ class KernelContract:
             if "numbers" in given:
                 changes += [{"numbers": numbers(**{field: wrong})} for field in Numbers._fields]
             for change in changes:
-                with pytest.raises(TypeError, match=rf"^found [a-z0-9_ ]+ of type {type(wrong).__name__}, expected a "):
+                with pytest.raises(TypeError, match=r"^[a-z0-9_ ]+ must be a (whole )?number, got "):
                     machine.call(name, **change)
 
     @pytest.mark.parametrize("row", [-1, 4])

@@ -106,9 +106,10 @@ def drop(activations: Any, key: int, first: int, share: float, *, out: Any) -> N
         launch(_drop, *rectangles(*out.shape), activations, *numbers, out)
 
 
+# Numba computes with 32-bit numbers in 64 bits; the compiler removes the upper half, which the casts discard.
 @device_function
 def _add(left: Any, right: Any) -> Any:
-    return U32(left + right)
+    return U32(U64(left) + U64(right) & ALL_ONES)
 
 
 @device_function
@@ -118,7 +119,6 @@ def _xor(left: Any, right: Any) -> Any:
 
 @device_function
 def _multiply(number: Any, factor: int) -> Any:
-    # Numba multiplies 32-bit numbers in 64 bits; the compiler removes the upper half, which the cast discards.
     return U32(U64(number) * U64(factor) & ALL_ONES)
 
 
