@@ -12,7 +12,7 @@ import numpy as np
 from .activations import ONE, ZERO, F, formula, maximum, sigmoid
 from .arrays import FLOAT32, check_array, check_output, handles
 from .jit import cuda, device_function, kernel
-from .launch import MOST_THREADS, launch, team
+from .launch import MOST_THREADS, REGISTERS, launch, team
 
 NAN = F(np.nan)
 
@@ -55,7 +55,7 @@ def _output_delta(loss: str, activation: str, labeled: bool) -> Any:
 
     # One block does it all: several would add their losses to the total by atomics, in any order, and a floating-point
     # sum in another order has other bits. There are no more than a few outputs an example.
-    @kernel
+    @kernel(max_registers=REGISTERS // MOST_THREADS)
     def output_delta(output: Any, targets: Any, factor: float, total: Any, out: Any) -> None:
         losses = cuda.shared.array(MOST_THREADS, np.float64)
         loss = np.float64(0)
