@@ -1,27 +1,27 @@
 """CUDA kernels without a GPU: run in Numba's simulator, and compiled for real GPUs.
 
-A further kernel is compiled where `COMPILED` names it, and simulated by tests in `tests/simulator`.
+A further kernel is compiled if it is among the cases, and simulated by tests in `tests/simulator`.
 """
 
 import importlib
-import importlib.util
 import re
-from collections.abc import Callable
-from operator import attrgetter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
-from gpunn.kernels.cuda.epoch.layout import CudaLayout, KernelSpec
-from gpunn.kernels.formulas.activations import ACTIVATIONS
+from gpunn.engines import Examples
+from gpunn.engines.cuda.epoch import EpochCudaEngine
 
+from . import epoch_cases
 from .conftest import Simulation
-
-ROOT = Path(__file__).parent.parent
+from .cuda_compiler import Capability, cuda_compiler, ptx, resources
+from .epoch_cases import EpochCase
+from .host_gpu import HostGpu, Launch
+from .kernel_cases import CASES, Case
 
 
 def test_kernels_compute_the_right_numbers_in_the_simulator(simulation: Simulation) -> None:
@@ -32,182 +32,95 @@ def test_kernels_compute_the_right_numbers_in_the_simulator(simulation: Simulati
     assert "skipped" not in last_line, output
 
 
-class Compiled(NamedTuple):
-    """A kernel: where it is, or the function that makes it and what that is given; and what is expected of it."""
-
-    module: str
-    name: str
-    signature: str
-    given: tuple[Any, ...] | None = None
-    threads: int = 256
-    """The most in a block; registers must suffice for all of them."""
-    computes_in_float64: bool = False
-    spilled: int = 0
-    """Bytes that may not find room in registers."""
-
-    def __str__(self) -> str:
-        of = f"{self.given or ''} {self.signature}"
-        if self.module == "cuda.epoch.run" and self.given:
-            of = f"{self.given[0]}, {self.given[0].shared_bytes} bytes, {self.given[1]}"
-        return f"{self.module}.{self.name} {of}"
-
-
-EPOCH = (
-    "void(u4[:, ::1], u1[::1], i8[:, ::1], i8[::1], i8[::1], f4[:, :, ::1], f4[:, ::1], "
-    "f4[:, ::1], f4[:, ::1], f4[:, ::1], f8[:, ::1])"
-)
-
-
-def epoch(
-    *sizes: int,
-    capacity: int = 227 * 1024,
-    batch_size: int = 32,
-    hidden: str = "sigmoid",
-    output: str = "sigmoid",
-    loss: str = "squared_error",
-    optimizer: str = "descent",
-    spilled: int = 128,
-    **penalty: bool,
-) -> Compiled:
-    spec = KernelSpec((*[hidden] * (len(sizes) - 2), output), loss, optimizer, **penalty)
-    layout = CudaLayout(sizes, batch_size=batch_size, threads=512, capacity=capacity, collects=spec.collects)
-    return Compiled("cuda.epoch.run", "compile_epoch", EPOCH, (layout, spec), 512, True, spilled)
-
-
-COMPILED = [
-    epoch(784, 16, 10),
-    epoch(784, 16, 10, batch_size=128),
-    epoch(784, 48, 10, batch_size=128),
-    epoch(784, 100, 50, 10, capacity=64 * 1024),
-    epoch(784, 10),
-    epoch(784, 128, 10, batch_size=128),
-    *(
-        epoch(784, 16, 10, hidden=activation, output=activation)
-        for activation in ACTIVATIONS
-        if activation != "sigmoid"
-    ),
-    epoch(784, 16, 10, output="identity", loss="binary_cross_entropy"),
-    epoch(784, 16, 10, hidden="relu", output="identity", loss="cross_entropy"),
-    epoch(784, 16, 10, hidden="relu", output="identity", loss="cross_entropy", l2=True),
-    *(
-        epoch(784, 16, 10, hidden="relu", output="identity", loss="cross_entropy", optimizer=optimizer)
-        for optimizer in ("momentum", "nesterov", "adam")
-    ),
-    epoch(784, 16, 10, output="identity", loss="cross_entropy", optimizer="momentum", l2=True, batch_size=128),
-    epoch(784, 16, 10, output="identity", loss="cross_entropy", optimizer="adam", decay=True, batch_size=128),
-    # Parameters, and what is collected of their changes, in the device's memory: addresses don't all find room.
-    epoch(784, 100, 50, 10, capacity=64 * 1024, optimizer="momentum", l2=True, spilled=640),
-    epoch(784, 100, 50, 10, capacity=64 * 1024, output="identity", loss="cross_entropy", optimizer="adam", spilled=640),
-    *(
-        Compiled("cuda.elementwise", "_gather_scale", f"void({images}[:, ::1], i8[::1], f4[:, ::1])", (images == "u1",))
-        for images in ("u1", "f4")
-    ),
-    *(
-        Compiled("cuda.elementwise", "_add_and_activate", "void(f4[:, ::1], f4[::1], f4[:, ::1])", (activation,))
-        for activation in ACTIVATIONS
-    ),
-    *(
-        Compiled("cuda.elementwise", "_multiply_by_slope", "void(f4[:, ::1], f4[:, ::1], f4[:, ::1])", (activation,))
-        for activation in ACTIVATIONS
-    ),
-    Compiled("cuda.elementwise", "_drop", "void(f4[:, ::1], u4, u4, u4, f4, f4[:, ::1])"),
-    *(
-        Compiled(
-            "cuda.outputs",
-            "_output_delta",
-            f"void(f4[:, ::1], {targets}, f4, f8[::1], f4[:, ::1])",
-            (loss, activation, targets == "u1[::1]"),
-            threads=1024,
-            computes_in_float64=True,
-        )
-        for targets in ("u1[::1]", "f4[:, ::1]")
-        for loss, activation in (
-            *(("squared_error", activation) for activation in ACTIVATIONS),
-            ("binary_cross_entropy", "sigmoid"),
-            ("cross_entropy", "identity"),
-        )
-    ),
-    Compiled("cuda.steps", "_descend", "void(f4[:, ::1], f4[:, ::1], f4, f4, f4[:, ::1])"),
-    Compiled("cuda.steps", "_descend", "void(f4[::1], f4[::1], f4, f4, f4[::1])"),
-    *(
-        Compiled("cuda.steps", "_momentum_step", "void(f4[::1], f4[::1], f4[::1], f4, f4, f4, f4[::1])", (nesterov,))
-        for nesterov in (False, True)
-    ),
-    Compiled("cuda.steps", "_adam_step", f"void(f4[::1], f4[::1], f4[::1], f4[::1], {'f4, ' * 9}f4[::1])"),
-    Compiled("cuda.steps", "_descend_sums", "void(f4[::1], f4[:, ::1], f4, f4[::1])", threads=1024),
-    Compiled("cuda.steps", "_column_sums", "void(f4[:, ::1], f4[::1])", threads=1024),
-]
-CAPABILITIES = [(7, 5), (9, 0)]
+CAPABILITIES: list[Capability] = [(7, 5, ""), (8, 6, ""), (9, 0, "a"), (12, 0, "a")]
+"""Of a T4, an RTX 3090, an H100 and an RTX 5090."""
 REGISTERS = 65_536
 """Of a multiprocessor, for all the threads that it runs at once."""
+PARAMETERS = ("optimizer_step",)
+"""Kernels that take arrays of any shape, and get them in one row from engines."""
 
 
 @pytest.fixture(scope="session")
 def cuda() -> Any:
-    """The CUDA compiler, where there is one."""
-    if numba.config.ENABLE_CUDASIM:
-        pytest.skip("NUMBA_ENABLE_CUDASIM=1 takes the place of the CUDA compiler")
-    if importlib.util.find_spec("numba_cuda") is None:
-        pytest.skip('needs numba-cuda: pip install "gpunn[cuda13]"')
-    compilation = importlib.import_module("gpunn.kernels.cuda.jit")
-    nvvm = importlib.import_module("numba.cuda.cudadrv.nvvm")
-    try:
-        nvvm.NVVM()
-    except Exception as error:  # what is raised without it differs from version to version
-        pytest.skip(f'needs libnvvm: pip install "gpunn[cuda13]" ({" ".join(str(error).split())})')
-    return compilation.cuda
+    return cuda_compiler()
 
 
-def ptx(
-    cuda: Any, kernel: Compiled, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> tuple[str, int | None]:
-    """Return the kernel's code, and the most registers that it may have."""
-    # Functions that kernels call are compiled for the GPU that is there.
-    gpu = SimpleNamespace(compute_capability=capability)
-    monkeypatch.setattr(importlib.import_module("numba.cuda.dispatcher"), "get_current_device", lambda: gpu)
-    found = attrgetter(kernel.name)(importlib.import_module(f"gpunn.kernels.{kernel.module}"))
-    dispatcher = found if kernel.given is None else found(*kernel.given)
-    code, _ = cuda.compile_ptx(dispatcher.py_func, kernel.signature, cc=capability)
-    return str(code), dispatcher.targetoptions.get("max_registers")
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> HostGpu:
+    """A GPU that only lists what is launched."""
+    found = HostGpu(monkeypatch)
+    found.runs = False
+    return found
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES, ids="compute capability {0[0]}.{0[1]}".format)
-@pytest.mark.parametrize("kernel", COMPILED, ids=str)
-def test_kernels_compile_for_real_gpus(
-    cuda: Any, kernel: Compiled, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, _ = ptx(cuda, kernel, capability, monkeypatch)
-    assert f".target sm_{capability[0]}{capability[1]}" in code
+def launches_of(gpu: HostGpu, case: Case) -> Iterable[Launch]:
+    """Return the launches of a wrapper, one for each kind of arguments, with the largest blocks that it takes."""
+    wrapper = getattr(importlib.import_module("gpunn.kernels.cuda.contract"), case.name)
+    arguments, _, shape, _ = case.draw(np.random.default_rng(0), 1024, 100)
+    wrapper(*arguments, out=np.empty(shape, np.float32))
+    if case.name in PARAMETERS:
+        flat = [value.ravel() if isinstance(value, np.ndarray) else value for value in arguments]
+        wrapper(*flat, out=np.empty(np.prod(shape), np.float32))
+    return gpu.launches
+
+
+def launch_of(gpu: HostGpu, case: EpochCase) -> Launch:
+    """Return the launch with which the engine `epoch` has its kernel compiled."""
+    gpu.shared_memory = 1024 * case.capacity
+    start, recipe, asarray = case.start(), case.recipe(case.batch_sizes[0]), gpu.backend.asarray
+    examples = Examples(asarray(np.zeros((2, case.sizes[0]), np.uint8)), asarray(np.zeros(2, np.uint8)))
+    EpochCudaEngine(gpu.backend, start, examples, recipe)
+    (launch,) = gpu.launches
+    return launch
+
+
+def assert_compiles(launch: Launch, *, computes_in_float64: bool) -> None:
+    """Look for what is slow on every GPU."""
+    code = ptx(launch.kernel, launch.types, CAPABILITIES[0])
+    assert ".target sm_75" in code
     body = code[code.index("{\n", code.index(".entry")) :]
     assert not re.findall(r".*(?:\.local\b|__local_depot).*", body), "local memory is as slow as the device's"
     assert not re.findall(r".*\bcall\b.*", body), "all that a kernel calls is meant to become part of it"
     in_float64 = re.findall(r"\b(?:add|sub|mul|div|fma|cvt\S*)\.\S*f64.*", body)
-    assert bool(in_float64) == kernel.computes_in_float64, in_float64
+    assert bool(in_float64) == computes_in_float64, in_float64
     # Losses are added up in it, and that is all.
     assert all(re.match(r"add\.(rn\.)?f64|cvt\.f64\.f32", found) for found in in_float64), in_float64
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES, ids="compute capability {0[0]}.{0[1]}".format)
-@pytest.mark.parametrize("kernel", COMPILED, ids=str)
-def test_registers_suffice_for_all_threads_of_a_block(
-    cuda: Any, kernel: Compiled, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nvjitlink = pytest.importorskip("cuda.bindings.nvjitlink", reason='needs nvjitlink: pip install "gpunn[cuda13]"')
-    code, most = ptx(cuda, kernel, capability, monkeypatch)
-    options = [f"-arch=sm_{capability[0]}{capability[1]}", "-verbose"]
-    if most is not None:
-        options.append(f"-maxrregcount={most}")
-    linker = nvjitlink.create(len(options), options)
-    nvjitlink.add_data(linker, nvjitlink.InputType.PTX, code.encode(), len(code), kernel.name)
-    nvjitlink.complete(linker)
-    log = bytearray(nvjitlink.get_info_log_size(linker))
-    nvjitlink.get_info_log(linker, log)
-    nvjitlink.destroy(linker)
-    said = log.decode()
-    assert all(int(spilled) <= kernel.spilled for spilled in re.findall(r"(\d+) bytes spill", said)), said
-    (registers,) = re.findall(r"Used (\d+) registers", said)
-    # They are given out to warps, 256 at once.
-    assert -(-int(registers) // 8) * 8 * kernel.threads <= REGISTERS
+def assert_registers_suffice(launch: Launch, *, spilled: int = 0) -> None:
+    """Let all threads of a block have registers, and no more than `spilled` bytes of local memory."""
+    for capability in CAPABILITIES:
+        needed = resources(launch.kernel, launch.types, capability)
+        assert needed.functions == 1
+        assert needed.local_bytes <= spilled, (capability, needed)
+        assert needed.spilled <= spilled, (capability, needed)
+        # They are given out to warps, 256 at once.
+        assert -(-needed.registers // 8) * 8 * launch.threads <= REGISTERS, (capability, needed)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_kernels_compile_for_real_gpus(gpu: HostGpu, case: Case) -> None:
+    for launch in launches_of(gpu, case):
+        assert_compiles(launch, computes_in_float64=case.name == "output_delta")
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_registers_suffice_for_all_threads_of_a_block(gpu: HostGpu, case: Case) -> None:
+    for launch in launches_of(gpu, case):
+        assert launch.threads in (256, 1024)
+        assert_registers_suffice(launch)
+
+
+@pytest.mark.parametrize("case", epoch_cases.PARAMETERS)
+def test_whole_epoch_kernels_compile_for_real_gpus(gpu: HostGpu, case: EpochCase) -> None:
+    assert_compiles(launch_of(gpu, case), computes_in_float64=True)
+
+
+@pytest.mark.parametrize("case", epoch_cases.PARAMETERS)
+def test_registers_suffice_for_whole_epoch_kernels(gpu: HostGpu, case: EpochCase) -> None:
+    launch = launch_of(gpu, case)
+    assert launch.threads == 512
+    assert_registers_suffice(launch, spilled=case.spilled)
 
 
 def test_arrays_of_the_host_are_refused(cuda: Any) -> None:
@@ -276,8 +189,8 @@ def test_handles_that_break_the_contract_are_refused(
 
 def test_small_grids_are_launched_without_a_warning(cuda: Any) -> None:
     kernels, launching = (importlib.import_module(f"gpunn.kernels.cuda.{name}") for name in ("steps", "launch"))
-    configuration = launching._configured(kernels._descend, 3, 64, 0, 0)
-    assert configuration is launching._configured(kernels._descend, 3, 64, 0, 0)
+    configuration = launching._configured(kernels._descend_sums, 3, 64, 0, 0)
+    assert configuration is launching._configured(kernels._descend_sums, 3, 64, 0, 0)
 
 
 def test_machine_code_for_gpus_is_kept_where_that_for_cpus_is(

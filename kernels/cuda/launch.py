@@ -18,6 +18,8 @@ TEAM_THREADS = 16 if SIMULATED else 1024
 """In a block whose threads add up one sum together."""
 MOST_THREADS = 1024
 """In any block, on any GPU."""
+REGISTERS = 65_536
+"""That the threads of a block share."""
 WARP = 32
 BLOCKS_A_MULTIPROCESSOR = 8
 """Enough to fill it; a kernel goes over larger arrays in steps of the whole grid."""

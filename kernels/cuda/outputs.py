@@ -13,7 +13,7 @@ from ..formulas.losses import NEEDS_ROW, Row
 from .activations import ONE, ZERO, F, maximum
 from .arrays import CONTRACT
 from .jit import cuda, device_function, kernel
-from .launch import MOST_THREADS, launch, team
+from .launch import MOST_THREADS, REGISTERS, launch, team
 from .losses import NO_ROW, finish_output
 
 NAN = F(np.nan)
@@ -48,7 +48,7 @@ def _output_delta(loss: str, activation: str, labeled: bool) -> Any:
 
     # One block does it all: several would add their losses to the total by atomics, in any order, and a floating-point
     # sum in another order has other bits. There are no more than a few outputs an example.
-    @kernel
+    @kernel(max_registers=REGISTERS // MOST_THREADS)
     def output_delta(output: Any, targets: Any, factor: float, total: Any, out: Any) -> None:
         losses = cuda.shared.array(MOST_THREADS, np.float64)
         loss = np.float64(0)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..jit import allow_shared_memory, as_cuda_array, cuda, device_function, kernel, shared_memory
-from ..launch import launch
+from ..launch import REGISTERS, launch
 from .layers import backward_steps, forward_steps, update_step
 from .layout import WORDS_A_THREAD, CudaLayout, KernelSpec
 from .steps import BETA1, L2, RATE, numbers_at, step_of
@@ -23,9 +23,6 @@ from .tiles import N_SUMS, ZERO, F, U, transfers
 FLOAT32, UINT32 = np.dtype(np.float32), np.dtype(np.uint32)
 
 logger = logging.getLogger(__name__)
-
-REGISTERS = 65536
-"""Registers that the threads of a block share."""
 
 
 def in_turn(functions: Sequence[Any]) -> Any:
