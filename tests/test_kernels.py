@@ -93,10 +93,10 @@ def test_a_number_too_large_for_float32_is_infinite_without_a_warning() -> None:
     assert (parameter == -np.inf).all()
 
 
-def test_what_is_changed_is_not_read_only() -> None:
+def test_arrays_changed_in_place_must_be_writable() -> None:
     parameter, gradient, velocity = np.ones((3, 4), np.float32)
     velocity.flags.writeable = False
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(ValueError, match="must be writable"):
         cpu.optimizer_step(parameter, gradient, numbers(rate=0.1, beta1=0.9), "momentum", velocity, out=parameter)
     assert (parameter == 1).all()
     assert (velocity == 1).all()

@@ -1,4 +1,4 @@
-"""The contract's checks for arrays of the host."""
+"""The contract's checks, for arrays on the host."""
 
 from ..checks import HostArrays
 from ..contract import Contract

@@ -95,7 +95,7 @@ def _drop(a: Any, key: int, first: int, least: int, scale: float, columns: int, 
 
 @intrinsic
 def _mask(_typing: Any, row: Any, column: Any, key: Any, least: Any, scale: Any) -> Any:
-    """Return `scale` in the lanes of the columns from `column` on that are kept, else 0."""
+    """Return the mask of 16 columns from `column` on: `scale` where activations are kept, else 0."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         def constant(*numbers: int) -> Any:

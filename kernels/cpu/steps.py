@@ -1,4 +1,4 @@
-"""Gradients become steps, compiled for CPUs: one pass over parameters, gradients and what the optimiser remembers."""
+"""Optimiser steps and column sums, compiled for CPUs: one pass over parameters, gradients and moments."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from .vectors import LANES, Static, fma, zeros
 ONE, EIGHT = Static(1), Static(8)
 
 STRIP = 8 * LANES
-"""Columns that are summed together: rows lie far apart, so that more than one vector is taken from each."""
+"""Columns summed together: several vectors of each row, as rows are far apart in memory."""
 
 
 @compiled
@@ -36,7 +36,7 @@ def _flush_square(square: Any) -> Any:
 
 OPERATIONS = Operations(fma=fma, sqrt=square_root, flush_mean=_flush_mean, flush_square=_flush_square)
 
-# Compiled into the functions that call them, and not kept by themselves.
+# Not cached: they become part of their callers' machine code.
 RULES = {name: numba.njit(**OPTIONS)(formula(OPERATIONS)) for name, formula in FORMULAS.items()}
 STATICS = {name: Static(name) for name in FORMULAS}
 
@@ -110,7 +110,7 @@ def _store_moment(moment: Any, offset: int, lanes: Any, count: int) -> None:
 
 
 def step_by(rule: Any, w: Any, g: Any, m: Any, v: Any, numbers: Any) -> Any:
-    """Return the new w, m and v by `rule`, a `Static`, lane by lane; moments that it doesn't keep may be None."""
+    """Return the new w, m and v by `rule`, a `Static`, lane by lane; moments that it doesn't use may be None."""
     raise NotImplementedError("for compiled code only")
 
 
