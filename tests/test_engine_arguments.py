@@ -49,7 +49,7 @@ ORDERS: list[tuple[Any, type[Exception], str]] = [
     (np.zeros((2, 5), np.int64), ValueError, "found an order of 2 dimensions, expected one"),
     (np.zeros((1, 10), np.int64), ValueError, "found an order of 2 dimensions, expected one"),
     (np.array(3), ValueError, "found an order of 0 dimensions, expected one"),
-    (np.zeros(0, np.int64), ValueError, "found an order of no examples, expected the number of one or more"),
+    (np.zeros(0, np.int64), ValueError, "order must have at least one index, got none"),
     (np.array([0.0, 1.9]), TypeError, "found an order of dtype float64, expected integers"),
     (np.array([True, False]), TypeError, "found an order of dtype bool, expected integers"),
     (np.array([0, None]), TypeError, "found an order of dtype object, expected integers"),
@@ -186,33 +186,33 @@ def test_a_callback_that_overwrites_the_labels_changes_nothing(name: str, batch_
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_images_that_change_while_lit_pixels_are_found_are_not_written_beyond_them(
+def test_images_that_change_while_they_are_encoded_cause_no_write_out_of_bounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from gpunn.kernels.cpu import sparse as lit_pixels
+    from gpunn.kernels.cpu import sparse
 
     images = np.zeros((40, 784), np.uint8)
     images[:, 5] = 7
-    go_through, ends = lit_pixels._go_through, []
+    encode, ends = sparse._encode, []
 
     def brightened_after_counting(flat: Any, n_pixels: int, middle: int, starts: Any, words: Any) -> None:
         if not words.size:
-            go_through(flat, n_pixels, middle, starts, words)
+            encode(flat, n_pixels, middle, starts, words)
             images[:] = 9
             return
-        room = np.full(words.size + 20_000, 3, np.uint64)
-        room[: words.size] = 0
-        go_through(flat, n_pixels, middle, starts, room)
-        ends.append(room[words.size :])
-        words[:] = room[: words.size]
+        padded = np.full(words.size + 20_000, 3, np.uint64)
+        padded[: words.size] = 0
+        encode(flat, n_pixels, middle, starts, padded)
+        ends.append(padded[words.size :])
+        words[:] = padded[: words.size]
 
-    monkeypatch.setattr(lit_pixels, "_go_through", brightened_after_counting)
-    found = lit_pixels.find_nonzero(images)
+    monkeypatch.setattr(sparse, "_encode", brightened_after_counting)
+    found = sparse.find_nonzero(images)
     assert (ends[0] == 3).all()
-    # However images change, no way along an image's entries leaves its pixels.
+    # However the images change, decoding stays inside of each image.
     for image in range(40):
         words = found.words[found.starts[2 * image] : found.starts[2 * image + 2]]
-        assert sum(int(word) >> 8 * place & 255 for word in words for place in range(4)) < 784
+        assert sum(int(word) >> 8 * byte & 255 for word in words for byte in range(4)) < 784
 
 
 @everywhere

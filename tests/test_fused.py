@@ -258,7 +258,7 @@ class Unknown(Optimizer):
     [
         (np.float64, {}, "it computes in float32, and the network is float64"),
         (np.float32, {"precision": "tf32"}, "TF32 takes the engine fused and a GPU"),
-        (np.float32, {"optimizer": Unknown()}, "it takes SGD and Adam alone, and found the optimiser <"),
+        (np.float32, {"optimizer": Unknown()}, "it takes only SGD and Adam, got the optimiser <"),
     ],
 )
 def test_what_it_cannot_do_is_refused(dtype: type, options: dict[str, Any], message: str) -> None:
@@ -272,7 +272,7 @@ def test_weights_of_examples_are_plains() -> None:
     start, recipe = Parameters(net.weights, net.biases, net.functions), Recipe(BATCH, 0.01)
     weighted = examples(30, 4, "floats")._replace(weights=np.ones(N, np.float32))
     assert choose_engine("auto", CPU, start, recipe, weighted).name == "plain"
-    with pytest.raises(ConfigurationError, match="it takes examples that all count the same, and found weights of ex"):
+    with pytest.raises(ConfigurationError, match="it takes examples that all count the same, got sample weights"):
         choose_engine("fused", CPU, start, recipe, weighted)
 
 

@@ -148,7 +148,7 @@ def test_optimisers_of_others_are_for_plain() -> None:
     net, recipe = MLP([12, 5, 3]), Recipe(32, 0.1, optimizer=Unknown())
     start = Parameters(net.weights, net.biases, net.functions)
     for name in ("fused", "epoch"):
-        with pytest.raises(ConfigurationError, match="it takes SGD and Adam alone, and found the optimiser"):
+        with pytest.raises(ConfigurationError, match="it takes only SGD and Adam, got the optimiser"):
             choose_engine(name, CPU, start, recipe)
     assert choose_engine("auto", CPU, start, recipe).name == "plain"
 
