@@ -55,7 +55,7 @@ def _softmax_row(xp: Any, Z: Array) -> formulas.Row:
 
 @functools.cache
 def _formula(xp: Any, name: str, slope: Function | None) -> formulas.Loss:
-    """Return the formula of a loss on arrays of `xp`; `slope` is needed for gradients alone."""
+    """Return the formula of a loss on arrays of `xp`; `slope` is only needed for gradients."""
     operations = formulas.Operations(
         number=float,  # adopts the precision of the array operand
         minimum=xp.minimum,
