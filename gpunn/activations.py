@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpunn.errors import ConfigurationError
+from gpunn.kernels.formulas import activations as formulas
 from gpunn.kernels.formulas.activations import ACTIVATIONS, Function, Operations
 
 Array = Any
@@ -50,10 +51,14 @@ def sigmoid(xp: Any, z: Array, *, out: Array | None = None) -> Array:
 
 def softmax(xp: Any, z: Array) -> Array:
     """exp(z_j) / sum_k exp(z_k) in each row of `z`, (m, n); subtracting the row's maximum first avoids overflow."""
-    a = z - z.max(axis=1, keepdims=True)
-    xp.exp(a, out=a)
-    a /= a.sum(axis=1, keepdims=True)
-    return a
+    return formulas.softmax(xp.exp)(z, softmax_row(xp, z))
+
+
+def softmax_row(xp: Any, z: Array) -> formulas.Row:
+    """Return the statistics of the rows of `z` (m, n) that softmax takes, each (m, 1)."""
+    largest = z.max(axis=1, keepdims=True)
+    total = xp.exp(z - largest).sum(axis=1, keepdims=True)
+    return formulas.Row(largest, total, xp.log(total))
 
 
 @functools.cache

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpunn.activations import HIDDEN, Array, sigmoid
+from gpunn.activations import HIDDEN, Array, sigmoid, softmax_row
 from gpunn.errors import ConfigurationError
 from gpunn.kernels.formulas import losses as formulas
-from gpunn.kernels.formulas.activations import Function
+from gpunn.kernels.formulas.activations import Function, Row
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Loss:
 
     def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
         """Return the loss of each example, (m,)."""
-        row = _softmax_row(xp, Z) if self.name in formulas.NEEDS_ROW else NO_ROW
+        row = softmax_row(xp, Z) if self.name in formulas.NEEDS_ROW else NO_ROW
         losses: Array = _formula(xp, self.name, None).value(Z if self.from_logits else A, Y, row).sum(axis=1)
         return losses
 
@@ -44,18 +44,12 @@ class Loss:
         return _formula(xp, self.name, slope).gradient(A, Y, 1 / len(A))
 
 
-NO_ROW = formulas.Row(0.0, 1.0, 0.0)
-
-
-def _softmax_row(xp: Any, Z: Array) -> formulas.Row:
-    largest = Z.max(axis=1, keepdims=True)
-    total = xp.exp(Z - largest).sum(axis=1, keepdims=True)
-    return formulas.Row(largest, total, xp.log(total))
+NO_ROW = Row(0.0, 1.0, 0.0)
 
 
 @functools.cache
 def _formula(xp: Any, name: str, slope: Function | None) -> formulas.Loss:
-    """Return the formula of a loss on arrays of `xp`; `slope` is needed for gradients alone."""
+    """Return the formula of a loss on arrays of `xp`; `slope` is only needed for gradients."""
     operations = formulas.Operations(
         number=float,  # adopts the precision of the array operand
         minimum=xp.minimum,

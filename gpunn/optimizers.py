@@ -194,7 +194,7 @@ class Stepper:
 
 
 def _fma(a: Array, b: Any, c: Any) -> Array:
-    """Return a b + c; without a pass over memory where the number b is 0, as unused penalties are."""
+    """Return a b + c, without a pass over memory if the number b is 0, as it is for unused penalties."""
     if isinstance(b, float) and b == 0:
         return c
     product = a * b
@@ -209,8 +209,8 @@ def _as_it_is(moment: Array) -> Array:
 def numbers_of_steps(
     optimizer: Optimizer, steps: int, rates: NDArray[np.float64], l2: float
 ) -> Iterator[tuple[Numbers, Numbers]]:
-    """Yield what `Optimizer.numbers` returns, step by step: of weights, and of biases, which have no penalty."""
-    with np.errstate(over="ignore", invalid="ignore"):  # found out where the epoch ends
+    """Yield the numbers of each step: those of weights, and those of biases, which have no penalty."""
+    with np.errstate(over="ignore", invalid="ignore"):  # checked for after the epoch
         of_biases = optimizer.numbers(steps, rates, 0.0).tolist()
         of_weights = optimizer.numbers(steps, rates, l2).tolist() if l2 else of_biases
     return ((Numbers(*weights), Numbers(*biases)) for weights, biases in zip(of_weights, of_biases, strict=True))

@@ -1,4 +1,4 @@
-"""The fused operations of training, imported as `gpunn.kernels`. They know arrays and numbers, nothing of gpunn.
+"""The fused operations of training, imported as `gpunn.kernels`; independent of the rest of gpunn.
 
-`contract` has their signatures, and what they refuse; `formulas` what they compute; `cpu` and `cuda` how.
+`contract` has their signatures and argument checks, `formulas` their formulas, `cpu` and `cuda` the implementations.
 """

@@ -1,4 +1,4 @@
-"""Saying that kernels are being compiled, as that takes seconds: before it is done, and how long it took."""
+"""Log messages about compiling kernels, which takes seconds: that it begins, and how long it took."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @final
 class _Announcement:
-    """What is said of one piece of work, and the time that its kernels have taken so far."""
+    """Logs the compilation of one task's kernels, and adds up the time it takes."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -42,9 +42,9 @@ _current: ContextVar[_Announcement | None] = ContextVar("announcement", default=
 
 @contextmanager
 def announced(what: str) -> Iterator[None]:
-    """Say in a line that kernels for `what` are compiled in the block, and in another one how long it took.
+    """Log that kernels for `what` are compiled in the block, and how long it took.
 
-    Nothing is said where all of them were kept. What other threads compile isn't this block's.
+    Nothing is logged if all of them were cached. Other threads' compilations don't count.
     """
     announcement = _Announcement(what)
     token = _current.set(announcement)
@@ -58,7 +58,7 @@ def announced(what: str) -> Iterator[None]:
 
 
 class _Listener(event.Listener):
-    def on_start(self, event: Any) -> None:  # noqa: ARG002 - what is compiled for another kernel counts as well
+    def on_start(self, event: Any) -> None:  # noqa: ARG002
         if (announcement := _current.get()) is not None:
             announcement.begin()
 

@@ -1,6 +1,6 @@
-"""A folder in which compiled kernels wait for the next process: each whole, or treated as not there.
+"""A folder of compiled kernels, for later processes. Damaged files are treated as missing.
 
-It is never beside the source: what pip didn't put there, `pip uninstall` would leave there.
+It is never beside the source: `pip uninstall` would leave the files there.
 """
 
 import hashlib
@@ -19,19 +19,19 @@ import numba
 logger = logging.getLogger(__name__)
 
 SUFFIX, PART = ".nbc", ".part"
-"""Of a kernel's file, and of one that is still being written."""
+"""Suffixes of a kernel's file, and of one that is still being written."""
 
 MOST = 2**28
-"""Bytes that may be kept: those of hundreds of kinds of networks. Beyond, the kernels unused for longest go."""
+"""Maximum size of the folder in bytes, enough for hundreds of kinds of networks; then old kernels are removed."""
 
 SEAL = 16
-"""Bytes of the hash before a kernel: machine code of which a bit has flipped had better not be run."""
+"""Length of the hash before a kernel, in bytes: damaged machine code must not be run."""
 
 
 def folder() -> Path | None:
-    """Return the folder for compiled kernels: in NUMBA_CACHE_DIR where that is set, else in the user's cache folder.
+    """Return the folder for compiled kernels: in NUMBA_CACHE_DIR if that is set, else in the user's cache folder.
 
-    None, where there is no such folder. It need not exist, or be of any use.
+    It may be missing or unusable. Returns None if the user has no cache folder.
     """
     if numba.config.CACHE_DIR:
         return Path(numba.config.CACHE_DIR).absolute() / "gpunn"
@@ -40,41 +40,41 @@ def folder() -> Path | None:
 
 
 def _user_cache() -> Path | None:
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's raises where there is none
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's raises if there is none
     if sys.platform == "win32":
         found = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
     elif sys.platform == "darwin":
         found = home / "Library" / "Caches"
     else:
         found = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        if not found.is_absolute():  # such as "", which the XDG specification has us ignore
+        if not found.is_absolute():  # such as "": the XDG specification says to ignore it
             found = home / ".cache"
     return found if found.is_absolute() else None
 
 
 @final
 class Shelf:
-    """The files in a folder, or nothing where `folder` is None. Nothing that is wrong with them is an error.
+    """Reads and writes cached files in `folder`; does nothing if that is None.
 
-    It is logged instead, a line a process: kernels can be compiled again.
+    Failures are no errors, as kernels can be compiled again: each kind is logged once per process.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self.keeps = True
-        """Whether all that was written has been kept."""
+        """Whether all writes have succeeded."""
         self._complained: set[str] = set()
         self._swept = False
 
     def read(self, name: str) -> bytes | None:
-        """Return what was written under `name`; None, where that isn't there, or isn't what was written."""
+        """Return the content written under `name`, or None if it is missing or damaged."""
         if self.folder is None:
             return None
         path = self.folder / name
         try:
             self._check_owner()
-            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
-                raise OSError(f"it isn't a file: {path}")
+            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block for ever
+                raise OSError(f"it is not a regular file: {path}")
             content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -89,14 +89,14 @@ class Shelf:
         return content[SEAL:]
 
     def write(self, name: str, content: bytes) -> None:
-        """Keep `content` under `name`, in place of what is there. Other processes find either, never a part."""
+        """Write `content` under `name`, atomically replacing what is there."""
         if self.folder is None:
             self._cannot_keep("the user has no cache folder")
             return
         path = self.folder / name
         part = self.folder / f"{uuid.uuid4().hex}{PART}"
         try:
-            # Machine code is run as it is found: nobody else is to put any there.
+            # Cached machine code is run: nobody else may put any there.
             self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             self._check_owner()
             self._sweep(self.folder)
@@ -112,13 +112,13 @@ class Shelf:
             self._cannot_keep(str(error))
 
     def complain(self, why: object) -> None:
-        """Log that a kept kernel is of no use."""
-        self._say("compiled kernels were kept, and are compiled again, as one can't be used", why)
+        """Log that a cached kernel can't be used."""
+        self._say("a cached kernel can't be used, and is compiled again", why)
 
     def _cannot_keep(self, why: str) -> None:
         self.keeps = False
         advice = "set NUMBA_CACHE_DIR to a folder that can be written to"
-        self._say("compiled kernels can't be kept, and will be compiled again", f"{why}; {advice}")
+        self._say("compiled kernels can't be kept, and every process will compile them again", f"{why}; {advice}")
 
     def _say(self, what: str, why: object) -> None:
         if what not in self._complained:
@@ -126,7 +126,7 @@ class Shelf:
             logger.info("%s: %s", what, " ".join(str(why).split()))
 
     def _check_owner(self) -> None:
-        """Raise `PermissionError` where others could have put something into the folder, to be run here."""
+        """Raise `PermissionError` if other users can have written to the folder, whose content is run."""
         if self.folder is None or not hasattr(os, "geteuid"):
             return
         found = self.folder.stat()
@@ -136,9 +136,9 @@ class Shelf:
             raise PermissionError(f"everybody can write to the folder: {self.folder}")
 
     def _sweep(self, folder: Path) -> None:
-        """Once a process, remove what was unused for longest, where there is more than `MOST`.
+        """Once per process, if there is more than `MOST`, remove the least recently used files until half is left.
 
-        A process that misses it compiles it again.
+        A process that misses one compiles it again.
         """
         if self._swept:
             return

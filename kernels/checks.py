@@ -1,4 +1,4 @@
-"""Checks of what kernels are given: arrays of the host, and numbers and names for arrays of all kinds."""
+"""Checks of kernels' arguments: arrays on the host, and numbers and names for every device."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,29 +11,29 @@ FLOAT32 = np.dtype(np.float32)
 
 
 class Arrays(Protocol):
-    """What the contract asks about arrays: on the host, or on a GPU, without waiting for it."""
+    """Checks of arrays that the contract uses: on the host, or on a GPU without waiting for it."""
 
     def taken(self, **arrays: Any) -> list[Any]:
-        """Return the forms of `arrays`, given by their names in messages, that the other functions and kernels take.
+        """Return `arrays`, given by their names in messages, in the form that the other methods and kernels take.
 
-        Raises `TypeError` for what isn't an array of the machine.
+        Raises `TypeError` for anything but an array of the device.
         """
 
     def check_array(self, name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        """Raise `TypeError` or `ValueError` where `array` isn't a C-contiguous array of `dtype` and `shape`."""
+        """Raise `TypeError` or `ValueError` unless `array` is a C-contiguous array of `dtype` and `shape`."""
 
     def check_output(self, out: Any, others: Sequence[Any], *, first: Any = None, ndim: int | None = None) -> None:
-        """Raise where `out` isn't a floating array that can be written to, of `ndim` dimensions, and C-contiguous.
+        """Raise unless `out` is a writable, C-contiguous floating array, of `ndim` dimensions if that is given.
 
-        It may be `first`, where that is given, and otherwise shares no memory with that or `others`.
+        It may be `first`, but must not overlap it otherwise, nor any of `others`.
         """
 
     def check_below(self, name: str, numbers: Any, limit: int) -> None:
-        """Raise `IndexError` where one of `numbers` isn't in 0 to `limit` - 1, if that can be found out."""
+        """Raise `IndexError` unless all `numbers` are from 0 to `limit` - 1, if that can be checked."""
 
 
 class HostArrays:
-    """NumPy's arrays, whose floating numbers are of one of `dtypes`."""
+    """Checks of NumPy arrays; floating ones must have one of `dtypes`."""
 
     def __init__(self, dtypes: Sequence[np.dtype[Any]] = (FLOAT32,)) -> None:
         self._dtypes = dtypes
@@ -54,7 +54,7 @@ class HostArrays:
         if ndim is not None and out.ndim != ndim:
             raise ValueError(f"found out of shape {out.shape}, expected {ndim} dimensions")
         if not out.flags.c_contiguous or not out.flags.writeable:
-            raise ValueError("found an out that is read-only or not C-contiguous, expected neither")
+            raise ValueError("out must be writable and C-contiguous")
         if first is not None and first is not out:
             others = [first, *others]
         for other in others:
@@ -69,7 +69,7 @@ OVERLAP = "found out overlapping an input, expected one of its own (or exactly t
 
 
 def check_type(name: str, array: Any) -> None:
-    """Raise `TypeError` where `array` isn't NumPy's; masks would be passed over, and a matrix multiplies otherwise."""
+    """Raise `TypeError` unless `array` is a NumPy array: masks would be ignored, and matrices multiply otherwise."""
     if type(array) is np.ndarray:
         return
     if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray | np.matrix):
@@ -77,7 +77,7 @@ def check_type(name: str, array: Any) -> None:
 
 
 def check_array(name: str, array: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """Raise `TypeError` or `ValueError` where `array` isn't a C-contiguous array of `dtype` and `shape`."""
+    """Raise `TypeError` or `ValueError` unless `array` is a C-contiguous array of `dtype` and `shape`."""
     if type(array) is not np.ndarray:
         check_type(name, array)
     if array.dtype != dtype:
@@ -89,17 +89,17 @@ def check_array(name: str, array: NDArray[Any], dtype: np.dtype[Any], shape: tup
 
 
 def check_below(name: str, numbers: NDArray[Any], limit: int) -> None:
-    """Raise `IndexError` where one of `numbers` isn't in 0 to `limit` - 1."""
+    """Raise `IndexError` unless all `numbers` are from 0 to `limit` - 1."""
     if len(numbers) and not (numbers.min() >= 0 and numbers.max() < limit):
         raise IndexError(f"found {name} from {numbers.min()} to {numbers.max()}, expected 0 to {limit - 1}")
 
 
-# Named, as a union would be made anew at each call.
+# Constants: creating a union at each call would be slow.
 REALS, WHOLES = (int, np.integer, np.floating), (int, np.integer)
 
 
 def number(name: str, value: Any) -> float:
-    """Return `value` as a float, which may be NaN or infinite; raise `TypeError` where it isn't a number."""
+    """Return `value` as a float, which may be NaN or infinite; raise `TypeError` unless it is a number."""
     if isinstance(value, float):
         return value
     if not isinstance(value, REALS) or isinstance(value, bool):
@@ -108,7 +108,7 @@ def number(name: str, value: Any) -> float:
 
 
 def share_of_one(name: str, value: Any) -> float:
-    """Return `value` as `number` does; raise `ValueError` where it isn't from 0 to below 1."""
+    """Return `value` as `number` does; raise `ValueError` unless it is at least 0 and below 1."""
     found = number(name, value)
     if not 0 <= found < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {found:g}")
@@ -116,7 +116,7 @@ def share_of_one(name: str, value: Any) -> float:
 
 
 def word(name: str, value: Any) -> int:
-    """Return `value`, a whole number of 32 bits; raise `TypeError` or `ValueError` where it isn't one."""
+    """Return `value`; raise `TypeError` or `ValueError` unless it is an unsigned 32-bit integer."""
     if not isinstance(value, WHOLES) or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if not 0 <= value < 2**32:
@@ -125,7 +125,7 @@ def word(name: str, value: Any) -> int:
 
 
 def check_name(what: str, name: Any, known: Iterable[str]) -> None:
-    """Raise `TypeError` where `name` isn't a text, and `ValueError` where it isn't among those `known`."""
+    """Raise `TypeError` unless `name` is a string, and `ValueError` unless it is one of `known`."""
     if not isinstance(name, str):
         raise TypeError(f"{what} must be a name, got {name!r}")
     if name not in known:
@@ -136,11 +136,11 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 def single(name: str, value: Any) -> np.float32:
-    """Return `value` rounded to float32, or the infinity that it is there, of which NumPy would warn.
+    """Return `value` rounded to float32; beyond its range that is infinity, without NumPy's warning.
 
-    Raises `TypeError` where it isn't a number.
+    Raises `TypeError` unless it is a number.
     """
-    if type(value) is float and -LARGEST <= value <= LARGEST:  # which takes no time
+    if type(value) is float and -LARGEST <= value <= LARGEST:  # the usual case, fast
         return np.float32(value)
     value = number(name, value)
     if not math.isfinite(value):

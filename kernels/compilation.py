@@ -1,4 +1,4 @@
-"""Compilation of kernels by Numba, and how its machine code is kept, in `gpunn.kernels.cache`."""
+"""Compilation of kernels by Numba, and caching of their machine code in `gpunn.kernels.cache`."""
 
 import functools
 import hashlib
@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 SWITCHED_OFF = bool(numba.config.DISABLE_JIT)
-"""Whether Numba has been told to compile nothing. What is written for lanes can't be run by Python."""
+"""Whether Numba's compiler is switched off. Code for lanes can't run as plain Python."""
 
 REFUSAL = "Numba's compiler is switched off (NUMBA_DISABLE_JIT)"
 
@@ -31,10 +31,10 @@ FOLDER = Path(__file__).parent
 
 
 def _fingerprint() -> str:
-    """Return what, besides the CPU, decides the machine code of every kernel.
+    """Return a hash of what, besides the CPU, determines the machine code of every kernel.
 
-    Numba keeps machine code with a stamp of the file that holds the function and with the CPU's name and features. It
-    sees no change in functions called from another file, nor whether bounds were checked.
+    Numba's own caching goes by the stamp of the function's file and by the CPU's name and features. It misses changes
+    of functions in other files, and of bounds checking.
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {numba.config.BOUNDSCHECK}".encode())
     for path in sorted(FOLDER.rglob("*.py")):
@@ -46,9 +46,9 @@ FINGERPRINT = _fingerprint()
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile `function` when it is first called, and keep the machine code where `gpunn.kernels.cache` can.
+    """Compile `function` when it is first called, and cache the machine code if `gpunn.kernels.cache` can.
 
-    Otherwise every process compiles anew.
+    Otherwise every process compiles it again.
     """
     if SWITCHED_OFF:
         return _refused(function)
@@ -66,10 +66,10 @@ def _refused(function: Callable[..., Any]) -> Any:
 
 
 def keep(dispatcher: Any, cache: type) -> None:
-    """Let `dispatcher` keep its machine code; `cache` is the class that Numba has for its kind.
+    """Cache the machine code of `dispatcher`; `cache` is Numba's class of caches for its kind.
 
-    With another fingerprint it is other code, as it is with another version of Numba, bytecode, types and CPU, or
-    when the file with the function has changed. Functions without a file aren't kept: nothing tells when they change.
+    Entries depend on the fingerprint, the version of Numba, the function's bytecode, file and argument types, and the
+    CPU. Functions without a file aren't cached: nothing tells when they change.
     """
     if Path(inspect.getfile(dispatcher.py_func)).is_file():
         dispatcher._cache = _keeping(cache)(dispatcher.py_func)
@@ -77,7 +77,7 @@ def keep(dispatcher: Any, cache: type) -> None:
 
 @functools.cache
 def _keeping(cache: Any) -> Any:
-    """Return a class like `cache`, whose files are on the shelf."""
+    """Return a subclass of `cache` that stores its files in `SHELF`."""
 
     class Implementation(cache._impl_class):  # type: ignore[misc, unused-ignore]
         _locator_classes = (_Locator,)
@@ -85,7 +85,7 @@ def _keeping(cache: Any) -> Any:
         def rebuild(self, target_context: Any, payload: Any) -> Any:
             try:
                 return super().rebuild(target_context, payload)
-            except Exception as error:  # whatever it is, there is the source to go back to
+            except Exception as error:  # whatever it is, the source can be compiled again
                 SHELF.complain(f"{type(error).__name__}: {error}")
                 return None
 
@@ -103,7 +103,7 @@ def _keeping(cache: Any) -> Any:
 
 
 class _Files:
-    """The machine code of a function by its types: what Numba has an index and numbered files for."""
+    """Machine code of a function by argument types, in place of Numba's index and numbered files."""
 
     def __init__(self, name: str, about: tuple[str, ...], dumps: Callable[[Any], bytes]) -> None:
         self._name, self._about, self._dumps = name, about, dumps
@@ -114,7 +114,7 @@ class _Files:
             return None
         try:
             return pickle.loads(content)
-        except Exception as error:  # it is whole, but not made by this Numba
+        except Exception as error:  # intact, but not written by this Numba
             SHELF.complain(f"{type(error).__name__}: {error}")
             return None
 
@@ -122,16 +122,16 @@ class _Files:
         SHELF.write(self._file(key), self._dumps(data))
 
     def flush(self) -> None:
-        """Nothing: what is kept is never out of date."""
+        """Do nothing: entries are never out of date."""
 
     def _file(self, key: Any) -> str:
-        # The key has the types, the CPU and the function's bytecode; a type's name says all of it.
+        # The key has the types, the CPU and the function's bytecode; a type's name determines it.
         digest = hashlib.sha256(repr((key, self._about)).encode()).hexdigest()[:24]
         return f"{self._name}-{digest}{SUFFIX}"
 
 
 class _Locator:
-    """What Numba asks for a place; `_Files` needs no more of it than what changes with the source."""
+    """Location of a cache, as Numba's interface has it; `_Files` uses only its source stamp."""
 
     def __init__(self, function: Any, file: str) -> None:
         self._function, self._py_file = function, file
@@ -144,10 +144,10 @@ class _Locator:
         return str(SHELF.folder)
 
     def ensure_cache_path(self) -> None:
-        """Nothing: the shelf makes its folder when it has something to put there."""
+        """Do nothing: the shelf creates its folder before the first file."""
 
     def get_source_stamp(self) -> str:
-        """Return what changes with the function's file; those of `kernels/` are in the fingerprint."""
+        """Return the hash of the function's file, or "" for files of `kernels/`, which are in the fingerprint."""
         path = Path(self._py_file)
         return "" if path.is_relative_to(FOLDER) else _hash_of(path)
 

@@ -1,11 +1,11 @@
-"""The fused operations of training, and what each of them demands of its arguments."""
+"""The fused operations of training: signatures and argument checks."""
 
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import Arrays, check_name, number, share_of_one, single, word
+from .checks import Arrays, HostArrays, check_name, number, share_of_one, single, word
 from .formulas.activations import ACTIVATIONS
 from .formulas.losses import LOSSES
 from .formulas.steps import N_MOMENTS, Numbers
@@ -14,30 +14,28 @@ UINT8, INT64, FLOAT64 = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.floa
 
 
 class Kernels(Protocol):
-    """The fused operations of training, for arrays of one kind: what a module of kernels has.
+    """Interface of a module of kernels: the fused operations of training, for arrays of one kind.
 
-    Arrays have one dtype, fitting shapes and C order, and don't overlap the output; numbers are numbers, names known.
-
-    Results go to `out`, which may be the first input and must not overlap another. All floating arrays have the dtype
-    of `out`, float32; the oracle of the tests takes float64 too. Wrong types and dtypes raise `TypeError`; wrong
-    shapes, strides and overlaps raise `ValueError`, as do names that no function has, and numbers out of range. Nothing
-    is cast or copied silently.
+    Results go to `out`, which may be the first input and must not overlap another. Arrays are C-contiguous. All
+    floating arrays have the dtype of `out`, float32; the oracle of the tests takes float64 too. Wrong types and dtypes
+    raise `TypeError`; wrong shapes, strides, overlaps, unknown names and numbers out of range raise `ValueError`.
+    Nothing is cast or copied silently.
 
     Activation functions f are named as in `gpunn.kernels.formulas.activations.ACTIVATIONS`; losses are "squared_error",
     "binary_cross_entropy" and "cross_entropy".
     """
 
     def gather_scale(self, images: NDArray[Any], rows: NDArray[np.int64], *, out: NDArray[Any]) -> None:
-        """Put the images of a batch into `out` as activations: out[r] = images[rows[r]] / 255.
+        """Write the images of a batch to `out` as activations: out[r] = images[rows[r]] / 255.
 
         `images` (n, n_0), `rows` (m,) in 0 to n - 1, `out` (m, n_0). Images are uint8; floats of the dtype of `out` are
-        taken as they are, undivided. A row out of range raises `IndexError`.
+        copied, not divided. A row out of range raises `IndexError`.
         """
 
     def bias_activate(
         self, z: NDArray[Any], bias: NDArray[Any], activation: str = "sigmoid", *, out: NDArray[Any]
     ) -> None:
-        """Compute out = f(z + bias); NaN stays NaN, nothing overflows aloud. `z` and `out` (m, n), `bias` (n,)."""
+        """Compute out = f(z + bias); NaN stays NaN, overflows don't warn. `z` and `out` (m, n), `bias` (n,)."""
 
     def hidden_delta(
         self, delta: NDArray[Any], activations: NDArray[Any], activation: str = "sigmoid", *, out: NDArray[Any]
@@ -63,21 +61,20 @@ class Kernels(Protocol):
         - "squared_error": out = 2 factor (a - y) f'(z), the losses are sum_j (a_j - y_j)^2; `output` is a, the
           activations.
         - "binary_cross_entropy": out = factor (sigma(z) - y), the losses are
-          sum_j max(z_j, 0) - y_j z_j + ln(1 + exp(-|z_j|)); `output` is z, the logits, and `activation` plays no part.
+          sum_j max(z_j, 0) - y_j z_j + ln(1 + exp(-|z_j|)); `output` is z, the logits, and `activation` is ignored.
         - "cross_entropy": out = factor (softmax(z) - y), the losses are sum_j y_j (ln sum_k exp(z_k) - z_j); likewise.
 
         `output` and `out` (m, n_L); `targets` are rows y (m, n_L), or uint8 labels (m,), each below n_L, which stand
-        for one-hot rows; rows of "cross_entropy" add up to 1. `factor` is 1 over the size of the batch, of which these
+        for one-hot rows; rows for "cross_entropy" sum to 1. `factor` is 1 over the size of the batch, of which these
         may be a part; `total` (1,) float64. A label out of range raises `IndexError`.
         """
 
     def drop(self, activations: NDArray[Any], key: int, first: int, share: float, *, out: NDArray[Any]) -> None:
         """Compute out = activations times dropout's mask.
 
-        The mask is 0 for a `share` of the places, and 1 / (1 - share) for the others. `activations` and `out` (m, n);
-        `key` is a 32-bit number for layer and epoch, and `first` the place in the epoch of the first row's example;
-        with them the same places are dropped wherever this is computed, see `gpunn.dropout`, whose hash it is.
-        Backward is the same function, of delta.
+        The mask is 0 with probability `share`, otherwise 1 / (1 - share). `activations` and `out` (m, n); `key` is a
+        32-bit number for layer and epoch, `first` the position in the epoch of the first row's example. They determine
+        the mask on every device, by the hash of `gpunn.dropout`. Backward applies the same function to delta.
         """
 
     def optimizer_step(
@@ -91,9 +88,9 @@ class Kernels(Protocol):
     ) -> None:
         """Make an optimiser's step: `out` is the new parameter, and `moments` are changed in place.
 
-        `rule` is one of `gpunn.kernels.formulas.steps.RULES`, which have the formulas and the number of moments each
-        keeps: "descent" none, "momentum" and "nesterov" the velocity, "adam" the means of gradients and of their
-        squares. The arrays have one shape, any; `numbers` are floats, rounded to the dtype of `out`.
+        `rule` is one of `gpunn.kernels.formulas.steps.RULES`, which have the formulas. `moments` are none for
+        "descent", the velocity for "momentum" and "nesterov", the means of gradients and of their squares for "adam".
+        All arrays have the same shape; `numbers` are floats, rounded to the dtype of `out`.
         """
 
     def descend_sums(
@@ -106,10 +103,10 @@ class Kernels(Protocol):
 
 
 class Contract:
-    """Checks of the arguments of `Kernels`, once for arrays of any kind.
+    """Argument checks of `Kernels`, for arrays of any kind.
 
-    Each method has the name of an operation, takes its arguments, and returns its arrays as kernels take them, `out` at
-    the end. Raises what `Kernels` says.
+    Each method is named after an operation, takes its arguments, and returns its arrays in the form that kernels take,
+    `out` last. Raises the errors of `Kernels`.
     """
 
     def __init__(self, arrays: Arrays) -> None:
@@ -197,6 +194,10 @@ class Contract:
         self._arrays.check_output(out, [rows], ndim=1)
         self._arrays.check_array("rows", rows, out.dtype, (*rows.shape[:1], *out.shape))
         return found
+
+
+ON_HOST = Contract(HostArrays())
+"""For NumPy's float32 arrays."""
 
 
 def singles(numbers: Numbers) -> list[np.float32]:

@@ -1,7 +1,7 @@
-"""Warnings of other libraries, heard in one thread without changing what the others see.
+"""Capture of other libraries' warnings in one thread, without changing what other threads see.
 
-`warnings.catch_warnings` puts a copy of the process's filters in place of them, and its showing of warnings too: where
-two threads do so by turns, what one of them has put there may stay for ever.
+`warnings.catch_warnings` replaces the filters of the whole process, and how warnings are shown: if two threads are in
+such blocks at the same time, one's replacement may stay for ever.
 """
 
 import sys
@@ -13,39 +13,39 @@ from typing import Any, final
 
 
 @final
-class _Ear:
-    """Takes the place of the regular expression in a filter of warnings, which looks at their texts with `match`."""
+class _Recorder:
+    """Takes the place of the compiled regular expression in a warnings filter, and records what it matches."""
 
     def __init__(self, start: str) -> None:
         self._thread, self._start = threading.get_ident(), start
-        self.heard: list[str] = []
+        self.texts: list[str] = []
 
     def match(self, text: str) -> bool:
-        """Return whether the warning is this thread's, and begins like that."""
+        """Return whether this thread issued the warning, and its text begins with `start`."""
         if threading.get_ident() != self._thread or not text.startswith(self._start):
             return False
-        self.heard.append(" ".join(text.split()))
+        self.texts.append(" ".join(text.split()))
         return True
 
 
 @contextmanager
 def overheard(category: type[Warning] = Warning, start: str = "") -> Iterator[list[str]]:
-    """Keep this thread's warnings in the block from being shown, or raised as with `-W error`.
+    """Capture this thread's warnings in the block: they are neither shown, nor raised as with `-W error`.
 
-    Those of a `category` whose texts begin with `start`. Yields a list of the texts, each in one line.
+    Only those of `category` whose texts begin with `start`. Yields the list of texts, each in one line.
     """
-    ear = _Ear(start)
+    recorder = _Recorder(start)
     if getattr(sys.flags, "context_aware_warnings", False):  # each thread has filters of its own
         with warnings.catch_warnings():
-            _filters().insert(0, ("ignore", ear, category, None, 0))
-            yield ear.heard
+            _filters().insert(0, ("ignore", recorder, category, None, 0))
+            yield recorder.texts
         return
-    ours, before = ("ignore", ear, category, None, 0), _filters()
+    ours, before = ("ignore", recorder, category, None, 0), _filters()
     before.insert(0, ours)
     try:
-        yield ear.heard
+        yield recorder.texts
     finally:
-        # Somebody may have exchanged the list for a copy meanwhile.
+        # Another thread may have replaced the list by a copy meanwhile.
         for filters in (before, _filters()):
             if ours in filters:
                 filters.remove(ours)

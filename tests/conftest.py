@@ -1,4 +1,4 @@
-"""What tests share: small data sets, writers of MNIST's files, the command line, and machines without a GPU."""
+"""Shared fixtures: small data sets, writers of MNIST's files, the command line, and machines without a GPU."""
 
 import gzip
 import os
@@ -23,7 +23,7 @@ pytest.register_assert_rewrite("tests.kernel_contract", "tests.kernel_cases")
 
 
 def outer_environment() -> dict[str, str]:
-    """The environment without what pytest and its plugins tell their own processes."""
+    """The environment without the variables that pytest and its plugins set for their own processes."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
 
@@ -59,7 +59,7 @@ def _waits(item: pytest.Item) -> bool:
 
 
 def _is_worker(config: pytest.Config) -> bool:
-    """Whether pytest-xdist gives this process some of the tests."""
+    """Whether this is a worker process of pytest-xdist."""
     return hasattr(config, "workerinput")
 
 
@@ -168,7 +168,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Make `import cupy` give what the test passes (None: CuPy is absent), and forget what was found out before."""
+    """Make `import cupy` return what the test passes (None: CuPy is missing), and clear what was cached before."""
 
     def pretend(cupy: Any) -> None:
         monkeypatch.setitem(sys.modules, "cupy", cupy)
@@ -182,7 +182,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def locked_folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that this process may not enter; root gives up its powers for the while."""
+    """A folder that this process may not enter; root drops its privileges meanwhile."""
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o000)
     powerful = os.geteuid() == 0

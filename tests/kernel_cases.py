@@ -1,4 +1,4 @@
-"""What kernels are held to: for each of them arguments, drawn at random, and how far a result may be from float64's."""
+"""Test cases of kernels: random arguments, and tolerances against float64."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ EPS = float(np.finfo(np.float32).eps)
 
 
 class Drawn(NamedTuple):
-    """Arguments of a kernel, of which `changed` are places of arrays that it writes to, and the shape of its output."""
+    """Arguments of a kernel, the indices `changed` of those it writes to, and the shape of its output."""
 
     arguments: list[Any]
     tolerance: Any
@@ -25,7 +25,7 @@ class Drawn(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A kernel, and one of the functions it has at compile time."""
+    """A kernel, with one of the functions it is compiled for."""
 
     name: str
     draw: Callable[[np.random.Generator, int, int], Drawn]
@@ -126,7 +126,7 @@ def adam_case(l2: float, *, decoupled: bool = False) -> Case:
 
 
 ONCE = ("column_sums", "gather_scale")
-"""Whose output has a place of its own."""
+"""Kernels whose output can't be an input."""
 
 CASES = [
     Case("gather_scale", draw_grey, "grey levels"),
@@ -148,7 +148,7 @@ CASES = [
     adam_case(0.01),
     adam_case(0.02, decoupled=True),
 ]
-"""Every kernel of the contract, with every function that it can contain."""
+"""Every kernel of the contract, with every function that it is compiled for."""
 
 NAMES = sorted({case.name for case in CASES})
 
@@ -158,9 +158,9 @@ def in_float64(value: Any) -> Any:
 
 
 def check(case: Case, run: Callable[..., list[Any]], m: int, n: int, *, in_place: bool = False) -> None:
-    """Hold a kernel to the oracle at an output of (m, n) or (n,).
+    """Compare a kernel with the oracle for an output of (m, n) or (n,).
 
-    `run(name, *arguments, out=..., in_place=...)` returns the output and the arguments as they are afterwards.
+    `run(name, *arguments, out=..., in_place=...)` returns the output and the arguments afterwards.
     """
     arguments, tolerance, shape, changed = case.draw(np.random.default_rng([m, n]), m, n)
     exact = [np.array(in_float64(value)) if isinstance(value, np.ndarray) else value for value in arguments]
@@ -170,9 +170,9 @@ def check(case: Case, run: Callable[..., list[Any]], m: int, n: int, *, in_place
     found, *after = run(case.name, *arguments, out=out, in_place=in_place)
     assert found.dtype == np.float32
     np.testing.assert_array_less(np.abs(found - expected), tolerance + 1e-30 * np.ones(shape))
-    for place in changed:
-        if exact[place].shape == (1,):
+    for index in changed:
+        if exact[index].shape == (1,):
             # Of a row's losses in float32, and their sum in float64.
-            np.testing.assert_allclose(after[place], exact[place], rtol=(8 + n) * EPS)
+            np.testing.assert_allclose(after[index], exact[index], rtol=(8 + n) * EPS)
         else:
-            np.testing.assert_allclose(after[place], exact[place], atol=8 * EPS * np.abs(exact[place]).max())
+            np.testing.assert_allclose(after[index], exact[index], atol=8 * EPS * np.abs(exact[index]).max())

@@ -21,7 +21,7 @@ from gpunn.kernels.formulas.steps import N_MOMENTS, Numbers
 from .kernel_cases import CASES, EPS, NAMES, ONCE, Case, check
 
 OF_COLUMNS = ("column_sums", "descend_sums")
-"""Whose output is one number a column."""
+"""Kernels whose output has one number per column."""
 
 NO_ARRAYS: list[Callable[[Any], Any]] = [lambda array: array.tolist(), lambda _: None, lambda _: "array", lambda _: 7]
 NO_PLAIN_ARRAYS: list[Callable[[Any], Any]] = [np.ma.masked_array, lambda array: array.view(np.matrix)]
@@ -33,21 +33,21 @@ def _same(array: Any) -> Any:
 
 @dataclass(frozen=True)
 class Machine:
-    """Kernels, and the way to and from the arrays that they take."""
+    """Kernels, and transfers to and from the arrays that they take."""
 
     kernels: Any
     shapes: tuple[tuple[int, int], ...]
-    """Of the outputs that are compared with the oracle's."""
+    """Shapes of the outputs that are compared with the oracle's."""
     expected: str = "a NumPy array"
-    """What is expected in place of anything else, in messages."""
+    """The expected kind of array, in messages."""
     on_host: bool = True
-    """Whether the numbers in arrays are looked at before kernels use them, which on a GPU would mean waiting for it."""
+    """Whether the numbers in arrays are checked before kernels use them; on a GPU that would mean waiting for it."""
     put: Callable[[Any], Any] = _same
     get: Callable[[Any], Any] = _same
     activate: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def run(self, name: str, *arguments: Any, out: Any, in_place: bool = False, **options: Any) -> list[Any]:
-        """Run a kernel; return `out` and the arguments as they are afterwards, on the host."""
+        """Run a kernel; return `out` and the arguments afterwards, on the host."""
         with self.activate():
             there = [self.put(value) if isinstance(value, np.ndarray) else value for value in arguments]
             target = there[0] if in_place else self.put(out)
@@ -55,7 +55,7 @@ class Machine:
             return [self.get(value) if hasattr(value, "shape") else value for value in (target, *there)]
 
     def call(self, name: str, **change: Any) -> Any:
-        """Call a kernel with good arguments but for `change`; return the output, on the host."""
+        """Call a kernel with valid arguments except for `change`; return the output, on the host."""
         given = good_arguments(name) | change
         with self.activate():
             there = {key: self.put(value) if type(value) is np.ndarray else value for key, value in given.items()}
@@ -79,7 +79,7 @@ def numbers(**given: Any) -> Numbers:
 
 
 def good_arguments(name: str) -> dict[str, Any]:
-    """Return arguments that a kernel takes."""
+    """Return valid arguments of a kernel."""
     good: dict[str, dict[str, Any]] = {
         "gather_scale": {"images": np.zeros((9, 3), np.uint8), "rows": np.zeros(4, np.int64)},
         "bias_activate": {"z": zeros(4, 3), "bias": zeros(3)},
@@ -119,7 +119,7 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("bias_activate", {"activation": "swish"}, ValueError, "activation must be one of sigmoid, tanh, .*, got 'swish'"),
     ("bias_activate", {"activation": 7}, TypeError, "activation must be a name, got 7"),
     ("hidden_delta", {"activation": "softmax"}, ValueError, "activation must be one of sigmoid, .*, got 'softmax'"),
-    ("hidden_delta", {"out": zeros(4, 6)[:, ::2]}, ValueError, "not C-contiguous"),
+    ("hidden_delta", {"out": zeros(4, 6)[:, ::2]}, ValueError, "C-contiguous"),
     ("output_delta", {"targets": np.zeros(4, np.int64)}, TypeError, "labels of dtype int64, expected uint8"),
     ("output_delta", {"targets": np.zeros((4, 3))}, TypeError, "targets of dtype float64, expected float32"),
     ("output_delta", {"targets": zeros(4, 2)}, ValueError, r"targets of shape \(4, 2\), expected"),
@@ -156,7 +156,7 @@ OVERLAPPING: list[tuple[str, Callable[[Any], dict[str, Any]]]] = [
     ("column_sums", lambda a: {"out": a[0], "rows": a[:4]}),
     ("drop", lambda a: {"out": a[:4], "activations": a[1:5]}),
 ]
-"""Arguments made of one array, (8, 3)."""
+"""Overlapping arguments made of one array, (8, 3)."""
 
 ENDS = {
     "sigmoid": (0, 0.5, 1),
@@ -166,15 +166,15 @@ ENDS = {
     "elu": (-1, 0, np.inf),
     "identity": (-np.inf, 0, np.inf),
 }
-"""f of what is as small as can be, of 0, and of what is as large as can be."""
+"""f(z) for the lowest z, for 0, and for the highest z."""
 
 
 class KernelContract:
-    """The suite; who runs it has a fixture `machine`."""
+    """The suite; subclasses have a fixture `machine`."""
 
     @pytest.mark.usefixtures("launches")
     @pytest.mark.parametrize("case", CASES, ids=str)
-    def test_it_does_what_the_oracle_does(self, machine: Machine, case: Case) -> None:
+    def test_it_agrees_with_the_oracle(self, machine: Machine, case: Case) -> None:
         for m, n in machine.shapes:
             check(case, machine.run, m, n)
 
@@ -183,7 +183,7 @@ class KernelContract:
         for m, n in machine.shapes:
             check(case, machine.run, m, n, in_place=True)
 
-    def test_every_operation_is_there_with_its_signature(self, machine: Machine) -> None:
+    def test_every_operation_has_its_signature(self, machine: Machine) -> None:
         def signature(function: Any) -> list[tuple[Any, ...]]:
             found = inspect.signature(function).parameters.values()
             return [(p.name, p.kind, p.default) for p in found if p.name != "self"]
@@ -194,7 +194,7 @@ class KernelContract:
             assert signature(getattr(machine.kernels, name)) == signature(getattr(Kernels, name))
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_good_arguments_are_taken(self, machine: Machine, name: str) -> None:
+    def test_valid_arguments_are_accepted(self, machine: Machine, name: str) -> None:
         machine.call(name)
 
     @pytest.mark.parametrize("name", NAMES)
@@ -219,7 +219,7 @@ class KernelContract:
         assert after[4] == 2.5
 
     @pytest.mark.parametrize(("name", "change", "error", "message"), REFUSED)
-    def test_what_breaks_the_contract_is_refused(
+    def test_invalid_arguments_are_refused(
         self, machine: Machine, name: str, change: dict[str, Any], error: type[Exception], message: str
     ) -> None:
         # Copies on a GPU would be C-contiguous.
@@ -239,7 +239,7 @@ class KernelContract:
         )
 
     @pytest.mark.parametrize("number", range(len(OVERLAPPING)), ids=lambda number: OVERLAPPING[number][0])
-    def test_output_and_inputs_have_memory_of_their_own(self, machine: Machine, number: int) -> None:
+    def test_out_must_not_overlap_other_inputs(self, machine: Machine, number: int) -> None:
         name, change = OVERLAPPING[number]
         with machine.activate():
             shared = machine.put(zeros(8, 3))
@@ -253,7 +253,7 @@ class KernelContract:
         assert (machine.call("bias_activate", z=both[0], out=both[1]) == 0.5).all()
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_what_is_no_array_is_refused_in_the_place_of_each(self, machine: Machine, name: str) -> None:
+    def test_every_array_must_be_an_array(self, machine: Machine, name: str) -> None:
         changes = NO_ARRAYS + NO_PLAIN_ARRAYS * machine.on_host
         for argument, value in good_arguments(name).items():
             if isinstance(value, np.ndarray):
@@ -264,7 +264,7 @@ class KernelContract:
                         machine.call(name, **{argument: wrong})
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_what_is_no_number_is_refused_in_the_place_of_each(self, machine: Machine, name: str) -> None:
+    def test_every_number_must_be_a_number(self, machine: Machine, name: str) -> None:
         given = good_arguments(name)
         for wrong in (None, "1", [1.0], np.ones(1), 1j, True):
             changes: list[dict[str, Any]] = [
@@ -287,7 +287,7 @@ class KernelContract:
             expected: Any = [[9, 10, 11], [np.nan] * 3, [0, 1, 2]]
             np.testing.assert_allclose(found * 255, expected, rtol=EPS)
 
-    def test_no_image_is_read_where_there_are_none(self, machine: Machine) -> None:
+    def test_no_image_is_read_if_there_are_none(self, machine: Machine) -> None:
         images, rows = np.zeros((0, 3), np.uint8), np.zeros(2, np.int64)
         if machine.on_host:
             with pytest.raises(IndexError, match="found rows from 0 to 0, expected 0 to -1"):
@@ -297,7 +297,7 @@ class KernelContract:
 
     @pytest.mark.parametrize("loss", LOSSES)
     @pytest.mark.parametrize("label", [3, 255])
-    def test_labels_out_of_range_name_no_output(self, machine: Machine, label: int, loss: str) -> None:
+    def test_labels_out_of_range_are_refused(self, machine: Machine, label: int, loss: str) -> None:
         a, labels = np.full((3, 3), 0.5, np.float32), np.array([1, label, 2], np.uint8)
         arguments = a, labels, 4.0, np.zeros(1), "identity", loss
         if machine.on_host:
@@ -310,7 +310,7 @@ class KernelContract:
             assert np.isnan(total[0])
 
     @pytest.mark.parametrize("activation", ACTIVATIONS)
-    def test_activations_saturate_in_silence_and_keep_nan(self, machine: Machine, activation: str) -> None:
+    def test_activations_saturate_without_warnings_and_keep_nan(self, machine: Machine, activation: str) -> None:
         z = np.array([[-np.inf, 0, np.inf, -1e38, 1e38, np.nan]], np.float32)
         a = machine.run("bias_activate", z, zeros(6), activation, out=z, in_place=True)[0]
         np.testing.assert_allclose(a[0, :3], ENDS[activation], rtol=0, atol=3e-7)
@@ -319,15 +319,15 @@ class KernelContract:
         assert np.isnan(machine.run("hidden_delta", delta, np.ones_like(delta), activation, out=delta.copy())[0]).all()
 
     @pytest.mark.parametrize("loss", LOSSES)
-    @pytest.mark.parametrize("place", range(3))
-    def test_a_loss_of_nan_is_nan(self, machine: Machine, loss: str, place: int) -> None:
+    @pytest.mark.parametrize("column", range(3))
+    def test_a_loss_of_nan_is_nan(self, machine: Machine, loss: str, column: int) -> None:
         output, labels = np.array([[1, 2, 3], [1, 2, 3]], np.float32), np.array([0, 2], np.uint8)
-        output[1, place] = np.nan
+        output[1, column] = np.nan
         arguments = output, labels, 1.0, np.zeros(1), "identity", loss
         found, *_, total, _, _ = machine.run("output_delta", *arguments, out=output, in_place=True)
         assert np.isnan(total[0])
         assert not np.isnan(found[0]).any()
-        assert np.isnan(found[1, place])
+        assert np.isnan(found[1, column])
         assert np.isnan(found[1]).all() == (loss == "cross_entropy")
 
     def test_cross_entropies_of_certain_outputs_are_right(self, machine: Machine) -> None:
@@ -339,7 +339,7 @@ class KernelContract:
             np.testing.assert_allclose(found, np.array([[0, 0, of_zero], [-1, 1, 0]]), rtol=0, atol=2e-7)
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.999999, 1 - 1e-12])
-    def test_what_is_dropped_is_what_the_masks_drop(self, machine: Machine, share: float) -> None:
+    def test_drop_agrees_with_the_masks(self, machine: Machine, share: float) -> None:
         for key, first in ((4_000_000_007, 59_000), (0, 2**31), (2**32 - 1, 0)):
             ones = np.ones((30, 37), np.float32)
             found = machine.run("drop", ones, key, first, share, out=ones.copy())[0]
@@ -347,7 +347,7 @@ class KernelContract:
             np.testing.assert_allclose(found, expected, rtol=EPS)
             assert share == 0.1 or (found == 0).any()
 
-    def test_float_inputs_are_taken_as_they_are(self, machine: Machine) -> None:
+    def test_float_inputs_are_unchanged(self, machine: Machine) -> None:
         rng = np.random.default_rng(3)
         inputs, rows = rng.normal(size=(50, 37)).astype(np.float32), rng.integers(0, 50, 60)
         found = machine.run("gather_scale", inputs, rows, out=zeros(60, 37))[0]

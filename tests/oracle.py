@@ -32,7 +32,7 @@ FORMULAS: dict[str, tuple[Function, Function]] = {
 CONTRACT = Contract(HostArrays((np.dtype(np.float32), np.dtype(np.float64))))
 
 ROW, COLUMN = 0x9E3779B1, 0x85EBCA77
-"""What dropout's hash spreads rows and columns by, see `gpunn.dropout`."""
+"""Factors of rows and columns in dropout's hash, see `gpunn.dropout`."""
 
 
 def gather_scale(images: NDArray[Any], rows: NDArray[np.int64], *, out: NDArray[Any]) -> None:

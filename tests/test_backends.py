@@ -86,7 +86,7 @@ def broken_runtime() -> StrictCupy:
 
 
 class BrokenOnImport:
-    """As `import cupy` fails where its extension modules were built for another NumPy."""
+    """Fails as `import cupy` does if its extension modules were built for another NumPy."""
 
     def find_spec(self, name: str, *args: object) -> None:
         if name == "cupy":

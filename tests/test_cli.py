@@ -1,4 +1,4 @@
-"""The command line as its users meet it: what it prints, what it writes, how it fails."""
+"""The command line: output, files and errors."""
 
 import gzip
 import json
@@ -326,7 +326,7 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
         (["--early-stopping", "0"], ["early-stopping patience must be an integer >= 1, got 0"]),
     ],
 )
-def test_recipes_that_cannot_be_get_one_line(run: Run, data_dir: Path, options: list[str], parts: list[str]) -> None:
+def test_invalid_recipes_get_one_line(run: Run, data_dir: Path, options: list[str], parts: list[str]) -> None:
     assert_one_line(run("train", "--data-dir", data_dir, "--batch-size", "10", "--device", "cpu", *options), *parts)
 
 
@@ -393,7 +393,7 @@ def test_an_empty_list_of_hidden_layers_is_a_network_without_any(run: Run, data_
     assert MLP.load("net").sizes == (16, 10)
 
 
-def test_a_default_name_is_never_that_of_a_file_that_is_there(run: Run, data_dir: Path) -> None:
+def test_a_default_name_is_never_that_of_an_existing_file(run: Run, data_dir: Path) -> None:
     for expected in ("16-16-10-seed0", "16-16-10-seed0-2", "16-16-10-seed0-3"):
         before = {path: path.read_bytes() for path in Path().glob("*.safetensors")}
         outcome = run("train", "--data-dir", data_dir, "--epochs", 1)
@@ -430,7 +430,7 @@ def test_a_schedule_is_given_with_its_numbers(run: Run, data_dir: Path) -> None:
     assert_one_line(run("train", "--data-dir", data_dir, "--schedule", "step:x"), "schedule step takes every and by")
 
 
-def test_a_network_that_learns_nothing_is_said_to(run: Run) -> None:
+def test_a_network_that_learns_nothing_gets_a_warning(run: Run) -> None:
     outcome = run("train", "--learning-rate", 1000, "--epochs", 1, "--device", "cpu")
     assert outcome.code == 0
     assert "after epoch 1, the network does no better than guessing" in outcome.out
@@ -519,7 +519,7 @@ def test_a_precision_that_the_cpu_lacks_gets_one_line_that_does_not_contradict_i
     assert_one_line(outcome, "TF32 takes the engine fused and a GPU", "choose the precision float32")
 
 
-def test_evaluate_says_where_the_data_is_not_the_networks(run: Run, data_dir: Path, tmp_path: Path) -> None:
+def test_evaluate_warns_of_another_data_set(run: Run, data_dir: Path, tmp_path: Path) -> None:
     assert run("train", "--data-dir", data_dir, "--epochs", 1, "--output", "net").code == 0
     assert run("evaluate", "net", "--data-dir", data_dir).err == ""
     other = tmp_path / "other"

@@ -25,7 +25,7 @@ OF_TERMINALS = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE",
 
 
 def _heed_signals() -> None:
-    """Heed what this process may have been told to ignore: by a shell that runs it in the background, or by nohup."""
+    """Handle signals that this process may ignore, as in the background of a shell or under nohup."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
@@ -44,7 +44,7 @@ def start(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
 
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
-    """End what a test that failed has left."""
+    """End processes left by a failed test."""
     yield
     while STARTED:
         with STARTED.pop() as process:
@@ -52,7 +52,7 @@ def nothing_left_running() -> Iterator[None]:
 
 
 def read_up_to(beginning: str, stream: IO[str] | None) -> None:
-    """Read lines until one begins like that: so far the process has come."""
+    """Read lines until one starts with `beginning`."""
     assert stream is not None
     for line in stream:
         if line.startswith(beginning):
@@ -117,7 +117,7 @@ def test_ctrl_c_before_the_first_epoch_leaves_an_older_model_alone(tmp_path: Pat
 
 
 def on_terminal(folder: Path, *arguments: object, **environment: str) -> str:
-    """Return what a terminal of 80 columns is sent by the command line."""
+    """Return what the command line sends to a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     process = start(*arguments, cwd=folder, stdout=theirs, stderr=theirs, stdin=theirs, **environment)

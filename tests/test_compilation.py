@@ -1,4 +1,4 @@
-"""Compiled kernels: kept for the next process, but never longer than they are right."""
+"""The cache of compiled kernels: kept for later processes, and never used when out of date or damaged."""
 
 import logging
 import os
@@ -48,7 +48,7 @@ def python(code: str, folder: Path, **environment: str) -> list[str]:
 
 
 def compiled(kept: Path) -> list[str]:
-    """Return what is said where the kernels weren't kept before, and are now."""
+    """Return the output when kernels are compiled, and then kept in `kept`."""
     return [FIRST, f"compiled in T, and kept in {kept}", "0.5"]
 
 
@@ -65,7 +65,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def used_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose kernels were compiled and kept; a test may damage them, and leaves them whole."""
+    """A checkout with cached kernels; a test may damage them, but leaves them intact."""
     folder = copy_packages(tmp_path_factory.mktemp("used"))
     python(SIGMOID_OF_ZERO, folder)
     return folder
@@ -75,7 +75,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def test_kernels_are_compiled_once_and_it_is_said(checkout: Path) -> None:
+def test_kernels_are_compiled_once_and_this_is_logged(checkout: Path) -> None:
     assert python(SIGMOID_OF_ZERO, checkout) == compiled(checkout / "user/gpunn/kernels")
     assert python(SIGMOID_OF_ZERO, checkout) == ["0.5"]
 
@@ -95,7 +95,7 @@ def test_numba_cache_dir_wins(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "somewhere"])
-def test_a_cache_folder_that_is_not_absolute_is_passed_over(checkout: Path, name: str) -> None:
+def test_a_cache_folder_that_is_not_absolute_is_ignored(checkout: Path, name: str) -> None:
     home = checkout / "home"
     home.mkdir()
     said = python(SIGMOID_OF_ZERO, checkout, XDG_CACHE_HOME=name, HOME=str(home))
@@ -115,11 +115,11 @@ def test_kernels_are_compiled_again_for_another_cpu(checkout: Path) -> None:
     assert python(SIGMOID_OF_ZERO, checkout, NUMBA_CPU_NAME="generic")[0] == FIRST
 
 
-CANNOT = "compiled kernels can't be kept, and will be compiled again: "
+CANNOT = "compiled kernels can't be kept, and every process will compile them again: "
 ADVICE = "; set NUMBA_CACHE_DIR to a folder that can be written to"
 
 
-def test_without_a_folder_to_keep_them_in_kernels_are_compiled_every_time(checkout: Path) -> None:
+def test_without_a_cache_folder_kernels_are_compiled_every_time(checkout: Path) -> None:
     nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null"}
     word = f"{CANNOT}[Errno 20] Not a directory: '/dev/null/gpunn/kernels'{ADVICE}"
     for _ in range(2):
@@ -134,7 +134,7 @@ cache.Path.replace = replace
 """
 
 
-def test_a_full_disk_is_no_reason_not_to_compute(checkout: Path) -> None:
+def test_kernels_run_although_the_disk_is_full(checkout: Path) -> None:
     word = f"{CANNOT}[Errno 28] No space left on device{ADVICE}"
     assert python(FULL_DISK + SIGMOID_OF_ZERO, checkout) == [FIRST, word, "compiled in T", "0.5"]
     assert files(checkout / "user") == []
@@ -155,22 +155,18 @@ def test_damaged_kernels_are_compiled_again_and_replaced(used_checkout: Path, da
     for path in kept:
         path.write_bytes(damage(path.read_bytes()))
     word, *lines = python(SIGMOID_OF_ZERO, used_checkout)
-    assert re.match(
-        r"compiled kernels were kept, and are compiled again, as one can't be used: it was damaged: /", word
-    )
+    assert re.match(r"a cached kernel can't be used, and is compiled again: it was damaged: /", word)
     assert lines == compiled(used_checkout / "user/gpunn/kernels")
     assert python(SIGMOID_OF_ZERO, used_checkout) == ["0.5"]
     assert files(used_checkout / "user") == kept
 
 
 @pytest.mark.parametrize("make", [lambda path: (path / "more").mkdir(parents=True), os.mkfifo], ids=["folder", "pipe"])
-def test_what_is_no_file_in_the_place_of_a_kernel_is_replaced(
-    used_checkout: Path, make: Callable[[Path], None]
-) -> None:
+def test_folders_and_pipes_in_place_of_kernels_are_replaced(used_checkout: Path, make: Callable[[Path], None]) -> None:
     for path in files(used_checkout / "user"):
         path.unlink()
         make(path)
-    assert "it isn't a file" in python(SIGMOID_OF_ZERO, used_checkout)[0]
+    assert "it is not a regular file" in python(SIGMOID_OF_ZERO, used_checkout)[0]
     assert python(SIGMOID_OF_ZERO, used_checkout) == ["0.5"]
 
 
@@ -178,7 +174,7 @@ def test_kernels_that_this_numba_cannot_load_are_compiled_again(used_checkout: P
     for content in (b"not a pickle", pickle.dumps(7)):
         for path in files(used_checkout / "user"):
             path.write_bytes(cache._sealed(content))
-        assert "as one can't be used: " in python(SIGMOID_OF_ZERO, used_checkout)[0]
+        assert "a cached kernel can't be used" in python(SIGMOID_OF_ZERO, used_checkout)[0]
         assert python(SIGMOID_OF_ZERO, used_checkout) == ["0.5"]
 
 
@@ -206,13 +202,13 @@ for function, index in ((read, 64), (read, -1), (read_lanes, 1), (read_lanes, -1
 """
 
 
-def test_bounds_are_checked_where_it_is_asked_for(checkout: Path) -> None:
+def test_bounds_are_checked_on_request(checkout: Path) -> None:
     (checkout / "use.py").write_text(OUT_OF_BOUNDS)
     lines = python("import runpy; runpy.run_path('use.py')", checkout, NUMBA_BOUNDSCHECK="1")
-    assert lines == ["1.0 64.0", *["a kernel left the bounds of its array"] * 4]
+    assert lines == ["1.0 64.0", *["a kernel accessed an array out of bounds"] * 4]
 
 
-def test_switched_off_the_compiler_is_missed_when_a_kernel_is_called_and_not_before(checkout: Path) -> None:
+def test_a_disabled_compiler_is_an_error_only_when_a_kernel_is_called(checkout: Path) -> None:
     code = """
 import importlib, pkgutil
 import gpunn, gpunn.kernels, numpy
@@ -263,7 +259,7 @@ def test_kernels_that_others_could_have_put_there_are_not_run(
     assert "the folder belongs to another user" in caplog.text
 
 
-def test_kernels_that_may_not_be_read_are_not_there(locked_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_kernels_count_as_missing(locked_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gpunn")
     shelf = Shelf(locked_folder / "kernels")
     assert shelf.read("a.nbc") is None
@@ -272,7 +268,7 @@ def test_kernels_that_may_not_be_read_are_not_there(locked_folder: Path, caplog:
     assert [record.getMessage().count("Permission denied") for record in caplog.records] == [1, 1]
 
 
-def test_kernels_unused_for_longest_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_used_kernels_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(tmp_path)
     for age, name in enumerate("dcba"):
         shelf.write(f"{name}.nbc", bytes(100))

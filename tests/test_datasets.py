@@ -239,7 +239,7 @@ def test_one_of_several_sets_is_chosen_by_the_names_of_its_files(tmp_path: Path)
         (["emnist-letters-train-images-idx3-ubyte.gz"], "there is no emnist-letters-train-labels-idx1-ubyte in"),
     ],
 )
-def test_what_is_there_instead_of_the_files_is_said(tmp_path: Path, files: list[str], message: str) -> None:
+def test_the_error_lists_what_is_there_instead_of_the_files(tmp_path: Path, files: list[str], message: str) -> None:
     for name in files:
         (tmp_path / name).touch()
     with pytest.raises(DataError, match=message) as refused:

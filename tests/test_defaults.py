@@ -1,4 +1,4 @@
-"""Default learning rates teach every network that the guide offers; one that learns nothing is warned of."""
+"""Default learning rates: every network that the guide offers learns, and one that doesn't gets a warning."""
 
 import logging
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ OFFERED = list(dict.fromkeys(combinations()))
 QUICK = [row for row in OFFERED if sum(row.hidden) <= 64 and row.batch_size >= 32]
 
 LESS = 0.07
-"""What a sixth of the images takes from the accuracy."""
+"""Loss of accuracy from training on a sixth of the images."""
 
 
 def name_of(row: Combination) -> str:

@@ -1,4 +1,4 @@
-"""What a caller holds can't make an engine read outside of its arrays: by one rule in every engine, on every device."""
+"""Arguments are checked alike by every engine on every device, so that none reads outside of its arrays."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ N, SIZES = 60, (12, 5, 3)
 
 PLACES = [*(("cpu", name) for name in ENGINES), ("cuda", "plain"), ("cuda", "fused")]
 everywhere = pytest.mark.parametrize(("device", "name"), PLACES, ids=map(" ".join, PLACES))
-"""All but the CUDA engine `epoch`, whose kernel the simulator runs."""
+"""All engines but `epoch` for CUDA, whose kernel the simulator runs."""
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ ORDERS: list[tuple[Any, type[Exception], str]] = [
     (np.zeros((2, 5), np.int64), ValueError, "found an order of 2 dimensions, expected one"),
     (np.zeros((1, 10), np.int64), ValueError, "found an order of 2 dimensions, expected one"),
     (np.array(3), ValueError, "found an order of 0 dimensions, expected one"),
-    (np.zeros(0, np.int64), ValueError, "found an order of no examples, expected the number of one or more"),
+    (np.zeros(0, np.int64), ValueError, "order must have at least one index, got none"),
     (np.array([0.0, 1.9]), TypeError, "found an order of dtype float64, expected integers"),
     (np.array([True, False]), TypeError, "found an order of dtype bool, expected integers"),
     (np.array([0, None]), TypeError, "found an order of dtype object, expected integers"),
@@ -63,7 +63,7 @@ ORDERS: list[tuple[Any, type[Exception], str]] = [
 
 
 @everywhere
-def test_no_engine_takes_an_order_but_a_row_of_numbers_of_examples(backend: Backend, name: str) -> None:
+def test_every_engine_refuses_invalid_orders(backend: Backend, name: str) -> None:
     runner = engine(backend, name)
     for order, error, message in ORDERS:
         with pytest.raises(error, match=f"^{message}"):
@@ -73,7 +73,7 @@ def test_no_engine_takes_an_order_but_a_row_of_numbers_of_examples(backend: Back
 
 
 @everywhere
-def test_no_engine_takes_rates_but_a_number_for_each_batch(backend: Backend, name: str) -> None:
+def test_every_engine_refuses_invalid_rates(backend: Backend, name: str) -> None:
     runner, order = engine(backend, name), np.arange(16)
     for rates, error, message in (
         (np.ones(3), ValueError, r"found learning rates of shape \(3,\), expected one for each of 2 batches"),
@@ -87,7 +87,7 @@ def test_no_engine_takes_rates_but_a_number_for_each_batch(backend: Backend, nam
 
 
 @everywhere
-def test_no_engine_takes_labels_that_name_no_output(backend: Backend, name: str) -> None:
+def test_every_engine_refuses_invalid_labels(backend: Backend, name: str) -> None:
     for labels, error, message in (
         (np.full(N, 3, np.uint8), IndexError, "found labels from 3 to 3, expected 0 to 2"),
         (np.full(N, 255, np.uint8), IndexError, "found labels from 255 to 255, expected 0 to 2"),
@@ -99,7 +99,7 @@ def test_no_engine_takes_labels_that_name_no_output(backend: Backend, name: str)
 
 
 @everywhere
-def test_no_engine_takes_inputs_of_another_width(backend: Backend, name: str) -> None:
+def test_every_engine_refuses_inputs_of_another_width(backend: Backend, name: str) -> None:
     for shape in ((N, 11), (N, 13), (N * 12,), (N, 12, 1)):
         with pytest.raises(ValueError, match=r"^found inputs of shape .*, expected \(n, 12\)$"):
             engine(backend, name, images=np.zeros(shape, np.uint8))
@@ -121,7 +121,7 @@ def test_labels_that_are_changed_later_change_nothing(backend: Backend, name: st
 
 
 @pytest.mark.parametrize("size", [0, -1, 7.5, True, None, "8"])
-def test_there_is_no_recipe_for_batches_of_no_whole_number(size: Any) -> None:
+def test_batch_sizes_must_be_integers(size: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^batch_size must be an integer >= 1, got "):
         Recipe(size, 0.1)
 
@@ -143,7 +143,7 @@ for batch_size in (1, 7):
 
 
 def alone(code: str) -> list[str]:
-    """Return the lines that `code` prints in a process of its own, which may be killed."""
+    """Return the lines that `code` prints in a separate process, which may crash."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -155,7 +155,7 @@ def alone(code: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_a_long_order_of_two_dimensions_ends_no_process() -> None:
+def test_a_long_order_of_two_dimensions_crashes_no_process() -> None:
     assert alone(HUGE_ORDER) == ["found an order of 2 dimensions, expected one"] * 2
 
 
@@ -186,33 +186,33 @@ def test_a_callback_that_overwrites_the_labels_changes_nothing(name: str, batch_
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_images_that_change_while_lit_pixels_are_found_are_not_written_beyond_them(
+def test_images_that_change_while_they_are_encoded_cause_no_write_out_of_bounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from gpunn.kernels.cpu import sparse as lit_pixels
+    from gpunn.kernels.cpu import sparse
 
     images = np.zeros((40, 784), np.uint8)
     images[:, 5] = 7
-    go_through, ends = lit_pixels._go_through, []
+    encode, ends = sparse._encode, []
 
     def brightened_after_counting(flat: Any, n_pixels: int, middle: int, starts: Any, words: Any) -> None:
         if not words.size:
-            go_through(flat, n_pixels, middle, starts, words)
+            encode(flat, n_pixels, middle, starts, words)
             images[:] = 9
             return
-        room = np.full(words.size + 20_000, 3, np.uint64)
-        room[: words.size] = 0
-        go_through(flat, n_pixels, middle, starts, room)
-        ends.append(room[words.size :])
-        words[:] = room[: words.size]
+        padded = np.full(words.size + 20_000, 3, np.uint64)
+        padded[: words.size] = 0
+        encode(flat, n_pixels, middle, starts, padded)
+        ends.append(padded[words.size :])
+        words[:] = padded[: words.size]
 
-    monkeypatch.setattr(lit_pixels, "_go_through", brightened_after_counting)
-    found = lit_pixels.find_nonzero(images)
+    monkeypatch.setattr(sparse, "_encode", brightened_after_counting)
+    found = sparse.find_nonzero(images)
     assert (ends[0] == 3).all()
-    # However images change, no way along an image's entries leaves its pixels.
+    # However the images change, decoding stays inside of each image.
     for image in range(40):
         words = found.words[found.starts[2 * image] : found.starts[2 * image + 2]]
-        assert sum(int(word) >> 8 * place & 255 for word in words for place in range(4)) < 784
+        assert sum(int(word) >> 8 * byte & 255 for word in words for byte in range(4)) < 784
 
 
 @everywhere
@@ -227,7 +227,7 @@ def test_the_memory_of_another_optimiser_is_refused(backend: Backend, name: str)
             kind(backend, Parameters(net.weights, net.biases, memory=wrong), examples, recipe)
 
 
-def test_there_are_no_parameters_of_shapes_that_do_not_fit() -> None:
+def test_parameters_must_have_matching_shapes() -> None:
     first, second = MLP(SIZES).weights
     biases = MLP(SIZES).biases
     for weights in ([first, second[:, :1]], [first, second[:1]], [first, second.T], [first], [first, second, second]):

@@ -1,4 +1,4 @@
-"""The engines make the same network: `fused` and `epoch` are held to `plain` in float64."""
+"""All engines train the same network: `fused` and `epoch` are compared with `plain` in float64."""
 
 import logging
 import math
@@ -38,7 +38,7 @@ def run(name: str, start: Parameters, split: Split, recipe: Recipe, epochs: int 
 
 
 def assert_follows_float64(name: str, sizes: tuple[int, ...], split: Split, batch_size: int, epochs: int = 1) -> None:
-    """Hold the network of an engine to that of `plain` in float64, by what rounding in float32 explains."""
+    """Compare an engine's network with that of `plain` in float64, up to rounding in float32."""
     # Online learning at a high rate is chaotic: rounding errors would grow from step to step.
     recipe = Recipe(batch_size, 0.02 if batch_size == 1 else 0.1)
     loss, found = run(name, start_of(sizes), split, recipe, epochs)
@@ -75,7 +75,7 @@ def test_an_engine_follows_float64(name: str, sizes: tuple[int, ...], batch_size
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 1000])
 @pytest.mark.parametrize("sizes", [(784, 10), (784, 16, 10), (784, 70, 33, 10)], ids=str)
-def test_an_engine_follows_float64_on_images_without_a_dark_pixel(
+def test_an_engine_follows_float64_on_images_without_a_zero_pixel(
     name: str, sizes: tuple[int, ...], batch_size: int, digits: Split
 ) -> None:
     assert_follows_float64(name, sizes, dense(digits), batch_size)
@@ -116,7 +116,7 @@ def test_an_engine_follows_float64_at_any_density(name: str, share: float) -> No
         (np.zeros((9, 1)), np.zeros(9), (1, 1, 1)),
         (np.eye(20, 16, 3) * 255, np.arange(20) % 2, (16, 16, 32, 2)),
     ],
-    ids=["all dark", "all bright", "one image", "one class", "one pixel", "one dark pixel", "multiples of 16"],
+    ids=["all zero", "all bright", "one image", "one class", "one pixel", "one zero pixel", "multiples of 16"],
 )
 def test_an_engine_follows_float64_at_the_edges(name: str, images: Any, labels: Any, sizes: tuple[int, ...]) -> None:
     split = Split(images.astype(np.uint8), labels.astype(np.uint8))
@@ -181,7 +181,7 @@ def test_an_engine_leaves_what_it_is_given_alone(name: str, digits: Split) -> No
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_not_a_number_is_not_trained_away(name: str, small: Split) -> None:
+def test_nan_is_not_trained_away(name: str, small: Split) -> None:
     start = start_of((12, 5, 3))
     start.biases[0][2] = np.nan
     loss, found = run(name, start, small, Recipe(32, 0.1))
@@ -234,7 +234,7 @@ def test_threads_that_are_interrupted_do_not_wait_for_ever(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_a_thread_that_fails_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, digits: Split, failing: int) -> None:
+def test_a_failed_thread_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, digits: Split, failing: int) -> None:
     monkeypatch.setattr(epoch_engine, "usable_cores", lambda: 2)
     engine: Any = ENGINES["epoch"](
         CPU, start_of((784, 128, 10)), Examples(digits.images, digits.labels), Recipe(32, 0.1)
@@ -253,7 +253,7 @@ def test_a_thread_that_fails_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 9, 32, 63, 64, 200])
 @pytest.mark.parametrize("sizes", [(784, 16, 10), (784, 30, 45, 10), (784, 300, 270, 10)], ids=str)
-def test_both_forms_of_the_weights_stay_equal_to_the_bit(
+def test_both_layouts_of_the_weights_stay_bit_for_bit_equal(
     digits: Split, sizes: tuple[int, ...], batch_size: int
 ) -> None:
     engine: Any = ENGINES["epoch"](
@@ -292,7 +292,7 @@ def test_large_batches_move_weights_that_one_image_would_not(digits: Split, name
         assert np.abs(ours - theirs).max() <= (steps + 1) * 2**-24 * np.abs(before).max()
 
 
-def test_the_epoch_engine_refuses_what_its_kernel_would_trip_over(small: Split) -> None:
+def test_the_epoch_engine_refuses_invalid_examples(small: Split) -> None:
     start, recipe = start_of((12, 5, 3)), Recipe(32, 0.1)
     with pytest.raises(IndexError, match="found labels from 0 to 7, expected 0 to 2"):
         ENGINES["epoch"](CPU, start, Examples(small.images, np.arange(200, dtype=np.uint8) % 8), recipe)
@@ -317,7 +317,7 @@ def test_auto_is_epoch_and_fused_for_the_largest(caplog: pytest.LogCaptureFixtur
     assert "engine auto: fused, the fastest for hidden layers of 4,194,304 weights" in caplog.messages
 
 
-def test_what_a_compiled_engine_cannot_train_is_plains(caplog: pytest.LogCaptureFixture) -> None:
+def test_plain_trains_what_compiled_engines_cannot(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gpunn")
     start = start_of((784, 16, 10), np.float64)
     reason = "it computes in float32, and the network is float64"

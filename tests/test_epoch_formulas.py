@@ -1,4 +1,4 @@
-"""Compiled activations and losses: held to NumPy in float64, alone and as parts of the engine `epoch`."""
+"""Compiled activations and losses: compared with NumPy in float64, alone and in the engine `epoch`."""
 
 from typing import Any
 
@@ -20,9 +20,9 @@ CPU = get_backend("cpu")
 
 @compiled
 def apply(function: Any, z: Any, a: Any, slopes: Any) -> None:
-    for place in range(0, z.size, LANES):
-        store(a, place, activate(function, load(z, place, ONE)))
-        store(slopes, place, slope(function, load(a, place, ONE)))
+    for offset in range(0, z.size, LANES):
+        store(a, offset, activate(function, load(z, offset, ONE)))
+        store(slopes, offset, slope(function, load(a, offset, ONE)))
 
 
 @pytest.mark.parametrize("name", HIDDEN)

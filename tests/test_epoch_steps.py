@@ -1,4 +1,4 @@
-"""Optimisers and the L2 penalty in the engine `epoch`: held to `plain` in float64, also for pixels that are dark."""
+"""Optimisers and the L2 penalty in the engine `epoch`: compared with `plain` in float64, also for zero pixels."""
 
 from typing import Any
 
@@ -126,7 +126,7 @@ def test_threads_make_the_same_network(
 
 
 @pytest.mark.parametrize(("optimizer", "l2"), [L2, MOMENTUM, NESTEROV, ADAM], ids=str)
-def test_weights_of_a_pixel_that_is_seldom_lit_make_all_steps(optimizer: Optimizer, l2: float) -> None:
+def test_weights_of_a_rarely_nonzero_pixel_make_all_steps(optimizer: Optimizer, l2: float) -> None:
     rng = np.random.default_rng(3)
     images = rng.integers(1, 256, (400, 30), dtype=np.uint8) * (rng.random((400, 30)) < 0.3).astype(np.uint8)
     images[:, 7], images[200, 7] = 0, 255
@@ -161,7 +161,7 @@ def test_powers_are_those_of_single_steps() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [SGD(), SGD(0.9)], ids=str)
-def test_rates_that_are_far_too_high_end_in_numbers_that_are_not_finite(small: Split, optimizer: Optimizer) -> None:
+def test_far_too_high_rates_give_non_finite_numbers(small: Split, optimizer: Optimizer) -> None:
     recipe = Recipe(1, 1e30, optimizer=optimizer, l2=10.0)
     engine = ENGINES["epoch"](CPU, start_of(MLP((12, 24, 3))), Examples(small.images, small.labels), recipe)
     engine.run_epoch(np.arange(200))
@@ -169,13 +169,13 @@ def test_rates_that_are_far_too_high_end_in_numbers_that_are_not_finite(small: S
 
 
 def test_velocities_end_at_zero_before_they_are_subnormal(small: Split) -> None:
-    dark = Examples(np.zeros_like(small.images), small.labels)
+    zeros = Examples(np.zeros_like(small.images), small.labels)
     net, recipe = MLP((12, 5, 3), seed=1), Recipe(1, 0.01, optimizer=SGD(0.5))
     first = ENGINES["epoch"](CPU, start_of(net), Examples(small.images, small.labels), recipe)
     first.run_epoch(np.arange(200))
     start = first.parameters()
     then = Parameters(start.weights, start.biases, start.functions, first.memory())
-    engine = ENGINES["epoch"](CPU, then, dark, recipe)
+    engine = ENGINES["epoch"](CPU, then, zeros, recipe)
     engine.run_epoch(np.arange(200))
     moments = np.concatenate([moment.ravel() for moment in engine.memory().moments[0]])
     assert np.abs(moments[moments != 0]).min() >= SMALL

@@ -1,4 +1,4 @@
-"""Gradients, held to central differences, to PyTorch's autograd, and to a network worked by hand."""
+"""Gradients, compared with central differences, PyTorch's autograd, and a network worked by hand."""
 
 import math
 from collections.abc import Callable

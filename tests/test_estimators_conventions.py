@@ -1,4 +1,4 @@
-"""The estimators where scikit-learn's tools use them: its own checks, pipelines, searches, pickles, processes."""
+"""The estimators with scikit-learn's tools: its own checks, pipelines, searches, pickles, processes."""
 
 import pickle
 import re
@@ -35,7 +35,7 @@ INAPPLICABLE = {
     "check_array_api_input": "SCIPY_ARRAY_API is not set",
     "check_classifiers_multilabel_output_format_decision_function": "does not have a decision_function",
 }
-"""What scikit-learn skips for its own MLPClassifier too."""
+"""Checks that scikit-learn skips for its own MLPClassifier too."""
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ def digits() -> tuple[Any, Any]:
 
 
 def missing_package(check: Mapping[str, Any]) -> str | None:
-    """Return the package for want of which scikit-learn skipped a check, or None."""
+    """Return the missing package because of which scikit-learn skipped a check, or None."""
     found = re.match(r"(\w+) is not installed", str(check["exception"])) if check["status"] == "skipped" else None
     return None if found is None or find_spec(found[1]) is not None else found[1]
 
 
 @pytest.fixture(scope="module", params=[MLPClassifier, MLPRegressor], ids=lambda each: each.__name__)
 def checked(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
-    """What scikit-learn's checks found."""
+    """Results of scikit-learn's checks."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # each check catches those that it provokes, but for a few
         found: list[dict[str, Any]] = check_estimator(request.param(), on_fail=None, on_skip=None)
@@ -71,7 +71,7 @@ def test_all_of_scikit_learns_checks_pass(checked: list[dict[str, Any]]) -> None
             assert check["status"] == "passed", (check["check_name"], check["exception"])
 
 
-def test_no_check_is_left_out_for_want_of_a_package(checked: list[dict[str, Any]]) -> None:
+def test_no_check_is_skipped_for_a_missing_package(checked: list[dict[str, Any]]) -> None:
     left_out = {check["check_name"]: missing_package(check) for check in checked if missing_package(check) is not None}
     if left_out:
         names, packages = ", ".join(left_out), " and ".join(sorted({str(package) for package in left_out.values()}))
@@ -120,7 +120,7 @@ def test_constraints_are_those_of_parameters(kind: Any) -> None:
     assert kind._parameter_constraints.keys() == signature(kind).parameters.keys()
 
 
-def test_only_what_trains_in_steps_has_partial_fit() -> None:
+def test_only_solvers_with_steps_have_partial_fit() -> None:
     for kind in (MLPClassifier, MLPRegressor):
         assert hasattr(kind(), "partial_fit")
         lacks: Any = kind(solver="lbfgs")
@@ -194,7 +194,7 @@ def test_other_estimators_build_on_these(digits: tuple[Any, Any]) -> None:
     assert OneVsRestClassifier(model).fit(*digits).score(*digits) > 0.95
 
 
-def test_regressors_explain_what_is_linear() -> None:
+def test_regressors_fit_a_linear_function() -> None:
     X, y = make_regression(200, 5, random_state=0)
     model = make_pipeline(
         StandardScaler(), MLPRegressor(hidden_layer_sizes=(20,), learning_rate_init=0.05, random_state=0)

@@ -1,4 +1,4 @@
-"""What estimators take: grey levels, sparse matrices, data frames, any numbers, labels of any kind."""
+"""Data of estimators: grey levels, sparse matrices, data frames, any numbers, labels of any kind."""
 
 from typing import Any
 

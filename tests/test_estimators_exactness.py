@@ -1,4 +1,4 @@
-"""The estimators beside scikit-learn's, which the engine `plain` follows to rounding in float64: an exact oracle."""
+"""The estimators compared with scikit-learn's, an exact oracle: `plain` equals them up to rounding in float64."""
 
 from inspect import signature
 from typing import Any

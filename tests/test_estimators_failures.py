@@ -1,4 +1,4 @@
-"""What estimators do with data that is nearly nothing, and what is left of them where a fit fails."""
+"""Estimators with degenerate data, and after a failed fit."""
 
 import inspect
 import subprocess
@@ -37,7 +37,7 @@ def test_batches_that_weigh_nothing_have_no_penalty(solver: str, batch_size: int
     assert max(np.abs(coef).max() for coef in model.coefs_) < 10
 
 
-def test_values_that_lie_at_one_place_of_a_sparse_matrix_are_added() -> None:
+def test_duplicate_entries_of_a_sparse_matrix_are_added() -> None:
     values, columns, rows = np.array([1.0, 1.0, 0.2]), np.array([1, 1, 0]), np.array([0, 3])
     twice = sparse.csr_array((values, columns, rows), shape=(1, 3))
     for grey in (False, True):

@@ -1,4 +1,4 @@
-"""How estimators train: on which device and engine, what these are asked for, when training ends, what is kept."""
+"""Training of estimators: device and engine, settings, convergence, and the network kept."""
 
 import logging
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ LABELS = RNG.integers(0, 3, 90)
 
 
 class Recorder(Fake):
-    """Does what `plain` does, and keeps what it was asked for, as an engine of float32 that isn't `plain`."""
+    """Works like `plain`, but as another engine of float32, and records its arguments."""
 
     name = "recorder"
     asked: ClassVar[list[tuple[Parameters, Examples, Recipe]]] = []
@@ -144,7 +144,7 @@ def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(install: Any, monkey
         MLPClassifier((6,), max_iter=1, device="cuda").fit(X, LABELS)
 
 
-def test_an_engine_that_can_not_do_it_says_so() -> None:
+def test_an_engine_without_support_says_so() -> None:
     with pytest.raises(ConfigurationError, match=r"the engine epoch can't train this network: .*; choose"):
         MLPClassifier((6,), engine="epoch", device="cpu").fit(X, LABELS, sample_weight=X[:, 0])
 
@@ -169,7 +169,7 @@ def test_ctrl_c_keeps_the_network_of_the_last_finished_epoch(monkeypatch: pytest
     model.partial_fit(X, LABELS)
 
 
-def test_divergence_is_said_in_one_line() -> None:
+def test_divergence_is_reported_in_one_line() -> None:
     model = MLPRegressor(hidden_layer_sizes=(6,), activation="identity", solver="sgd", learning_rate_init=100.0)
     with pytest.raises(DivergenceError, match=r"^training diverged in epoch \d+ .* or lower learning_rate_init=100$"):
         model.fit(1e3 * X, X[:, 0])
@@ -203,7 +203,7 @@ def test_early_stopping_keeps_the_best_network() -> None:
         MLPClassifier(early_stopping=True).partial_fit(X, LABELS, classes=range(3))
 
 
-def test_what_does_not_go_on_is_refused() -> None:
+def test_changes_that_prevent_resuming_are_refused() -> None:
     model = MLPClassifier((6,), max_iter=2, warm_start=True).fit(X, LABELS)
     with pytest.raises(ValueError, match=r"found no 2 in y, expected all classes of the previous fit: .* the same"):
         model.fit(X, LABELS % 2)
@@ -224,6 +224,6 @@ def test_another_solver_starts_afresh_from_the_network_there_is() -> None:
     assert isinstance(model._memory[0], OptimizerState)
 
 
-def test_batches_larger_than_the_data_are_clipped_aloud() -> None:
+def test_batches_larger_than_the_data_are_clipped_with_a_warning() -> None:
     with pytest.warns(UserWarning, match=r"batch_size must be at most 90, .*, got 500: using 90"):
         MLPClassifier((6,), batch_size=500, max_iter=2).fit(X, LABELS)

@@ -1,4 +1,4 @@
-"""A call that fails, or is interrupted before its first epoch ends, leaves an estimator as it was, all of it."""
+"""A call that fails, or is interrupted before its first epoch ends, leaves an estimator completely unchanged."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,14 +28,14 @@ NUMBERS = X[:, 0] - X[:, 1]
 
 
 def with_one(values: NDArray[Any], other: float) -> NDArray[Any]:
-    """Return a copy, of floats, one of which is another."""
+    """Return a copy as floats with one value replaced."""
     found = values.astype(float)
     found.flat[11] = other
     return found
 
 
 def state(model: Any) -> Any:
-    """Return what changes with any attribute, and with what any of them holds."""
+    """Return a value that changes with any attribute or its contents."""
     return sorted(vars(model)), joblib.hash(vars(model))
 
 
@@ -97,7 +97,7 @@ OF_PARTS: dict[str, dict[str, Any]] = {
 
 
 def call(model: Any, method: str, fault: dict[str, Any]) -> Any:
-    """Set what `fault` has of parameters, return the state, and call the method with the rest."""
+    """Set the parameters in `fault`, and call the method with its data; return the state before the call."""
     data = {"X": X, "y": Y, "sample_weight": None} | {
         key: fault[key] for key in ("X", "y", "sample_weight") & fault.keys()
     }
@@ -187,7 +187,7 @@ def test_a_warm_start_that_does_not_go_on_changes_nothing(fault: dict[str, Any])
     "fault",
     [{"y": NUMBERS[:9]}, {"y": with_one(NUMBERS, np.inf)}, {"y": None}, {"y": Y.astype(str) + "a"}, {"X": X[:1]}],
 )
-def test_a_regressor_is_left_as_it_was(fault: dict[str, Any], *, warm_start: bool) -> None:
+def test_a_failed_call_leaves_a_regressor_unchanged(fault: dict[str, Any], *, warm_start: bool) -> None:
     for model in (regressor(), regressor(warm_start=warm_start).fit(X, NUMBERS)):
         for method in (model.fit, model.partial_fit):
             before = state(model)
@@ -212,7 +212,7 @@ def test_names_of_columns_stay_those_of_the_fit_before() -> None:
 
 @pytest.fixture
 def fails_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, BaseException], None]]:
-    """Let an epoch fail, the first one number 1, halfway: parameters have been changed."""
+    """Make an epoch, counted from 1, fail after parameters have been changed."""
     run_epoch = PlainEngine.run_epoch
 
     def prepare(number: int, error: BaseException) -> None:
@@ -253,7 +253,7 @@ def test_ctrl_c_before_the_end_of_the_first_epoch_changes_nothing(history: str, 
 
 @pytest.mark.parametrize("where", ["choose_engine", "dense_inputs", "on_device"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OutOfMemoryError, DeviceError])
-def test_what_fails_before_training_changes_nothing(
+def test_a_failure_before_training_changes_nothing(
     where: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: Any, **__: Any) -> None:
@@ -314,7 +314,7 @@ def test_warnings_name_the_line_that_called() -> None:
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_curves_go_on_with_a_warm_start(*, early_stopping: bool) -> None:
+def test_curves_continue_with_a_warm_start(*, early_stopping: bool) -> None:
     model = classifier(warm_start=True, early_stopping=early_stopping).fit(X, Y)
     first, scores = list(model.loss_curve_), list(model.validation_scores_ or [])
     model.fit(X, Y)

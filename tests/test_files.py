@@ -74,7 +74,7 @@ def test_names_that_no_file_can_have_are_refused_in_printable_words(write: Any) 
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc on this system")
-def test_a_folder_that_takes_no_files_is_not_called_missing() -> None:
+def test_a_folder_that_takes_no_files_is_not_reported_missing() -> None:
     with pytest.raises(OutputError, match="in /proc no file can be made"):
         check_writable("/proc/net.safetensors")
 

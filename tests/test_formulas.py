@@ -1,4 +1,4 @@
-"""Activation functions, losses and networks made of them, held to PyTorch's autograd and to central differences."""
+"""Activation functions, losses and networks, compared with PyTorch's autograd and central differences."""
 
 from collections.abc import Callable
 from typing import Any
@@ -166,7 +166,7 @@ def test_losses_of_certain_outputs_are_those_of_pytorch(size: float, right: bool
         ({"init": "zeros"}, "init must be one of scaled, normal, xavier, he, got 'zeros'"),
     ],
 )
-def test_names_that_there_are_not_are_refused(options: dict[str, Any], message: str) -> None:
+def test_unknown_names_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         MLP([4, 3, 3, 2], **options)
 

@@ -1,4 +1,4 @@
-"""The engine `fused` takes every recipe, and makes what `plain` makes in float64."""
+"""The engine `fused` supports every recipe, and agrees with `plain` in float64."""
 
 import logging
 import math
@@ -19,14 +19,14 @@ from .conftest import parameters
 CPU = get_backend("cpu")
 
 N, BATCH = 90, 32
-"""Examples, and how many make a batch: the last one is smaller."""
+"""Number of examples, and batch size; the last batch is smaller."""
 
 OPTIMIZERS: list[Optimizer] = [PLAIN, SGD(0.9), SGD(0.8, nesterov=True), Adam(), Adam(0.8, 0.95, 1e-6, decoupled=True)]
 IDS = ["sgd", "momentum", "nesterov", "adam", "adamw"]
 
 
 class Case(NamedTuple):
-    """A network, what it is trained on, and how."""
+    """A network, its examples and its recipe."""
 
     net: MLP
     examples: Examples
@@ -171,7 +171,7 @@ def test_rates_of_a_schedule_are_those_of_each_batch() -> None:
 
 
 def going_on(case: Case, names: tuple[str, str], dtype: type) -> Engine:
-    """Train an epoch with one engine, and the next with another that is given all that the first one knows."""
+    """Train an epoch with one engine, and the next with another that resumes from the first one's state."""
     first = engine(names[0], case, dtype)
     run(first, 1)
     found = first.parameters()
@@ -258,21 +258,21 @@ class Unknown(Optimizer):
     [
         (np.float64, {}, "it computes in float32, and the network is float64"),
         (np.float32, {"precision": "tf32"}, "TF32 takes the engine fused and a GPU"),
-        (np.float32, {"optimizer": Unknown()}, "it takes SGD and Adam alone, and found the optimiser <"),
+        (np.float32, {"optimizer": Unknown()}, "it takes only SGD and Adam, got the optimiser <"),
     ],
 )
-def test_what_it_cannot_do_is_refused(dtype: type, options: dict[str, Any], message: str) -> None:
+def test_unsupported_settings_are_refused(dtype: type, options: dict[str, Any], message: str) -> None:
     net = MLP([12, 5, 3], dtype=dtype)
     with pytest.raises(ConfigurationError, match=f"^the engine fused can't train this network: {message}"):
         choose_engine("fused", CPU, Parameters(net.weights, net.biases), Recipe(32, 0.1, **options))
 
 
-def test_weights_of_examples_are_plains() -> None:
+def test_sample_weights_need_plain() -> None:
     net = network([30, 21, 4], "tanh", "identity")
     start, recipe = Parameters(net.weights, net.biases, net.functions), Recipe(BATCH, 0.01)
     weighted = examples(30, 4, "floats")._replace(weights=np.ones(N, np.float32))
     assert choose_engine("auto", CPU, start, recipe, weighted).name == "plain"
-    with pytest.raises(ConfigurationError, match="it takes examples that all count the same, and found weights of ex"):
+    with pytest.raises(ConfigurationError, match="it takes examples that all count the same, got sample weights"):
         choose_engine("fused", CPU, start, recipe, weighted)
 
 

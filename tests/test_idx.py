@@ -68,7 +68,7 @@ def test_a_damaged_byte_of_a_gzip_stream_is_found(tmp_path: Path) -> None:
         (b"\0\0\x08\x03" + b"\xff" * 12, "truncated: found 16 bytes, expected 79228"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, content: bytes, message: str) -> None:
+def test_the_error_says_what_is_wrong_with_a_file(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_idx(write(tmp_path, content))
 
@@ -138,9 +138,7 @@ def test_gzip_in_several_parts_with_zeros_between_and_after_is_read(tmp_path: Pa
         (b"\x93NUMPY\x01\0", "is a NumPy file: give its arrays to gpunn.Split"),
     ],
 )
-def test_what_was_saved_in_place_of_the_data_is_recognised(
-    tmp_path: Path, name: str, content: bytes, message: str
-) -> None:
+def test_other_formats_are_recognised(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_idx(write(tmp_path, content, name))
 
@@ -150,7 +148,7 @@ def test_a_file_that_was_packed_twice_is_recognised(tmp_path: Path) -> None:
         read_idx(write(tmp_path, gzip.compress(gzip.compress(idx_bytes(IMAGES))), "images.gz"))
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="it is a pipe, not a file"):
         read_idx(tmp_path / "pipe")

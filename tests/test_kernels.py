@@ -1,4 +1,4 @@
-"""The kernels' contract on the CPU: the oracle and the compiled kernels; together they are back-propagation."""
+"""The kernels' contract on the CPU: the oracle and the compiled kernels, and back-propagation made of them."""
 
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def test_the_kernels_make_a_step_of_backpropagation(kernels: Any, dtype: Any, m:
 
 @given(m=st.integers(1, 40), n=st.integers(1, 200), in_place=st.booleans(), data=st.data())
 @settings(deadline=None, max_examples=200)
-def test_compiled_kernels_do_what_the_oracle_does_at_any_shape(
+def test_compiled_kernels_agree_with_the_oracle_at_any_shape(
     m: int, n: int, in_place: bool, data: st.DataObject
 ) -> None:
     case = data.draw(st.sampled_from(CASES))
@@ -93,10 +93,10 @@ def test_a_number_too_large_for_float32_is_infinite_without_a_warning() -> None:
     assert (parameter == -np.inf).all()
 
 
-def test_what_is_changed_is_not_read_only() -> None:
+def test_arrays_changed_in_place_must_be_writable() -> None:
     parameter, gradient, velocity = np.ones((3, 4), np.float32)
     velocity.flags.writeable = False
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(ValueError, match="must be writable"):
         cpu.optimizer_step(parameter, gradient, numbers(rate=0.1, beta1=0.9), "momentum", velocity, out=parameter)
     assert (parameter == 1).all()
     assert (velocity == 1).all()

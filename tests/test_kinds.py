@@ -1,4 +1,4 @@
-"""What is said of kernels that are compiled: for which kind of network, in one pair of lines for a training."""
+"""Log messages about compiling kernels: the kind of network, in one pair of lines per training."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a process may use of the machine: files of the system as containers have them, and variables of users."""
+"""Limits of a process: system files as in containers, and environment variables."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ V1 = (
 
 
 def machine(root: Path, mounts: str, cgroup: str, **files: str) -> Path:
-    """Write a system's files: what is mounted, the process's groups, and files in /sys/fs/cgroup, with __ for /."""
+    """Write system files: mounts, the process's control groups, and files in /sys/fs/cgroup, with __ for /."""
     written = {"proc/self/mountinfo": mounts, "proc/self/cgroup": cgroup}
     written |= {f"sys/fs/cgroup/{name.replace('__', '/')}": text for name, text in files.items()}
     for name, text in written.items():

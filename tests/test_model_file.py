@@ -240,7 +240,7 @@ def test_checking_that_a_file_can_be_written_leaves_nothing(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("write", [check_writable, lambda path: write_whole(path, b"")])
-def test_places_that_cannot_be_written_are_refused(tmp_path: Path, write: Any) -> None:
+def test_unwritable_paths_are_refused(tmp_path: Path, write: Any) -> None:
     for path, message in (
         (tmp_path, "it is a folder"),
         (tmp_path / "absent" / "net", "there is no folder .*absent; choose another place"),

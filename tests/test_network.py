@@ -115,7 +115,7 @@ def test_sigmoid_is_stable_monotone_and_keeps_nan(dtype: type) -> None:
         ({"sizes": [784, 10**30, 10]}, "of memory for the weights"),
     ],
 )
-def test_networks_that_cannot_be_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_networks_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(message)):
         MLP(**arguments)
 

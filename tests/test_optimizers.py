@@ -1,4 +1,4 @@
-"""Optimisers, schedules, L2, dropout and early stopping: held to PyTorch step for step, and to what they promise."""
+"""Optimisers (compared with PyTorch step by step), schedules, L2, dropout and early stopping."""
 
 import math
 from typing import Any, final
@@ -68,7 +68,7 @@ def test_50_steps_are_those_of_pytorch(small: Split, optimizer: Optimizer, l2: f
         (lambda: EarlyStopping(share=1), "early-stopping share must be a finite number > 0 and < 1, got 1"),
     ],
 )
-def test_what_cannot_be_is_refused(make: Any, message: str) -> None:
+def test_invalid_settings_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         make()
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_is_refused(make: Any, message: str) -> None:
     ],
     ids=str,
 )
-def test_schedules_go_their_way(schedule: Schedule, expected: list[float]) -> None:
+def test_schedules_have_their_factors(schedule: Schedule, expected: list[float]) -> None:
     assert [schedule.factor(epoch, 6) for epoch in range(6)] == pytest.approx(expected)
     for epoch in range(6):
         factors = schedule.factors(epoch, 6, 4)
@@ -136,7 +136,7 @@ def test_dropout_is_not_for_epoch() -> None:
 
 @final
 class Unknown(Optimizer):
-    """One that only `plain` can know."""
+    """An optimiser that only `plain` supports."""
 
     decays_apart, rule = False, "descent"
 
@@ -144,11 +144,11 @@ class Unknown(Optimizer):
         return SGD().numbers(steps, rates, l2)
 
 
-def test_optimisers_of_others_are_for_plain() -> None:
+def test_custom_optimisers_need_plain() -> None:
     net, recipe = MLP([12, 5, 3]), Recipe(32, 0.1, optimizer=Unknown())
     start = Parameters(net.weights, net.biases, net.functions)
     for name in ("fused", "epoch"):
-        with pytest.raises(ConfigurationError, match="it takes SGD and Adam alone, and found the optimiser"):
+        with pytest.raises(ConfigurationError, match="it takes only SGD and Adam, got the optimiser"):
             choose_engine(name, CPU, start, recipe)
     assert choose_engine("auto", CPU, start, recipe).name == "plain"
 
@@ -239,7 +239,7 @@ def test_least_improvement_counts(small: Split) -> None:
     assert watch.ended
 
 
-def test_too_few_examples_to_hold_any_out_is_said(small: Split) -> None:
+def test_too_few_examples_to_hold_any_out_are_refused(small: Split) -> None:
     with pytest.raises(ConfigurationError, match="early stopping would hold out 1 of 1 examples and leave none"):
         train(MLP([12, 3]), small[:1], epochs=1, batch_size=1, learning_rate=1, early_stopping=EarlyStopping())
 

@@ -1,4 +1,4 @@
-"""What an import costs, and the forms in which gpunn can lie on a disk."""
+"""Costs of imports, and gpunn as a checkout and as an installed package."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Files that aren't what they seem: bombs, pipes, odd names, decoders that write of their own."""
+"""Untrusted picture files: decompression bombs, pipes, odd names, decoders that write to standard error."""
 
 import io
 import os
@@ -55,7 +55,7 @@ def peak_memory(path: Path, message: str) -> int:
 
 @pytest.fixture
 def peak() -> Iterator[Callable[[], int]]:
-    """Return a function that says how many bytes were held at most since the test began."""
+    """Return a function that returns the peak memory since the test began, in bytes."""
     tracemalloc.start()
     yield lambda: tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -213,7 +213,7 @@ def test_emnists_framing_fills_its_box_and_centres_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [None, (9, 9)])
-def test_a_kind_that_says_too_little_is_refused(tmp_path: Path, shape: tuple[int, int] | None) -> None:
+def test_an_incomplete_kind_is_refused(tmp_path: Path, shape: tuple[int, int] | None) -> None:
     bar().save(tmp_path / "bar.png")
     kind = ImageKind("", shape, "digit" if shape else "whole")
     with pytest.raises(DataError, match=rf"bar\.png: framing {kind.framing} needs .*, got "):

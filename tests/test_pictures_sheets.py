@@ -1,4 +1,4 @@
-"""Digits on real sheets: what disturbs them, what is no digit at all, and what is said to be doubtful."""
+"""Digits on real sheets: disturbances, sheets without a digit, and doubts."""
 
 from pathlib import Path
 
@@ -28,16 +28,16 @@ FEW = dict.fromkeys(
     ),
     60,
 )
-"""Disturbances of which others are harder cases."""
+"""Disturbances that have harder variants among the others."""
 FEW |= {
     "thin strokes, 2 pixels on 1000": 40,
     "small digit on a large sheet": 40,
     "squared paper at an angle": 60,
     "ruled paper at an angle": 60,
 }
-"""Those on large sheets take long. `benchmarks.disturbances` reads 200 of each."""
+"""Large sheets take long. `benchmarks.disturbances` reads 200 of each."""
 FACTOR = {"squared paper at an angle": 10, "ruled paper at an angle": 10}
-"""Lines are as wide on every sheet, so that on small ones they are as wide as strokes."""
+"""Larger sheets: lines have a fixed width, and on small sheets would be as wide as strokes."""
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +145,8 @@ def digit(mnist: Dataset, number: int, size: int = 140) -> Image.Image:
 
 def placed(mnist: Dataset, *numbers: int) -> Image.Image:
     sheet = page(190 * len(numbers) + 40)
-    for place, number in enumerate(numbers):
-        sheet.paste(digit(mnist, number), (20 + 190 * place, 60))
+    for position, number in enumerate(numbers):
+        sheet.paste(digit(mnist, number), (20 + 190 * position, 60))
     return sheet
 
 
@@ -155,7 +155,7 @@ def test_a_clear_digit_raises_no_doubts(mnist: Dataset) -> None:
         assert prepare(placed(mnist, number)).doubts == ()
 
 
-def test_what_is_doubtful_is_said(mnist: Dataset) -> None:
+def test_doubts_are_reported(mnist: Dataset) -> None:
     box = page()
     ImageDraw.Draw(box).rectangle((60, 40, 340, 260), outline=0, width=3)
     faint = Image.fromarray((np.asarray(placed(mnist, 0)).astype(int) // 16 + 230).astype(np.uint8))
@@ -226,8 +226,8 @@ def test_components_are_those_that_a_flood_fill_finds() -> None:
         labels = np.full((25, 33), -1)
         wanted = np.pad(mask, 1)
         n = 0
-        for place in np.argwhere(wanted):
-            stack = [tuple(place)] if labels[tuple(place)] < 0 else []
+        for position in np.argwhere(wanted):
+            stack = [tuple(position)] if labels[tuple(position)] < 0 else []
             n += len(stack)
             while stack:
                 row, column = stack.pop()

@@ -92,7 +92,7 @@ def test_doubts_stand_in_the_line_and_in_json(run: Run, folder: Path) -> None:
 
 
 def known(monkeypatch: pytest.MonkeyPatch, kind: ImageKind | None, sizes: tuple[int, ...] = (784, 10)) -> None:
-    """Let `MLP.load` return a network of that `kind` whose largest output is the second."""
+    """Make `MLP.load` return a network of that `kind` whose largest output is the second."""
     net = MLP(sizes)
     net.weights[0][:] = 0
     net.biases[0][1] = 5

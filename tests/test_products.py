@@ -46,7 +46,7 @@ def check_product(rows: int, inner: int, columns: int, transposed: bool, add: bo
 
 @given(st.integers(0, 40), st.integers(0, 40), st.sampled_from([16, 32, 48, 64, 80]), st.booleans(), st.booleans())
 @settings(deadline=None, max_examples=150)
-def test_a_product_is_numpys(rows: int, inner: int, columns: int, transposed: bool, add: bool) -> None:
+def test_a_product_is_that_of_numpy(rows: int, inner: int, columns: int, transposed: bool, add: bool) -> None:
     check_product(rows, inner, columns, transposed, add, packed=False)
 
 
@@ -54,7 +54,7 @@ def test_a_product_is_numpys(rows: int, inner: int, columns: int, transposed: bo
 @pytest.mark.parametrize("inner", [31, 32, 100, 256, 257, 530])
 @pytest.mark.parametrize("rows", [31, 32, 45])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_a_large_product_is_numpys(rows: int, inner: int, columns: int, transposed: bool) -> None:
+def test_a_large_product_is_that_of_numpy(rows: int, inner: int, columns: int, transposed: bool) -> None:
     for add in (False, True):
         check_product(rows, inner, columns, transposed, add, packed=True)
 
@@ -84,7 +84,7 @@ def sparse_images(n: int, n_pixels: int, share: float, seed: int = 0) -> np.ndar
 
 @given(st.integers(0, 12), st.one_of(st.integers(1, 90), st.integers(500, 900)), st.floats(0, 1))
 @settings(deadline=None)
-def test_lit_pixels_say_all_of_an_image(n: int, n_pixels: int, share: float) -> None:
+def test_nonzero_pixels_hold_the_whole_image(n: int, n_pixels: int, share: float) -> None:
     images = sparse_images(n, n_pixels, share)
     pixels = find_nonzero(images)
     assert pixels.n_pixels == n_pixels
@@ -95,12 +95,12 @@ def test_lit_pixels_say_all_of_an_image(n: int, n_pixels: int, share: float) -> 
         positions = first + np.cumsum(entries[:, 0].ravel(), dtype=np.int64)
         np.add.at(found[part // PARTS], positions, entries[:, 1].ravel())
         if part % PARTS == 0:
-            # From the end of this part the other one goes on.
+            # The other part starts where this one ends.
             assert (positions[-1] if len(positions) else 0) == pixels.middle
     np.testing.assert_array_equal(found, images)
 
 
-def test_lit_pixels_may_lie_far_apart() -> None:
+def test_nonzero_pixels_may_be_far_apart() -> None:
     images = np.zeros((3, 100_000), np.uint8)
     images[:, [0, 255, 511, 99_999]] = [[1, 2, 3, 4]]
     images[1] = 0
@@ -132,8 +132,8 @@ def test_products_with_sparse_images_are_the_dense_ones(columns: int, m: int, th
     for thread in range(threads):
         sparse_matmul.sparse_descend(weights, pixels, rows, delta, 0.3, thread=thread, threads=threads)
     np.testing.assert_allclose(layout.unpack(packed)[0][0], W - 0.3 * delta.T @ X, rtol=0, atol=1e-5)
-    dark = ~images[rows].any(axis=0)
-    np.testing.assert_array_equal(layout.unpack(packed)[0][0][:, dark], W[:, dark])
+    zero = ~images[rows].any(axis=0)
+    np.testing.assert_array_equal(layout.unpack(packed)[0][0][:, zero], W[:, zero])
 
 
 @pytest.mark.parametrize("columns", [16, 80])
@@ -157,14 +157,14 @@ def call(name: str, **change: Any) -> None:
     pixels = find_nonzero(sparse_images(9, 20, 0.5))
     good: dict[str, Any] = {"pixels": pixels, "rows": np.arange(4), "weights": np.zeros(20 * 16, np.float32)}
     matrix = np.zeros((4, 16), np.float32)
-    if name == "lit_product":
+    if name == "sparse_product":
         sparse_matmul.sparse_product(**(good | {"out": matrix} | change))
     else:
         sparse_matmul.sparse_descend(**(good | {"delta": matrix, "learning_rate": 1.0} | change))
 
 
-@pytest.mark.parametrize(("name", "matrix"), [("lit_product", "out"), ("lit_descend", "delta")])
-def test_sparse_products_refuse_what_breaks_their_contract(name: str, matrix: str) -> None:
+@pytest.mark.parametrize(("name", "matrix"), [("sparse_product", "out"), ("sparse_descend", "delta")])
+def test_sparse_products_check_their_arguments(name: str, matrix: str) -> None:
     call(name)
     call(name, rows=np.zeros(0, np.int64), **{matrix: np.zeros((0, 16), np.float32)})
     refused: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -188,25 +188,25 @@ def test_sparse_products_refuse_what_breaks_their_contract(name: str, matrix: st
         with pytest.raises(error, match=message):
             call(name, **change)
     for locked in (matrix, "weights"):
-        if (name, locked) != ("lit_descend", "delta") and (name, locked) != ("lit_product", "weights"):
+        if (name, locked) != ("sparse_descend", "delta") and (name, locked) != ("sparse_product", "weights"):
             array = np.zeros((4, 16) if locked == matrix else 320, np.float32)
             array.flags.writeable = False
-            with pytest.raises(ValueError, match="found a read-only array to change"):
+            with pytest.raises(ValueError, match=f"{locked} must be writable"):
                 call(name, **{locked: array})
     shared = np.zeros(20 * 16, np.float32)
-    with pytest.raises(ValueError, match="overlapping"):
+    with pytest.raises(ValueError, match=f"weights must not overlap {matrix}"):
         call(name, **{"weights": shared, matrix: shared[:64].reshape(4, 16)})
 
 
-def test_damaged_lit_pixels_are_not_looked_at() -> None:
+def test_damaged_nonzero_pixels_are_not_read() -> None:
     pixels = find_nonzero(sparse_images(9, 20, 0.5))
     with pytest.raises(ValueError, match=r"found weights of shape \(320,\), expected \(160,\)"):
-        call("lit_product", pixels=pixels._replace(n_pixels=10))
+        call("sparse_product", pixels=pixels._replace(n_pixels=10))
 
 
 @pytest.mark.parametrize("sparse", [True, False])
 @pytest.mark.parametrize("sizes", [(9, 3), (20, 16, 1), (33, 100, 65, 7), (5, 129, 2)], ids=str)
-def test_a_layout_gives_back_what_it_took(sizes: tuple[int, ...], sparse: bool) -> None:
+def test_a_layout_unpacks_what_it_packed(sizes: tuple[int, ...], sparse: bool) -> None:
     rng = np.random.default_rng(0)
     weights = [rng.normal(size=(n, m)).astype(np.float32) for m, n in pairwise(sizes)]
     biases = [rng.normal(size=n).astype(np.float32) for n in sizes[1:]]

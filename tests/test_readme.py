@@ -1,4 +1,4 @@
-"""What the documents say is so: figures are those of a committed result, and files, names, links and options exist."""
+"""The documents are true: figures are those of a committed result, and files, names, links and options exist."""
 
 import ast
 import re
@@ -132,22 +132,22 @@ def test_files_and_functions_that_are_named_exist(name: str) -> None:
         assert (ROOT / file).exists(), file
 
 
-def _places() -> Iterator[str]:
+def _rows() -> Iterator[str]:
     """Yield the files and folders in the tables of the layout."""
     layout = DOCUMENTS[ARCHITECTURE.name].partition("## Layout")[2].partition("## Import rules")[0]
     yield from re.findall(r"^\| `([^`]+)` \|", layout, re.MULTILINE)
 
 
 def test_the_layout_has_each_file_once() -> None:
-    places = list(_places())
-    assert len(places) == len(set(places))
+    rows = list(_rows())
+    assert len(rows) == len(set(rows))
     whole = {"gpunn/", "kernels/", "gpunn/engines/"}  # whose files have rows of their own
-    folders = tuple(place for place in places if place.endswith("/") and place not in whole)
+    folders = tuple(row for row in rows if row.endswith("/") and row not in whole)
     missing = []
     for path in [*(ROOT / "gpunn").rglob("*.py"), *(ROOT / "kernels").rglob("*.py")]:
         file = path.relative_to(ROOT).as_posix()
         says_what_its_folder_is = path.name == "__init__.py" and len(ast.parse(path.read_text("utf-8")).body) == 1
-        if file not in places and not file.startswith(folders) and not says_what_its_folder_is:
+        if file not in rows and not file.startswith(folders) and not says_what_its_folder_is:
             missing.append(file)
     assert not missing, f"ARCHITECTURE.md has no row for {missing}"
 
@@ -175,14 +175,16 @@ GREY, LABELS = np.zeros((4, 6), np.uint8), np.zeros(4, np.uint8)
 FLOATS, ROWS = np.zeros((4, 6), np.float32), np.zeros((4, 2), np.float32)
 
 
-def refusal(engine: type[Engine], *, dtype: type = np.float32, examples: Examples, **recipe: Any) -> str | None:
-    """Return why `engine` doesn't train a network on `examples`; that of a GPU before it asks for one."""
+def unsupported_reason(
+    engine: type[Engine], *, dtype: type = np.float32, examples: Examples, **recipe: Any
+) -> str | None:
+    """Return why `engine` can't train a network on `examples`; engines for GPUs answer without one."""
     start = Parameters([np.zeros((2, 6), dtype)], [np.zeros(2, dtype)])
     return engine.unsupported_reason(CpuBackend(), start, Recipe(2, 0.1, **recipe), examples)
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_what_the_readme_says_that_engines_lack_is_what_they_refuse(name: str) -> None:
+def test_engines_lack_what_the_readme_says(name: str) -> None:
     on_cpu, common = ENGINES[name], Examples(GREY, LABELS)
     lacks = {
         "plain": set(),
@@ -190,20 +192,20 @@ def test_what_the_readme_says_that_engines_lack_is_what_they_refuse(name: str) -
         "epoch": {"float64", "weights", "dropout"},
     }[name]
     found = {
-        "float64": refusal(on_cpu, examples=common, dtype=np.float64),
-        "weights": refusal(on_cpu, examples=Examples(GREY, LABELS, np.ones(4, np.float32))),
-        "dropout": refusal(on_cpu, examples=common, dropout=0.5),
-        "floats": refusal(on_cpu, examples=Examples(FLOATS, LABELS)),
-        "rows": refusal(on_cpu, examples=Examples(GREY, ROWS)),
-        "optimiser": refusal(on_cpu, examples=common, optimizer=OPTIMIZERS["adamw"], l2=0.1),
+        "float64": unsupported_reason(on_cpu, examples=common, dtype=np.float64),
+        "weights": unsupported_reason(on_cpu, examples=Examples(GREY, LABELS, np.ones(4, np.float32))),
+        "dropout": unsupported_reason(on_cpu, examples=common, dropout=0.5),
+        "floats": unsupported_reason(on_cpu, examples=Examples(FLOATS, LABELS)),
+        "rows": unsupported_reason(on_cpu, examples=Examples(GREY, ROWS)),
+        "optimiser": unsupported_reason(on_cpu, examples=common, optimizer=OPTIMIZERS["adamw"], l2=0.1),
     }
     assert {what for what, reason in found.items() if reason is not None} == lacks
-    assert refusal(on_cpu, examples=common, precision="tf32") is not None
+    assert unsupported_reason(on_cpu, examples=common, precision="tf32") is not None
 
 
 def test_on_gpus_epoch_also_lacks_float_inputs_and_rows_of_targets() -> None:
     epoch, fused = CUDA_ENGINES["epoch"], CUDA_ENGINES["fused"]
-    assert "uint8 grey levels alone" in (refusal(epoch, examples=Examples(FLOATS, LABELS)) or "")
-    assert "classes as targets alone" in (refusal(epoch, examples=Examples(GREY, ROWS)) or "")
-    assert "it has no dropout" in (refusal(epoch, examples=Examples(GREY, LABELS), dropout=0.5) or "")
-    assert refusal(fused, examples=Examples(FLOATS, ROWS)) is None
+    assert "uint8 grey levels alone" in (unsupported_reason(epoch, examples=Examples(FLOATS, LABELS)) or "")
+    assert "classes as targets alone" in (unsupported_reason(epoch, examples=Examples(GREY, ROWS)) or "")
+    assert "it has no dropout" in (unsupported_reason(epoch, examples=Examples(GREY, LABELS), dropout=0.5) or "")
+    assert unsupported_reason(fused, examples=Examples(FLOATS, ROWS)) is None

@@ -1,4 +1,4 @@
-"""What a `Split` takes, and what training and evaluation make of it."""
+"""Inputs of `Split`, and training and evaluation with them."""
 
 import math
 import re
@@ -106,7 +106,7 @@ def test_grey_levels_are_taken_in_every_form(images: Any) -> None:
         tuple(GREY.labels),
     ],
 )
-def test_classes_are_taken_as_any_whole_numbers(labels: Any) -> None:
+def test_classes_may_be_any_integers(labels: Any) -> None:
     split = Split(GREY.images, labels)
     assert split.labels.dtype == np.uint8
     np.testing.assert_array_equal(split.labels, GREY.labels)
@@ -157,7 +157,7 @@ def test_other_numbers_are_inputs_as_they_are(images: Any, dtype: type) -> None:
         ([[0.0], [1.0]], np.zeros((2, 0)), "found labels of shape (2, 0)"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(images: Any, labels: Any, message: str) -> None:
+def test_invalid_data_is_refused_in_one_line(images: Any, labels: Any, message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)) as refused:
         Split(images, labels)
     assert str(refused.value).isprintable()
@@ -169,7 +169,7 @@ def test_numbers_that_the_networks_dtype_cannot_hold_are_refused_before_training
         trained(split)
 
 
-def test_labels_can_be_changed_neither_in_the_split_nor_behind_its_back() -> None:
+def test_labels_can_be_changed_neither_in_the_split_nor_in_the_original() -> None:
     labels = GREY.labels.copy()
     split = Split(GREY.images, labels)
     labels[:] = 255

@@ -1,4 +1,4 @@
-"""Threads: their number, their shares, and what they hand back."""
+"""Threads: their number, their shares, and their results."""
 
 import os
 import subprocess
@@ -57,7 +57,7 @@ def test_a_team_works_at_the_same_time_and_hands_back_in_order(threads: int) -> 
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_a_failure_in_one_thread_is_everybodys(failing: int) -> None:
+def test_a_failure_in_one_thread_is_raised(failing: int) -> None:
     def work(thread: int) -> None:
         if thread == failing:
             raise ValueError("no")
@@ -79,14 +79,14 @@ def blas() -> list[int]:
 
 @pytest.fixture
 def two_blas_threads() -> Iterator[None]:
-    """NumPy's BLAS with two threads, so that it shows where it has one too few, on any machine."""
+    """NumPy's BLAS with two threads, so that limits show on any machine."""
     with threadpool_limits(2, user_api="blas"):
         assert set(blas()) == {2}
         yield
 
 
 def entered(stack: ExitStack, limit: int) -> ExitStack:
-    """Enter a block that limits BLAS, to be left by closing what is returned, or at the latest with `stack`."""
+    """Enter a block that limits BLAS; it ends when the result is closed, or at the latest with `stack`."""
     block = stack.enter_context(ExitStack())
     block.enter_context(blas_threads(limit))
     return block
@@ -141,7 +141,7 @@ def test_blas_gets_its_threads_back_whichever_thread_is_the_last(first_out: int)
 
 
 @pytest.mark.usefixtures("two_blas_threads")
-def test_the_smallest_number_of_blas_threads_that_somebody_asks_for_counts() -> None:
+def test_the_smallest_requested_number_of_blas_threads_applies() -> None:
     with ExitStack() as stack:
         outer = entered(stack, 2)
         inner = entered(stack, 1)
@@ -154,7 +154,7 @@ def test_the_smallest_number_of_blas_threads_that_somebody_asks_for_counts() -> 
 
 
 @pytest.mark.usefixtures("two_blas_threads")
-def test_blas_threads_that_somebody_else_sets_meanwhile_stay() -> None:
+def test_blas_threads_set_by_others_meanwhile_stay() -> None:
     with blas_threads(1):
         for library in ThreadpoolController().select(user_api="blas").lib_controllers:
             library.set_num_threads(3)
@@ -180,7 +180,7 @@ class PerThread:
         pass
 
 
-def test_where_each_thread_has_a_number_of_its_own_each_gets_its_own_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_each_thread_has_its_own_number_each_gets_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
     library, seen = PerThread(), []
     monkeypatch.setattr(gpunn.engines.threads, "_libraries", lambda: [library])
 
@@ -198,7 +198,7 @@ def test_where_each_thread_has_a_number_of_its_own_each_gets_its_own_back(monkey
     assert [*seen, library.num_threads] == [1, 4, 1, 2]
 
 
-def test_without_threadpoolctl_it_is_said_that_blas_keeps_its_threads(
+def test_without_threadpoolctl_a_message_says_that_blas_keeps_its_threads(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)

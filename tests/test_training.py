@@ -29,7 +29,7 @@ def assert_same_bits(ours: MLP, theirs: MLP) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 199, 200])
-def test_training_is_the_loop_a_textbook_would_write(small: Split, batch_size: int) -> None:
+def test_training_is_the_textbooks_loop(small: Split, batch_size: int) -> None:
     net = MLP([12, 5, 3], seed=4, dtype=np.float64)
     history = train(net, small, epochs=2, batch_size=batch_size, learning_rate=0.3, seed=9)
 
@@ -148,7 +148,7 @@ def test_batch_sizes_at_both_ends_count_their_steps(small: Split, monkeypatch: p
         assert sizes == expected
 
 
-def test_history_tells_the_course_of_the_run(small: Split) -> None:
+def test_history_records_the_run(small: Split) -> None:
     seen: list[tuple[int, np.ndarray]] = []
     net = MLP([12, 5, 3])
 

@@ -25,23 +25,23 @@ def measured_framing(images: NDArray[Any], shape: Sequence[int]) -> str:
     if tuple(shape) != (FIELD, FIELD):
         return "whole"
     sample = images[:: max(1, len(images) // SAMPLE)].reshape(-1, FIELD, FIELD)
-    lit = sample > 0
-    drawn = lit.any(axis=(1, 2))
+    ink = sample > 0
+    drawn = ink.any(axis=(1, 2))
     if not drawn.any():
         return "whole"
-    sample, lit = sample[drawn], lit[drawn]
+    sample, ink = sample[drawn], ink[drawn]
     rows, columns = sample.sum(axis=2, dtype=np.int64), sample.sum(axis=1, dtype=np.int64)
-    places = np.arange(FIELD)
+    positions = np.arange(FIELD)
     in_middle = np.ones(len(sample), bool)
     for mass in (rows, columns):
-        centre = (mass * places).sum(axis=1) / mass.sum(axis=1)
+        centre = (mass * positions).sum(axis=1) / mass.sum(axis=1)
         in_middle &= np.abs(centre - FIELD / 2) <= SPREAD
-    small = (_extent(lit.any(axis=2)) <= FIELD - 2 * MARGIN) & (_extent(lit.any(axis=1)) <= FIELD - 2 * MARGIN)
+    small = (_extent(ink.any(axis=2)) <= FIELD - 2 * MARGIN) & (_extent(ink.any(axis=1)) <= FIELD - 2 * MARGIN)
     return "digit" if (in_middle & small).mean() >= CENTRED else "whole"
 
 
-def _extent(lit: Any) -> NDArray[np.intp]:
-    """Return the number of pixels from the first to the last lit one, (n,)."""
-    first, last = lit.argmax(axis=1), FIELD - 1 - lit[:, ::-1].argmax(axis=1)
+def _extent(ink: Any) -> NDArray[np.intp]:
+    """Return the number of pixels from the first to the last with ink, (n,)."""
+    first, last = ink.argmax(axis=1), FIELD - 1 - ink[:, ::-1].argmax(axis=1)
     extent: NDArray[np.intp] = last - first + 1
     return extent

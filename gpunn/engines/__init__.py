@@ -1,4 +1,4 @@
-"""Engines: the ways to run an epoch, and the one rule that chooses among them."""
+"""Engines: ways to run an epoch, and the choice among them."""
 
 import logging
 
@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (PlainEngine, FusedEngine, EpochEngine)}
 
 CUDA_ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (FusedCudaEngine, EpochCudaEngine)}
-"""Those that are others on GPUs than on CPUs."""
+"""Engines with an implementation of their own for GPUs."""
 
 LARGE_FOR_BLAS = 2_000_000
-"""Weights between two hidden layers from which BLAS pays.
+"""Weights between two hidden layers from which BLAS is faster.
 
 Measured with one and two threads at batch sizes from 1 to 60,000: up to 1024 x 1024 `epoch` is faster than `fused`, by
 1.1 times (1024 x 1024, batch size 1024) to a hundred (784-16-10, batch size 1); with 2048 x 2048, `fused` by up to 1.3.
@@ -30,23 +30,23 @@ Measured with one and two threads at batch sizes from 1 to 60,000: up to 1024 x 
 
 
 MIN_PRODUCTS_PER_LAUNCH = 200_000
-"""Multiplications that one multiprocessor of a GPU does while a kernel is launched: reckoned, not measured."""
+"""Multiplications that one multiprocessor of a GPU does while a kernel is launched (estimated, not measured)."""
 
 
 def choose_engine(
     name: str, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
 ) -> type[Engine]:
-    """Return the engine called `name` for the parameters `start` (host arrays) on `backend`.
+    """Return the engine `name` for the parameters `start` (host arrays) on `backend`.
 
-    Of `examples` only what kind they are matters; without any they are grey levels and classes.
+    Only the kind of `examples` matters; None stands for grey levels and classes.
 
-    "auto" is the fastest that can train them like that, by what was measured; it is logged which and why. Raises
-    `ConfigurationError` for a name that no engine has, and for an engine that can't train these parameters.
+    "auto" is the fastest engine that supports them, by measurements; the choice and the reason are logged. Raises
+    `ConfigurationError` for an unknown name, and for an engine that can't train these parameters.
     """
     loss_for(start.functions[-1], recipe.loss)
     if name == "auto":
         engine, why = _fastest(backend, start, recipe, examples)
-        # For float32 it has been asked whether it can.
+        # For float32, `_fastest` has checked this.
         if recipe.precision == "float32" or engine.unsupported_reason(backend, start, recipe, examples) is None:
             logger.info("engine auto: %s, %s", engine.name, why)
             return engine
@@ -62,7 +62,7 @@ def choose_engine(
 
 
 def _on(backend: Backend, name: str) -> type[Engine]:
-    """Return the engine of that name for the kind of `backend`."""
+    """Return the engine `name` for the device of `backend`."""
     return ENGINES[name] if backend.name == "cpu" else CUDA_ENGINES.get(name, ENGINES[name])
 
 
@@ -81,7 +81,7 @@ def _fastest(
         return PlainEngine, why if other_reason == unsupported_reason else f"{why}; nor can fused: {other_reason}"
     fused_can = other_reason is None
     if backend.name != "cpu":
-        # What `fused` launches for each batch: six kernels and products for every layer.
+        # `fused` launches about six kernels and products per layer for each batch.
         launches = 6 * len(start.weights)
         products = recipe.batch_size * start.n_weights
         if products >= launches * MIN_PRODUCTS_PER_LAUNCH and fused_can:

@@ -1,4 +1,4 @@
-"""The contract of an engine: it runs epochs of training on a device."""
+"""Interface of engines, which run epochs of training on a device."""
 
 import importlib
 from abc import ABC, abstractmethod
@@ -19,12 +19,12 @@ from gpunn.schedules import CONSTANT, Schedule
 
 
 class Examples(NamedTuple):
-    """`n` examples, on one device or on the host; engines say which kinds they take.
+    """`n` examples, on one device or on the host; engines differ in the kinds they support.
 
     - `inputs` (n, n_0): grey levels, uint8, which are divided by 255, or floats of the parameters' dtype;
-    - `targets`: the classes, uint8 (n,), or what the outputs should be, floats of the parameters' dtype, (n, n_L);
-    - `weights`, floats (n,), at least 0, or None where all examples count the same: a batch's loss is the average of
-      its examples', weighted by these.
+    - `targets`: classes, uint8 (n,), or target outputs, floats of the parameters' dtype, (n, n_L);
+    - `weights`, floats (n,), at least 0, or None if all examples count the same: a batch's loss is the average of its
+      examples', weighted by these.
     """
 
     inputs: Array
@@ -45,11 +45,11 @@ class Examples(NamedTuple):
 def examples_reason(
     examples: Examples | None, *, floats: bool = False, rows: bool = False, weights: bool = False
 ) -> str | None:
-    """Return why an engine that takes grey levels and classes, and more only as said, can't train on `examples`."""
+    """Return why an engine for grey levels and classes, and whatever is set to True, can't use `examples`, or None."""
     if examples is None:
         return None
     if examples.weights is not None and not weights:
-        return "it takes examples that all count the same, and found weights of examples"
+        return "it takes examples that all count the same, got sample weights"
     if not examples.grey and not floats:
         return f"it takes inputs of uint8 grey levels alone, and found {examples.inputs.dtype}"
     if not examples.labeled and not rows:
@@ -59,14 +59,14 @@ def examples_reason(
 
 @dataclass(frozen=True)
 class Parameters:
-    """Weights and biases, shaped as in `MLP`, on a device or on the host, and what the neurons compute."""
+    """Weights and biases, shaped as in `MLP`, on a device or on the host, and activation functions."""
 
     weights: Sequence[Array]
     biases: Sequence[Array]
     functions: Sequence[str] = ()
-    """The activation functions of all layers but the inputs; sigmoid, where none are given."""
+    """Activation functions of all layers but the input; sigmoid if none are given."""
     memory: OptimizerState | None = None
-    """What the optimiser remembers of the steps before these parameters; None, where there were none."""
+    """Optimiser state; None before the first step."""
 
     def __post_init__(self) -> None:
         if not self.functions:
@@ -85,12 +85,12 @@ class Parameters:
 
     @property
     def steps(self) -> int:
-        """How many steps the optimiser remembers to have made."""
+        """Number of steps that the optimiser has made."""
         return 0 if self.memory is None else self.memory.steps
 
     @property
     def n_weights(self) -> int:
-        """How many weights there are: the multiplications that one example takes in a forward pass."""
+        """Number of weights: the multiplications in a forward pass of one example."""
         return sum(W.size for W in self.weights)
 
 
@@ -99,14 +99,14 @@ PRECISIONS = ("float32", "tf32")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: `batch_size` examples a step, each step `learning_rate` times the gradient.
+    """Settings of the training: `batch_size` examples a step, each step `learning_rate` times the gradient.
 
     `precision` is that of the factors in matrix products, one of `PRECISIONS`: "tf32" keeps 10 bits of their mantissas,
     which GPUs of compute capability 8.0 and newer multiply several times as fast; sums are float32 all the same.
 
-    `l2` adds l2 W to the gradient of the weights, not of the biases: the penalty l2 / 2 times the sum of their squares.
-    `dropout` is the share of the hidden layers' activations that each example goes without; the others are made larger
-    in return, so that their mean stays. Which ones, is drawn from `seed`. By `schedule` the learning rate changes.
+    `l2` is the penalty on weights, not biases, l2 / 2 times the sum of their squares: it adds l2 W to their gradient.
+    `dropout` is the fraction of hidden activations set to 0 for each example, drawn from `seed`; the others
+    are scaled up to keep the mean. `schedule` changes the learning rate from batch to batch.
     """
 
     batch_size: int
@@ -123,7 +123,7 @@ class Recipe:
         check_whole("batch_size", self.batch_size, 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as JSON's types; what isn't used isn't mentioned."""
+        """Return the recipe as JSON types, without unused settings."""
         found: dict[str, Any] = {name: getattr(self, name) for name in ("batch_size", "learning_rate", "precision")}
         found |= {"loss_function": self.loss, "seed": self.seed}
         for name, choice, default in (("optimizer", self.optimizer, PLAIN), ("schedule", self.schedule, CONSTANT)):
@@ -133,10 +133,10 @@ class Recipe:
 
 
 class Engine(ABC):
-    """Trains a network of its own on one split, an epoch at a call. Everything happens inside `backend.activate()`.
+    """Trains its own copy of a network, one epoch per call; used inside `backend.activate()`.
 
     All engines compute the same: mini-batch gradient descent over the batches `order[0:m]`, `order[m:2m]`, ..., the
-    last of which may be smaller. They differ in speed alone.
+    last of which may be smaller. They differ only in speed and in what they support.
     """
 
     name: ClassVar[str]
@@ -146,9 +146,9 @@ class Engine(ABC):
 
     @abstractmethod
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
-        """Take a copy of `start` (host arrays), and the `examples` on the device of `backend`.
+        """Copy `start` (host arrays), and take the `examples` on the device of `backend`.
 
-        Classes are copied, inputs and rows of targets need not be: they must stay as they are while it trains.
+        Classes are copied; inputs and rows of targets may not be, and must not change during training.
         """
 
     @classmethod
@@ -158,25 +158,25 @@ class Engine(ABC):
     ) -> str | None:
         """Return in a few words why the engine can't train these parameters on this backend like this, or None.
 
-        Of `examples` only what kind they are matters; without any they are grey levels and classes.
+        Only the kind of `examples` matters; None stands for grey levels and classes.
         """
 
     @abstractmethod
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         """Train once on every example in `order` (n,), host integers; return the epoch's mean loss.
 
-        `rates` are the learning rates of its batches, where they aren't that of the recipe. The loss of each example is
-        the one before its batch's step, without the L2 penalty. Returns when the device is done. Raises what
-        `gpunn.engines.checks.checked_order` raises.
+        `rates` are the learning rates of its batches, by default the recipe's. Each example's loss is that before
+        its batch's step, without the L2 penalty. Returns when the device is done. Raises the errors of
+        `gpunn.engines.checks.checked_order`.
         """
 
     @abstractmethod
     def parameters(self) -> Parameters:
-        """Return the parameters, on the device: copies on a CPU; on a GPU the next epoch may change them."""
+        """Return the parameters, on the device: copies on a CPU; on a GPU, the next epoch may change them."""
 
     @abstractmethod
     def memory(self) -> OptimizerState:
-        """Return a copy of what the optimiser remembers, on the host: with it, another engine can go on."""
+        """Return a copy of the optimiser state, on the host; another engine can resume from it."""
 
 
 def in_calls(
@@ -201,7 +201,7 @@ def optimizer_reason(recipe: Recipe) -> str | None:
     """Return why an engine with compiled steps can't use this optimiser, or None."""
     if isinstance(recipe.optimizer, SGD | Adam):
         return None
-    return f"it takes SGD and Adam alone, and found the optimiser {recipe.optimizer}"
+    return f"it takes only SGD and Adam, got the optimiser {recipe.optimizer}"
 
 
 def dropout_reason(recipe: Recipe) -> str | None:
@@ -210,17 +210,17 @@ def dropout_reason(recipe: Recipe) -> str | None:
 
 
 def kernels_reason(backend: Backend, start: Parameters, *modules: str) -> str | None:
-    """Return why an engine with compiled float32 kernels, which needs `modules`, can't be used, or None."""
+    """Return why an engine with compiled float32 kernels that needs `modules` can't be used, or None."""
     dtype = start.weights[0].dtype
     if dtype != np.float32:
         return f"it computes in float32, and the network is {dtype}"
     for module in modules:
         try:
             importlib.import_module(module)
-        except (ImportError, OSError) as error:  # OSError: of a shared library that it needs
+        except (ImportError, OSError) as error:  # OSError: a shared library is missing
             return f"{module} can't be imported ({error})"
     try:
-        backend.kernels  # noqa: B018 - whether they are there is found out by asking for them
+        backend.kernels  # noqa: B018 - raises if they can't be used
     except ConfigurationError as error:
         return str(error)
     return None

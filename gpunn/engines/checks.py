@@ -1,6 +1,6 @@
 """Argument checks shared by all engines.
 
-Kernels index with these arrays unchecked, so they are copied and the copies checked: nobody can change them afterwards.
+Kernels use these arrays as indices unchecked, so copies are made and checked, which callers can't change afterwards.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ from gpunn.kernels.checks import check_below, check_type
 def checked_order(order: NDArray[Any], n_images: int) -> NDArray[np.int64]:
     """Return a copy of `order` as contiguous int64.
 
-    Raises `TypeError` where it isn't an array of integers, `ValueError` where it hasn't one dimension or is empty, and
-    `IndexError` where a number isn't that of an image.
+    Raises `TypeError` unless it is an array of integers, `ValueError` if it is empty or not one-dimensional, and
+    `IndexError` for an index that no image has.
     """
     check_type("an order", order)
     if order.dtype.kind not in "iu":
@@ -24,14 +24,14 @@ def checked_order(order: NDArray[Any], n_images: int) -> NDArray[np.int64]:
     if order.ndim != 1:
         raise ValueError(f"found an order of {order.ndim} dimensions, expected one")
     if not order.size:
-        raise ValueError("found an order of no examples, expected the number of one or more")
+        raise ValueError("order must have at least one index, got none")
     copied = np.array(order, np.int64, order="C")
     check_below("order", copied, n_images)
     return copied
 
 
 def rates_of(recipe: Recipe, n_examples: int, rates: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Return the learning rate of each batch of an epoch over so many examples: a copy of `rates`, or the recipe's."""
+    """Return the learning rate of each batch of an epoch over `n_examples`: a copy of `rates`, or the recipe's."""
     n_batches = -(-n_examples // recipe.batch_size)
     if rates is None:
         return np.full(n_batches, recipe.learning_rate)
@@ -44,10 +44,10 @@ def rates_of(recipe: Recipe, n_examples: int, rates: NDArray[np.float64] | None)
 
 
 def own_examples(xp: Any, examples: Examples, n_inputs: int, n_outputs: int) -> Examples:
-    """Return `examples` with a copy of their classes, in arrays of `xp`.
+    """Return `examples`, arrays of `xp`, with a copy of their classes.
 
-    Raises `ValueError` where shapes don't fit each other, the inputs or the outputs, `TypeError` where classes aren't
-    integers, and `IndexError` where one has no output.
+    Raises `ValueError` if shapes don't fit each other or the network, `TypeError` for classes that aren't integers, and
+    `IndexError` for classes without an output.
     """
     inputs, targets, weights = examples
     if xp is np:

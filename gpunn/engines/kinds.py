@@ -1,4 +1,4 @@
-"""Kinds of networks: those of one kind are trained by the same machine code, whatever their sizes."""
+"""Kinds of networks: networks of one kind are trained by the same machine code, whatever their sizes."""
 
 from gpunn.engines.base import Examples, Parameters, Recipe
 from gpunn.optimizers import PLAIN, SGD
@@ -7,9 +7,9 @@ from gpunn.optimizers import PLAIN, SGD
 def kind_of(
     engine: str, start: Parameters, recipe: Recipe, examples: Examples, *, sparse: bool, wide: bool = False
 ) -> str:
-    """Say of which kind a network is: what its layers compute, how it is trained, and on what.
+    """Describe the kind of a network: activation functions, loss, optimiser, data and engine.
 
-    `wide`, where layers have so many neurons that the engine treats them in another way.
+    `wide` tells that layers are so wide that the engine uses other code for them.
     """
     same = len(set(start.functions)) == 1
     functions = f"{start.functions[0]} layers" if same else f"layers of {', '.join(start.functions)}"

@@ -17,7 +17,7 @@ from gpunn.optimizers import OptimizerState
 
 @final
 class PlainEngine(Engine):
-    """Reads best, takes float32 and float64 and every recipe, and is what the other engines are held to."""
+    """The simplest engine: supports float32, float64 and every recipe, and is the reference for the others."""
 
     name = "plain"
     own_threads = False
@@ -52,9 +52,9 @@ class PlainEngine(Engine):
         steps = self._stepper.numbers(rates_of(self._recipe, len(order), rates), self._recipe.l2)
         layers = keys(self._recipe.seed, self._epoch, len(self._biases) - 1) if self._recipe.dropout else []
         rows = self._backend.asarray(order)
-        # Kept on the device, so that no batch waits for the one before to be read back.
+        # Kept on the device, so that no batch waits for the previous loss to be read.
         losses = xp.empty(len(batches), dtype)
-        # Whether the numbers stay finite is checked where the epoch ends, not at every operation.
+        # Finite numbers are checked for after the epoch, not at every operation.
         with np.errstate(over="ignore", invalid="ignore"):
             for number, (first, step) in enumerate(zip(batches, steps, strict=True)):
                 X, Y, counts = self._batch(rows[first : first + m])
@@ -71,7 +71,7 @@ class PlainEngine(Engine):
                 )
                 self._stepper.step(parameters, (*dW, *db), *step)
         self._epoch += 1
-        # The last batch may be smaller than the others, and counts by its size.
+        # Batches are weighted by size, as the last one may be smaller.
         sizes = np.minimum(m, len(order) - np.array(batches))
         return float(np.average(self._backend.to_host(losses).astype(np.float64), weights=sizes))
 
@@ -86,7 +86,7 @@ class PlainEngine(Engine):
         return X, Y, None if weights is None else weights[rows]
 
     def _masks(self, layers: Sequence[int], first: int, m: int) -> Sequence[Array]:
-        """Return what dropout multiplies the hidden activations of the examples from `first` on with, or nothing."""
+        """Return dropout masks of the hidden layers for `m` examples from position `first` on; none without dropout."""
         xp, share, dtype = self._backend.xp, self._recipe.dropout, self._one_hot.dtype
         hidden = zip(self._biases, layers, strict=False)  # the output layer has no key
         return [mask(xp, key, first, (m, len(b)), share=share, dtype=dtype) for b, key in hidden]

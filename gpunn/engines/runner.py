@@ -48,7 +48,7 @@ class Runner:
         self._engine = engine(backend, start, examples, recipe)
 
     def restart(self, start: Parameters) -> None:
-        """Go on from `start`, on the host."""
+        """Resume from `start`, on the host."""
         self._engine = self._make(self._backend, start, self._examples, self._recipe)
 
     def optimizer_state(self) -> OptimizerState:
@@ -64,7 +64,7 @@ class Runner:
         """Train for `epochs` epochs, numbered from 1, or until `finish` returns False.
 
         `begin` returns the order of an epoch's examples, and the learning rates of its batches, or None for the
-        recipe's; `finish` gets what the epoch has left.
+        recipe's; `finish` gets the epoch's result.
         """
         for number in range(1, epochs + 1):
             order, rates = begin(number)
@@ -77,7 +77,7 @@ class Runner:
 
 
 def _on_host(backend: Backend, found: Parameters) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-    """Return the weights and the biases on the host: from a GPU in one transfer."""
+    """Return the weights and the biases on the host, from a GPU in one transfer."""
     weights, biases = list(found.weights), list(found.biases)
     if backend.name == "cpu":
         return weights, biases
@@ -92,9 +92,9 @@ def _on_host(backend: Backend, found: Parameters) -> tuple[list[NDArray[Any]], l
 def running(
     backend: Backend, engine: type[Engine], start: Parameters, examples: Examples, recipe: Recipe
 ) -> Iterator[Runner]:
-    """Put `examples` on the device, and yield a `Runner` that goes on from `start`; both are on the host.
+    """Copy `examples` to the device, and yield a `Runner` that resumes from `start`; both are on the host.
 
-    Inside, the device is active, and BLAS has one thread where the engine has threads of its own.
+    In the block the device is active, and BLAS has one thread if the engine has its own threads.
     """
     with backend.activate(), blas_threads(1) if engine.own_threads else nullcontext():
         on_device = Examples(*(None if part is None else backend.asarray(part) for part in examples))
@@ -102,9 +102,9 @@ def running(
 
 
 def on_device(device: str | Backend, run: Callable[[Backend], T], may_retry: Callable[[], bool]) -> T:
-    """Call `run` with the backend for `device`; where an automatic one is out of memory, again with the CPU.
+    """Call `run` with the backend for `device`; if "auto" chose a GPU that runs out of memory, again with the CPU.
 
-    That only happens where `may_retry` returns True, asked then.
+    It only retries if `may_retry()` is True at that time.
     """
     backend = get_backend(device)
     try:

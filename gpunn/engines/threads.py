@@ -1,4 +1,4 @@
-"""The number of threads that BLAS uses, while engines compute."""
+"""Limit on the threads of BLAS while engines compute."""
 
 import logging
 import os
@@ -12,13 +12,13 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def blas_threads(threads: int) -> Iterator[None]:
-    """Let NumPy's BLAS use this many threads inside the `with` block, and as many as before after it.
+    """Set the number of threads of NumPy's BLAS in the block; restore it afterwards.
 
     Its threads keep their cores busy for about a tenth of a second after a product, waiting for the next one; meanwhile
     two threads of ours are slower than one. Without threadpoolctl nothing is changed, and that is logged.
 
-    How many they are is mostly the whole process's: while several blocks are entered, in whatever threads and order, it
-    is the smallest number that one of them asks for, and what was before the first comes back after the last.
+    The number is mostly a setting of the whole process: if blocks overlap, in whatever threads and order, the smallest
+    number applies, and the original one is restored after the last block.
     """
     try:
         holder = _BLAS.enter(threads)
@@ -33,12 +33,12 @@ def blas_threads(threads: int) -> Iterator[None]:
 
 
 Before = list[tuple[Any, int]]
-"""Libraries, and how many threads each of them had."""
+"""Libraries, and the number of threads that each had."""
 
 
 @final
 class _Holder:
-    """A block that limits the threads of BLAS, and the thread that is in it."""
+    """A block that limits the threads of BLAS, and the thread that runs it."""
 
     def __init__(self, limit: int, own: Before) -> None:
         self.limit, self.own, self.thread = limit, own, threading.get_ident()
@@ -46,18 +46,18 @@ class _Holder:
 
 @final
 class _Blas:
-    """The libraries that NumPy and others multiply with, and who limits their threads."""
+    """The BLAS libraries of the process, and the blocks that limit their threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._holders: list[_Holder] = []
         self._before: Before = []
-        """Those whose number of threads is the process's; for others every thread has a number of its own."""
+        """Libraries with one number of threads for the process; for others, each thread has its own."""
         self._limit = 0
 
     def enter(self, limit: int) -> _Holder:
         with self._lock:
-            # Looked for anew, as libraries are loaded by and by.
+            # Searched every time, as libraries may be loaded at any time.
             found = [(library, library.num_threads) for library in _libraries()]
             holder = _Holder(limit, [pair for pair in found if _is_threads_own(pair[0])])
             if not self._holders:
@@ -72,26 +72,26 @@ class _Blas:
         for library, before in holder.own:
             library.set_num_threads(before)
         with self._lock:
-            if holder in self._holders:  # and wasn't forgotten
+            if holder in self._holders:  # False if it was dropped after a fork
                 self._holders.remove(holder)
                 self._set()
 
     def _set(self) -> None:
-        """Let libraries have as many threads as the holders leave them, or as before where there are none."""
+        """Apply the smallest limit of the holders, or restore the original numbers if there are none."""
         if self._holders:
             self._limit = min(holder.limit for holder in self._holders)
             for library, _ in self._before:
                 _set_for_all(library, self._limit)
             return
         for library, before in self._before:
-            # What somebody else has set meanwhile is theirs.
+            # A number that someone else has set meanwhile stays.
             if library.num_threads == self._limit:
                 _set_for_all(library, before)
         self._before, self._limit = [], 0
 
     def forget_other_threads(self) -> None:
-        """In a process that was just forked, drop the holders whose threads aren't there any more."""
-        self._lock = threading.Lock()  # which one of them may have held
+        """After a fork, drop the holders whose threads don't exist in the child process."""
+        self._lock = threading.Lock()  # one of them may have held it
         here = [holder for holder in self._holders if holder.thread == threading.get_ident()]
         if len(here) < len(self._holders):
             self._holders = here
@@ -112,14 +112,14 @@ def _libraries() -> list[Any]:
 
 
 def _is_threads_own(library: Any) -> bool:
-    """Whether the number of threads is set for the calling thread alone, as threadpoolctl does it where OpenMP does."""
+    """Whether the number of threads is set for the calling thread only, as with OpenBLAS built for OpenMP."""
     return bool(library.internal_api == "openblas" and hasattr(library, "clear_controlling_thread")) and (
         library.threading_layer == "openmp"
     )
 
 
 def _set_for_all(library: Any, threads: int) -> None:
-    """Set the number of threads of the process, which threadpoolctl since 3.8 lets one thread do, and others not."""
+    """Set the number of threads of the process; since threadpoolctl 3.8 one thread must first give up control of it."""
     release = getattr(library, "clear_controlling_thread", None)
     if release is not None:
         release(force=True)

@@ -1,5 +1,6 @@
 """Parameters of the estimators: types, scikit-learn's constraints, and what gpunn doesn't support."""
 
+from abc import ABC
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -48,7 +49,7 @@ CONSTRAINTS: dict[str, Any] = {
 }
 
 
-class Settings:
+class Settings(ABC):
     """Parameters of both estimators: scikit-learn's, and gpunn's `device` and `engine`."""
 
     hidden_layer_sizes: int | Sequence[int]

@@ -14,7 +14,7 @@ from .vectors import Static, fma, maximum, minimum
 
 F = np.float32
 
-# tanh(x) = x P(x^2) / Q(x^2), as used by Eigen and XLA, up to LIMIT; beyond it is 1, which it is within 3e-7.
+# tanh(x) = x P(x^2) / Q(x^2) for |x| <= LIMIT, as in Eigen and XLA; beyond that, 1, which is within 3e-7.
 LIMIT = F(7.90531110763549805)
 P = tuple(
     F(coefficient)
@@ -38,10 +38,10 @@ Q = tuple(
 def _tanh(z: Any) -> Any:
     """Compute tanh(z) within 3e-7; NaN stays NaN.
 
-    Exactly 1 from 7.9 on, so that saturated neurons have slope 0 as in float64; Adam would turn any other slope into a
-    full step.
+    Exactly +-1 beyond +-7.9, so that saturated neurons have slope 0 as in float64; Adam would turn any other slope,
+    however small, into a full step.
     """
-    # Estrin's scheme: fewer of the operations wait for one another than in Horner's.
+    # Estrin's scheme has shorter chains of dependent operations than Horner's.
     x2 = z * z
     x4 = x2 * x2
     x8 = x4 * x4
@@ -60,7 +60,7 @@ def _sigmoid(z: Any) -> Any:
 
 @compiled
 def _expm1(z: Any) -> Any:
-    """Compute exp(z) - 1 = 2 t / (1 - t) with t = tanh(z / 2), for z up to 0, where nothing cancels; NaN stays NaN."""
+    """Compute exp(z) - 1 = 2 t / (1 - t) with t = tanh(z / 2), for z <= 0, where nothing cancels; NaN stays NaN."""
     t = _tanh(F(0.5) * z)
     return (t + t) / (F(1) - t)
 
@@ -70,13 +70,13 @@ OPERATIONS = Operations(
 )
 
 
-def _made(formula: Formula) -> tuple[Any, Any]:
-    """Return the two functions of a formula, to be compiled into those that call them, and not kept by themselves."""
+def _compiled_formula(formula: Formula) -> tuple[Any, Any]:
+    """Compile the two functions of a formula; not cached, as they become part of their callers' machine code."""
     activate, slope = formula(OPERATIONS)
     return numba.njit(**OPTIONS)(activate), numba.njit(**OPTIONS)(slope)
 
 
-FORMULAS = {name: _made(formula) for name, formula in ACTIVATIONS.items()}
+FORMULAS = {name: _compiled_formula(formula) for name, formula in ACTIVATIONS.items()}
 
 
 STATICS = {name: Static(name) for name in ACTIVATIONS}
@@ -84,7 +84,7 @@ SIGMOID = STATICS["sigmoid"]
 
 
 def of_layers(names: Sequence[str]) -> Static:
-    """Return the activation functions of all layers, for `activate_layer`; one name, where all have the same."""
+    """Return the activation functions of all layers, for `activate_layer`; a single name if all are the same."""
     return Static(",".join(names) if len(set(names)) > 1 else names[0])
 
 
@@ -94,17 +94,17 @@ def activate(activation: Any, z: Any) -> Any:
 
 
 def slope(activation: Any, a: Any) -> Any:
-    """Return f'(z) where f(z) = a, lane by lane."""
+    """Return f'(z) in terms of a = f(z), lane by lane."""
     raise NotImplementedError("for compiled code only")
 
 
 def activate_layer(functions: Any, number: int, z: Any) -> Any:
-    """Return f(z), lane by lane, with the f of layer `number`, from 0; `functions` as `of_layers` returns them."""
+    """Return f(z), lane by lane, with the f of layer `number`, counted from 0; `functions` are from `of_layers`."""
     raise NotImplementedError("for compiled code only")
 
 
 def slope_of_layer(functions: Any, number: int, a: Any) -> Any:
-    """Return f'(z) where f(z) = a, lane by lane, with the f of layer `number`."""
+    """Return f'(z) in terms of a = f(z), lane by lane, with the f of layer `number`."""
     raise NotImplementedError("for compiled code only")
 
 
@@ -129,21 +129,21 @@ def _slope(activation: Any, a: Any) -> Any:
 
 
 def _choice(which: int, again: Any) -> Any:
-    """Return an overload that takes the formula of a layer, by its number where not all are the same."""
+    """Return an overload that applies a layer's formula, chosen by its number unless all are the same."""
 
     def chosen(functions: Any, number: Any, lanes: Any) -> Any:
         first, *others = functions.value.split(",")
         formula, rest = FORMULAS[first][which], Static(",".join(others))
 
-        def the_only_one(functions: Any, number: Any, lanes: Any) -> Any:
+        def same_for_all(functions: Any, number: Any, lanes: Any) -> Any:
             return formula(lanes)
 
-        def one_of_several(functions: Any, number: Any, lanes: Any) -> Any:
+        def by_number(functions: Any, number: Any, lanes: Any) -> Any:
             if number == 0:
                 return formula(lanes)
             return again(rest, number - 1, lanes)
 
-        return one_of_several if set(others) - {first} else the_only_one
+        return by_number if set(others) - {first} else same_for_all
 
     return chosen
 

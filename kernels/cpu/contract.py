@@ -1,6 +1,6 @@
 """The operations of `gpunn.kernels.contract` compiled for CPUs: float32 only, one pass over memory, no temporaries.
 
-Whatever breaks the contract is refused before the compiled code, which checks nothing, is entered.
+Arguments are checked before the compiled code is entered, which checks nothing.
 """
 
 from .elementwise import bias_activate, drop, gather_scale, hidden_delta

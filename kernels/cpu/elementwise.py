@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ..checks import single
 from ..compilation import compiled
+from ..contract import ON_HOST
 from ..formulas.dropout import Operations, hash_of, threshold
 from .activations import STATICS, activate, slope
-from .arrays import CONTRACT
 from .gather import gather
 from .matmul import Chunk, Matrix
 from .memory import load_part, pointer, store_part
@@ -23,7 +23,7 @@ WHOLE = ir.VectorType(I32, LANES)
 
 def gather_scale(images: NDArray[Any], rows: NDArray[np.int64], *, out: NDArray[np.float32]) -> None:
     """Put the images of a batch into `out` as activations, see `Kernels.gather_scale`."""
-    CONTRACT.gather_scale(images, rows, out)
+    ON_HOST.gather_scale(images, rows, out)
     _gather_scale(images.ravel(), rows, out.ravel(), out.shape[1])
 
 
@@ -36,7 +36,7 @@ def bias_activate(
     z: NDArray[np.float32], bias: NDArray[np.float32], activation: str = "sigmoid", *, out: NDArray[np.float32]
 ) -> None:
     """Compute out = f(z + bias), see `Kernels.bias_activate`."""
-    CONTRACT.bias_activate(z, bias, activation, out)
+    ON_HOST.bias_activate(z, bias, activation, out)
     _add_and_activate(STATICS[activation], z.ravel(), bias, out.ravel())
 
 
@@ -59,7 +59,7 @@ def hidden_delta(
     out: NDArray[np.float32],
 ) -> None:
     """Compute out = delta * f'(z), see `Kernels.hidden_delta`."""
-    CONTRACT.hidden_delta(delta, activations, activation, out)
+    ON_HOST.hidden_delta(delta, activations, activation, out)
     _multiply_by_slope(STATICS[activation], delta.ravel(), activations.ravel(), out.ravel())
 
 
@@ -75,7 +75,7 @@ def _multiply_by_slope(activation: Any, delta: Any, a: Any, out: Any) -> None:
 
 def drop(activations: NDArray[np.float32], key: int, first: int, share: float, *, out: NDArray[np.float32]) -> None:
     """Compute out = activations times dropout's mask, see `Kernels.drop`."""
-    CONTRACT.drop(activations, key, first, share, out)
+    ON_HOST.drop(activations, key, first, share, out)
     numbers = np.int64(key), np.int64(first), np.int64(threshold(share))
     _drop(activations.ravel(), *numbers, single("scale", 1 / (1 - share)), out.shape[1], out.ravel())
 
@@ -95,7 +95,7 @@ def _drop(a: Any, key: int, first: int, least: int, scale: float, columns: int, 
 
 @intrinsic
 def _mask(_typing: Any, row: Any, column: Any, key: Any, least: Any, scale: Any) -> Any:
-    """Return `scale` in the lanes of the columns from `column` on that are kept, else 0."""
+    """Return the mask of 16 columns from `column` on: `scale` where activations are kept, else 0."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         def constant(*numbers: int) -> Any:

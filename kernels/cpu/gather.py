@@ -1,4 +1,4 @@
-"""Putting a batch's inputs into an array of activations: grey levels, uint8, or floats as they are."""
+"""Gathering a batch's inputs into an array of activations: uint8 grey levels are scaled, floats are copied."""
 
 from typing import Any
 
@@ -19,9 +19,9 @@ PREFETCH_DISTANCE = 8
 
 @compiled
 def gather(images: Any, n_pixels: int, chunk: Any, out: Any) -> None:
-    """Put the images of `chunk` into `out` as activations: grey level / 255, rounded once, or float32 as they are.
+    """Write the images of `chunk` to `out` as activations: grey level / 255, rounded once, or float32 unchanged.
 
-    `images` is uint8 or float32, one image of `n_pixels` after the other.
+    `images` is flat, uint8 or float32, with `n_pixels` values per image.
     """
     line = in_a_line(images)
     for r in range(chunk.rows):
@@ -48,7 +48,7 @@ def input_at(images: Any, offset: Any) -> Any:
 
 
 def in_a_line(images: Any) -> int:
-    """Return how many of the images' numbers a cache line holds."""
+    """Return the number of values of `images` per cache line."""
     raise NotImplementedError("for compiled code only")
 
 
@@ -57,10 +57,10 @@ def _inputs_at(images: Any, offset: Any) -> Any:
     def scaled(images: Any, offset: Any) -> Any:
         return _scaled(load_bytes(images, offset))
 
-    def as_they_are(images: Any, offset: Any) -> Any:
+    def unchanged(images: Any, offset: Any) -> Any:
         return load(images, offset, ONE)
 
-    return scaled if images.dtype == types.uint8 else as_they_are
+    return scaled if images.dtype == types.uint8 else unchanged
 
 
 @overload(input_at, jit_options=OPTIONS)
@@ -68,10 +68,10 @@ def _input_at(images: Any, offset: Any) -> Any:
     def scaled(images: Any, offset: Any) -> Any:
         return F(at(images, offset)) / F(255)
 
-    def as_it_is(images: Any, offset: Any) -> Any:
+    def unchanged(images: Any, offset: Any) -> Any:
         return at(images, offset)
 
-    return scaled if images.dtype == types.uint8 else as_it_is
+    return scaled if images.dtype == types.uint8 else unchanged
 
 
 @overload(in_a_line)
@@ -86,6 +86,6 @@ def _in_a_line(images: Any) -> Any:
 
 @compiled
 def _scaled(grey: Any) -> Any:
-    """Return grey / 255: a product, and one correction by what is left of it, which is cheaper than a division."""
+    """Return grey / 255: a product corrected by its remainder, which is cheaper than a division."""
     product = grey * F(1 / 255)
     return fma(fma(product, F(-255), grey), F(1 / 255), product)

@@ -9,7 +9,8 @@ import numpy as np
 from numba.extending import overload
 
 from ..compilation import OPTIONS, compiled
-from ..formulas.losses import LOSSES, NEEDS_ROW, Operations, Row
+from ..formulas.activations import Row
+from ..formulas.losses import LOSSES, NEEDS_ROW, Operations
 from .activations import FORMULAS
 from .activations import OPERATIONS as OF_ACTIVATIONS
 from .memory import at, fill_lanes, load_part, mask_lanes
@@ -28,9 +29,9 @@ HALVE_FROM = F(math.sqrt(2) - 1)
 
 @compiled
 def _exp(z: Any) -> Any:
-    """Compute exp(z) for z up to 0, within 2e-7 of itself, and at least exp(-87); NaN stays NaN."""
+    """Compute exp(z) for z <= 0, with a relative error up to 2e-7, and at least exp(-87); NaN stays NaN."""
     x = maximum(z, LEAST)
-    # exp(x) = 2^n exp(r), with r within ln 2 / 2 of 0; ln 2 in two parts, so that n times the first is exact.
+    # exp(x) = 2^n exp(r), |r| <= ln 2 / 2; ln 2 is split in two, so that n times the first part is exact.
     n = rounded(x * F(1.44269504088896341))
     r = fma(n, F(2.12194440e-4), fma(n, F(-0.693359375), x))
     # A minimax polynomial for (exp(r) - 1 - r) / r^2 (Cephes, expf).
@@ -41,8 +42,8 @@ def _exp(z: Any) -> Any:
 
 @compiled
 def _log1p(e: Any) -> Any:
-    """Compute ln(1 + e) for e from 0 to 1, within 2e-7 of itself; NaN stays NaN."""
-    # ln(1 + e) = ln(1 + x), or from e = sqrt(2) - 1 on ln 2 + ln(1 + x) with x = (e - 1) / 2, so that |x| < 0.42.
+    """Compute ln(1 + e) for e from 0 to 1, with a relative error up to 2e-7; NaN stays NaN."""
+    # ln(1 + e) is ln(1 + x) with x = e, or above sqrt(2) - 1, ln 2 + ln(1 + x) with x = (e - 1) / 2: |x| < 0.42.
     halved = positive(e - HALVE_FROM)
     x = fma(e, fma(halved, F(-0.5), F(1)), halved * F(-0.5))
     # A minimax polynomial for (ln(1 + x) - x + x^2 / 2) / x^3 (Cephes, logf).
@@ -62,14 +63,14 @@ STATICS = {name: Static(name) for name in LOSSES}
 @functools.cache
 def _compiled_formula(loss: str, activation: str) -> tuple[Any, ...]:
     formula = LOSSES[loss](OPERATIONS, FORMULAS[activation][1])
-    # Compiled into the functions that call them, and not kept by themselves.
+    # Not cached: they become part of their callers' machine code.
     return tuple(map(numba.njit(**OPTIONS), formula))
 
 
 def finish_output(loss: Any, functions: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
     """Return dC/dz times `factor`, and the losses, of outputs `o` with targets `y`, lane by lane.
 
-    `loss` is a `Static`, and so are `functions`, those of the layers, as `activations.of_layers` returns them.
+    `loss` is a `Static`, and so are `functions`, the layers' activation functions from `activations.of_layers`.
     """
     raise NotImplementedError("for compiled code only")
 
@@ -85,7 +86,7 @@ def _finish_output(loss: Any, functions: Any, o: Any, y: Any, row: Any, factor: 
 
 
 def row_of(loss: Any, outputs: Any, start: int, n: int) -> Any:
-    """Return the `Row` of outputs[start : start + n], which has one number at least, for `loss`, a `Static`."""
+    """Return the `Row` of outputs[start : start + n], n >= 1, for `loss`, a `Static`."""
     raise NotImplementedError("for compiled code only")
 
 

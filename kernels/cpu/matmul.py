@@ -15,22 +15,22 @@ PACK_FROM_COLUMNS = 256
 """Columns of Y from which copying parts of large matrices pays."""
 
 K_BLOCK = 256
-"""How much of the inner dimension of large matrices is worked on at a time."""
+"""Block size along the inner dimension of large matrices."""
 
 OVERWRITE, ADD = np.bool_(False), np.bool_(True)
-"""For `multiply`; Numba compiles it once more for a plain False or True, which it takes into the type."""
+"""Values of `accumulate`; typed, as Numba compiles again for the literals False and True."""
 
 N_BLOCK = 4 * LANES
-"""The most columns that are worked on together."""
+"""Maximum number of columns computed together."""
 
 M_TILE = 8
-"""Rows that are computed together; where threads share rows, at multiples of it, so that each comes out the same."""
+"""Rows computed together; threads share rows at multiples of it, so that results don't depend on their number."""
 
 
 class Chunk(NamedTuple):
-    """The examples order[first : first + rows], of whose activations the first lie in row `row` of the work space.
+    """The examples order[first : first + rows]; their activations start in row `row` of the work space.
 
-    `order` has `n` numbers of examples.
+    `order` holds `n` indices of examples.
     """
 
     order: Any
@@ -41,9 +41,9 @@ class Chunk(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """Where a matrix lies: element (i, j) is `data[start + i * row + j * column]`, `data` float32 and one-dimensional.
+    """A strided matrix: element (i, j) is `data[start + i * row + j * column]`; `data` is float32, one-dimensional.
 
-    Its number of rows and columns is given where it is used; with `row` and `column` exchanged it is the transpose.
+    Its shape is given where it is used; swapping `row` and `column` transposes it.
     """
 
     data: Any
@@ -53,7 +53,7 @@ class Matrix(NamedTuple):
 
 
 def scratch_size(rows: int, sizes: Sequence[int]) -> int:
-    """Return the length of the work space for products of `rows` examples and layers of `sizes`; 0 for none."""
+    """Return the length of the work space for products of `rows` examples and layers of `sizes`; 0 if not needed."""
     return K_BLOCK * (max(rows, *sizes) + 2 * LANES) if max(sizes[1:]) > PACK_FROM_COLUMNS - LANES else 0
 
 
@@ -62,8 +62,8 @@ def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accu
     """Compute out = X Y, or out += X Y with `accumulate`; X is (rows, inner), Y (inner, columns).
 
     `columns` is a multiple of 16, the rows of Y and `out` are contiguous. `scratch` is work space, see `scratch_size`,
-    or None where no matrix has `PACK_FROM_COLUMNS` columns. How a number is rounded depends on its row being in a full
-    tile or left over, and not on what else is computed with it.
+    or None if no matrix has `PACK_FROM_COLUMNS` columns. Rounding depends only on whether a row is in a full tile or
+    left over, not on what else is computed with it.
     """
     tiled = rows - rows % M_TILE
     if inner == 1 and accumulate:
@@ -73,12 +73,12 @@ def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accu
         for first in range(whole, columns, LANES):
             _add_outer_product(x, y, out, rows, first, ONE)
         return
-    # Numba leaves this branch out where `scratch` is None.
+    # Numba prunes this branch if `scratch` is None.
     if scratch is not None:  # noqa: SIM102
         if rows >= 4 * M_TILE and inner >= 4 * M_TILE and y.row >= PACK_FROM_COLUMNS:
             _multiply_packed(x, y, out, tiled, inner, columns, accumulate, scratch)
             tiled = 0
-    # What is added comes in sums of `K_BLOCK` terms, packed or not.
+    # Accumulates sums of `K_BLOCK` terms, packed or not.
     depth = K_BLOCK if accumulate else max(inner, 1)
     for k0 in range(0, max(inner, 1), depth):
         terms = min(depth, inner - k0)
@@ -86,8 +86,7 @@ def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accu
         for first in range(0, columns, 2 * LANES):
             right = Matrix(y.data, y.start + k0 * y.row + first, y.row, 1)
             target = Matrix(out.data, out.start + first, out.row, 1)
-            # From the last row to the first: an update begins with the rows that forward, which goes along them, used
-            # last.
+            # Last rows first: an update begins with the rows that forward used last.
             if columns - first == LANES:
                 _multiply_rows(left, right, target, rows - rows % M_TILE, rows, terms, accumulate, ONE)
                 _multiply_tiles(left, right, target, tiled, terms, accumulate, ONE)
@@ -98,12 +97,12 @@ def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accu
 
 @compiled
 def multiply_by_columns(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, scratch: Any) -> None:
-    """Compute out = X Y where not the rows of Y but its columns are contiguous, all as long as a multiple of 16.
+    """Compute out = X Y where the columns of Y are contiguous; their length and number are multiples of 16.
 
-    `columns` is a multiple of 16. X and `out` must have room for `rows` up to the next multiple of 8. `scratch` is work
-    space, see `scratch_size`; without it nothing is done.
+    X and `out` must have room for `rows` rounded up to a multiple of 8. `scratch` is work space, see `scratch_size`;
+    without it nothing is done.
     """
-    # Numba leaves this out where `scratch` is None, which it is where no network asks for it.
+    # Numba prunes this if `scratch` is None; networks without it have no such products.
     if scratch is not None:
         _multiply_packed(x, y, out, (rows + M_TILE - 1) // M_TILE * M_TILE, inner, columns, OVERWRITE, scratch)
 
@@ -124,13 +123,13 @@ def _multiply_rows(x: Any, y: Any, out: Any, begin: int, end: int, inner: int, a
         offset = out.start + r * out.row
         x0 = x.start + r * x.row
         if accumulate:
-            # One sum, as in a tile, so that an updated matrix and its transpose stay equal to the bit.
+            # One sum, as in a tile, so that an updated matrix and its transpose stay bit for bit equal.
             z = zeros(ONE, width)
             for k in range(inner):
                 z = add_scaled(z, at(x.data, x0 + k * x.column), load(y.data, y0 + k * y.row, width))
             store(out.data, offset, load(out.data, offset, width) + z)
             continue
-        # Four sums, since each addition to one has to wait for the one before.
+        # Four sums, as each addition to a sum waits for the previous one.
         z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
         for k in range(0, inner - 3, 4):
             z0 = add_scaled(z0, at(x.data, x0 + k * x.column), load(y.data, y0 + k * y.row, width))
@@ -144,7 +143,7 @@ def _multiply_rows(x: Any, y: Any, out: Any, begin: int, end: int, inner: int, a
 
 @compiled
 def _multiply_tiles(x: Any, y: Any, out: Any, rows: int, inner: int, accumulate: bool, width: Any) -> None:
-    """Compute eight rows at a time in registers; `rows` is a multiple of it."""
+    """Compute eight rows at a time in registers; `rows` is a multiple of 8."""
     for r in range(rows - M_TILE, -1, -M_TILE):
         offset = out.start + r * out.row
         tile = zeros(EIGHT, width)
@@ -162,8 +161,8 @@ def _multiply_packed(
 ) -> None:
     """Compute the tiles of large matrices, `K_BLOCK` of the inner dimension at a time.
 
-    That part of X and one block of columns of Y are copied to `scratch`, in the order in which they are used: rows far
-    apart would drive each other out of the cache.
+    That part of X and one block of columns of Y are copied to `scratch` in order of use: rows far apart would evict
+    each other from the cache.
     """
     packed = K_BLOCK * 2 * LANES
     for k0 in range(0, inner, K_BLOCK):
@@ -196,9 +195,9 @@ def _multiply_panel(
     accumulate: bool,
     width: Any,
 ) -> None:
-    """Copy a block of columns of Y to the start of `scratch`, and multiply what lies from `packed` on with it.
+    """Copy a block of columns of Y to the start of `scratch`, and multiply the part of X packed at `packed` by it.
 
-    The sums go on from those in `out` if they are `continued`.
+    With `continued`, the sums continue those in `out`.
     """
     columns = n_lanes(width)
     if y.column == 1:
@@ -231,7 +230,7 @@ def add_column_sums(x: Any, rows: int, columns: int, out: Any, start: int) -> No
 
 @compiled
 def _add_sums(x: Any, rows: int, column: int, out: Any, start: int, width: Any) -> None:
-    # Small numbers one by one into a large one would lose much of each; their sum loses less.
+    # Adding small numbers one by one to a large one would round off much of each; adding their sum rounds off less.
     z = zeros(ONE, width)
     for r in range(rows):
         z = z + load(x.data, x.start + r * x.row + column, width)

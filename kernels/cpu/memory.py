@@ -1,9 +1,8 @@
 """Unchecked access to arrays, for Numba-compiled code on CPUs.
 
-Numba's own indexing must allow for negative indices and for arrays that overlap; these functions say what is meant.
-Arrays are one-dimensional and C-contiguous, and an index counts elements from the start. Nothing is checked unless
-Numba's bounds checking is on when the code is compiled (NUMBA_BOUNDSCHECK=1): then every access is, and `IndexError`
-is raised.
+Numba's own indexing has to allow for negative indices and overlapping arrays; these functions don't. Arrays are
+one-dimensional and C-contiguous, and an index counts elements from the start. Nothing is checked, unless the code is
+compiled with Numba's bounds checking (NUMBA_BOUNDSCHECK=1): then every access is, and may raise `IndexError`.
 """
 
 from typing import Any
@@ -24,7 +23,7 @@ CACHE_LINE = 64
 
 
 def _address(context: Any, builder: Any, kind: Any, pointee: Any, array: Any, index: Any, count: Any = 1) -> Any:
-    """Return a pointer to `pointee` at element `index` of `array`, of Numba type `kind`; `count` will be used."""
+    """Return a pointer to `pointee` at element `index` of `array`, of Numba type `kind`, for `count` elements."""
     if isinstance(kind, types.CPointer):
         return builder.bitcast(builder.gep(array, [index]), pointee.as_pointer())
     view = context.make_array(kind)(context, builder, array)
@@ -36,7 +35,7 @@ def _address(context: Any, builder: Any, kind: Any, pointee: Any, array: Any, in
             builder.icmp_signed(">", builder.add(index, count), view.nitems),
         )
         with builder.if_then(outside, likely=False):
-            context.call_conv.return_user_exc(builder, IndexError, ("a kernel left the bounds of its array",))
+            context.call_conv.return_user_exc(builder, IndexError, ("a kernel accessed an array out of bounds",))
     return builder.bitcast(builder.gep(view.data, [index]), pointee.as_pointer())
 
 
@@ -54,25 +53,25 @@ def _write(builder: Any, start: Any, vectors: list[Any]) -> None:
 
 
 def _mask(builder: Any, count: Any) -> Any:
-    """Return which of 16 lanes come before `count`, an LLVM int64."""
-    nothing = ir.Constant(ir.VectorType(I32, LANES), ir.Undefined)
-    first = builder.insert_element(nothing, builder.trunc(count, I32), I32(0))
-    counts = builder.shuffle_vector(first, nothing, ir.Constant(nothing.type, [0] * LANES))
-    return builder.icmp_signed("<", ir.Constant(nothing.type, list(range(LANES))), counts)
+    """Return the mask of the first `count`, an LLVM int64, of 16 lanes."""
+    undefined = ir.Constant(ir.VectorType(I32, LANES), ir.Undefined)
+    first = builder.insert_element(undefined, builder.trunc(count, I32), I32(0))
+    counts = builder.shuffle_vector(first, undefined, ir.Constant(undefined.type, [0] * LANES))
+    return builder.icmp_signed("<", ir.Constant(undefined.type, list(range(LANES))), counts)
 
 
 @intrinsic
 def pointer(_typing: Any, array: Any) -> Any:
-    """Return `array` as its address, which takes its place in the functions below.
+    """Return the address of `array`, which the functions below take in its place.
 
     Numba passes an array as seven numbers and counts references to it, which costs more than the work on one example.
-    With bounds checking on it stays an array; None stays None.
+    With bounds checking the array itself is returned; None stays None.
     """
-    as_it_is = array == types.none or config.BOUNDSCHECK
-    result = array if as_it_is else types.CPointer(array.dtype)
+    unchanged = array == types.none or config.BOUNDSCHECK
+    result = array if unchanged else types.CPointer(array.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if as_it_is:
+        if unchanged:
             return impl_ret_borrowed(context, builder, array, args[0])
         return context.make_array(array)(context, builder, args[0]).data
 
@@ -93,7 +92,7 @@ def at(_typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def put(_typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Put `value` into array[index], cast to the array's dtype."""
+    """Store `value` in array[index], cast to the array's dtype."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         address = _address(context, builder, array, context.get_data_type(array.dtype), *args[:2])
@@ -105,7 +104,7 @@ def put(_typing: Any, array: Any, index: Any, value: Any) -> Any:
 
 @intrinsic
 def load(_typing: Any, array: Any, index: Any, vectors: Any) -> Any:
-    """Return the lanes that start at array[index]; how many is `vectors`, a `Static`."""
+    """Return the `vectors` vectors, a `Static`, that start at array[index]."""
     count = vectors.value
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -118,7 +117,7 @@ def load(_typing: Any, array: Any, index: Any, vectors: Any) -> Any:
 
 @intrinsic
 def store(_typing: Any, array: Any, index: Any, lanes: Any) -> Any:
-    """Put `lanes` where array[index] starts."""
+    """Store `lanes` from array[index] on."""
     count = lanes.vectors
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -131,7 +130,7 @@ def store(_typing: Any, array: Any, index: Any, lanes: Any) -> Any:
 
 @intrinsic
 def load_part(_typing: Any, array: Any, index: Any, count: Any) -> Any:
-    """Return array[index : index + count] in 16 lanes, 0 in those beyond; `count` is at most 16."""
+    """Return array[index : index + count] in 16 lanes, padded with 0; `count` is at most 16."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         start = _address(context, builder, array, VECTOR, *args)
@@ -145,7 +144,7 @@ def load_part(_typing: Any, array: Any, index: Any, count: Any) -> Any:
 
 @intrinsic
 def store_part(_typing: Any, array: Any, index: Any, lanes: Any, count: Any) -> Any:
-    """Put the first of 16 `lanes` into array[index : index + count]."""
+    """Store the first `count` of 16 `lanes` in array[index : index + count]."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         start = _address(context, builder, array, VECTOR, args[0], args[1], args[3])
@@ -209,7 +208,7 @@ def load_rows(_typing: Any, array: Any, index: Any, stride: Any, rows: Any, vect
 
 @intrinsic
 def store_rows(_typing: Any, array: Any, index: Any, stride: Any, rows: Any, lanes: Any) -> Any:
-    """Put `rows` times some vectors where `load_rows` finds them."""
+    """Store `lanes`, `rows` rows of vectors, where `load_rows` reads them."""
     count = lanes.vectors // rows.value
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -247,7 +246,7 @@ def add_outer(_typing: Any, rows: Any, array: Any, index: Any, stride: Any, lane
 
 @intrinsic
 def prefetch(_typing: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of array[index], which need not exist."""
+    """Prefetch the cache line of array[index], which may be out of bounds."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         start = args[0]
@@ -256,7 +255,7 @@ def prefetch(_typing: Any, array: Any, index: Any) -> Any:
         address = builder.bitcast(builder.gep(start, [args[1]]), BYTE_POINTER)
         kind = ir.FunctionType(ir.VoidType(), [BYTE_POINTER, I32, I32, I32])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        # For reading; to stay in every cache; data, not instructions.
+        # For reading; kept in all cache levels; data, not instructions.
         builder.call(function, [address, I32(0), I32(3), I32(1)])
         return context.get_dummy_value()
 

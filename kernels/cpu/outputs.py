@@ -1,4 +1,4 @@
-"""Delta of the last layer, and the losses of its examples, compiled for CPUs."""
+"""Delta of the last layer, and the losses of the examples, compiled for CPUs."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from ..checks import single
 from ..compilation import compiled
+from ..contract import ON_HOST
 from . import activations, losses
-from .arrays import CONTRACT
 from .losses import finish_output, row_of
 from .memory import at, load_part, mask_lanes, pointer, store_part
 from .vector_math import lane_sum, one_hot
@@ -28,10 +28,10 @@ def output_delta(
     out: NDArray[np.float32],
 ) -> None:
     """Compute delta of the last layer and add the examples' losses to `total`, see `Kernels.output_delta`."""
-    CONTRACT.output_delta(output, targets, factor, total, activation, loss, out)
+    ON_HOST.output_delta(output, targets, factor, total, activation, loss, out)
     function, kind = activations.STATICS[activation], losses.STATICS[loss]
     if loss != "squared_error":
-        function = activations.SIGMOID  # It plays no part, and would be compiled for.
+        function = activations.SIGMOID  # Ignored, but each one would be compiled for.
     labels, rows = (targets, None) if targets.ndim == 1 else (None, targets.ravel())
     share = single("factor", factor)
     total[0] += _output_delta(kind, function, output.ravel(), labels, rows, share, out.shape[1], out.ravel())
@@ -39,9 +39,9 @@ def output_delta(
 
 @compiled
 def _targets_at(labels: Any, rows: Any, start: int, columns: int, c: int, count: int) -> Any:
-    """Return the targets of `count` outputs from column `c` on, of the example whose row begins at `start`."""
+    """Return an example's targets for `count` outputs from column `c` on; its row begins at `start`."""
     y = zeros(ONE, ONE)
-    # Numba leaves out the branch for what is None.
+    # Numba prunes the branch whose argument is None.
     if labels is not None:
         y = one_hot(at(labels, start // columns) - c)
     if rows is not None:
@@ -53,12 +53,12 @@ def _targets_at(labels: Any, rows: Any, start: int, columns: int, c: int, count:
 def _output_delta(
     loss: Any, activation: Any, output: Any, labels: Any, rows: Any, factor: float, columns: int, out: Any
 ) -> float:
-    """Put delta into `out`; return the sum of the losses. Targets are `labels` or `rows`; the other one is None."""
+    """Write delta to `out`; return the sum of the losses. Targets are `labels` or `rows`; the other one is None."""
     size = out.size
     output, labels, rows, out = pointer(output), pointer(labels), pointer(rows), pointer(out)
     total = 0.0
     for start in range(0, size, max(1, columns)):
-        # All of the row is read before any of it is written: `out` may be `output`.
+        # The whole row is read before it is written, as `out` may be `output`.
         row = row_of(loss, output, start, columns)
         losses = zeros(ONE, ONE)
         for c in range(0, columns, LANES):

@@ -9,55 +9,55 @@ from ..compilation import compiled
 from .memory import at, put
 
 PARTS = 2
-"""Parts of an image, of about as many non-zero pixels, whose weights can be updated one after the other."""
+"""Parts of an image, with about equally many non-zero pixels; their weights can be updated part by part."""
 
 WORDS_A_LINE = 8
 """Words in a cache line."""
 
 FARTHEST = 255
-"""Pixels from one entry to the next; if more of them are zero, entries of grey level 0 lie on the way."""
+"""Largest distance between entries, in pixels; entries of grey level 0 bridge longer gaps."""
 
 
 class NonzeroPixels(NamedTuple):
-    """The non-zero pixels of images, packed four to a word, because they are read in random order.
+    """The non-zero pixels of images, packed four to a word, as images are read in random order.
 
-    Part k of image i is words[starts[PARTS i + k] : starts[PARTS i + k + 1]]. Byte j of a word says how far its entry j
-    is from the one before, byte 4 + j how bright it is. Part 0 starts from pixel 0, and ends with an entry for pixel
-    `middle`, from where part 1 goes on. Entries of grey level 0 at the same pixel fill up the last word.
+    Part k of image i is words[starts[PARTS i + k] : starts[PARTS i + k + 1]]. Byte j of a word is the distance of its
+    entry j from the previous entry, byte 4 + j the grey level. Part 0 starts at pixel 0 and ends with an entry for
+    pixel `middle`, where part 1 starts. Entries of grey level 0 at the same pixel fill up the last word.
     """
 
     words: NDArray[np.uint64]
     starts: NDArray[np.int64]
     n_pixels: int
-    """Pixels of an image."""
+    """Number of pixels per image."""
     middle: int
     lines: int
-    """Cache lines that nine in ten images fit in."""
+    """Number of cache lines that is enough for 90% of the images."""
 
 
 def find_nonzero(images: NDArray[np.uint8]) -> NonzeroPixels:
     """Return the non-zero pixels of `images` (n, n_pixels), C-contiguous."""
     n, n_pixels = images.shape
-    # A sample tells well enough where half of them come before.
-    often = np.cumsum(np.count_nonzero(images[:: max(1, n // 1000)], axis=0))
-    middle = int(np.searchsorted(often, often[-1] / 2))
+    # A sample is enough to find the pixel before which half of the non-zero ones lie.
+    cumulative = np.cumsum(np.count_nonzero(images[:: max(1, n // 1000)], axis=0))
+    middle = int(np.searchsorted(cumulative, cumulative[-1] / 2))
     flat = images.ravel()
     starts = np.zeros(PARTS * n + 1, np.int64)
-    nothing = np.zeros(0, np.uint64)
-    _go_through(flat, n_pixels, middle, starts, nothing)
+    empty = np.zeros(0, np.uint64)
+    _encode(flat, n_pixels, middle, starts, empty)
     np.cumsum(starts, out=starts)
     lengths = np.diff(starts[::PARTS])
     lines = int(np.percentile(lengths, 90)) // WORDS_A_LINE + 1 if n else 0
     words = np.zeros(starts[-1], np.uint64)
-    _go_through(flat, n_pixels, middle, starts, words)
+    _encode(flat, n_pixels, middle, starts, words)
     return NonzeroPixels(words, starts, n_pixels, middle, lines)
 
 
 @compiled
-def _go_through(images: Any, n_pixels: int, middle: int, starts: Any, words: Any) -> None:
-    """Fill `words`; or where there are none yet, put how many each part needs where the next one will start."""
+def _encode(images: Any, n_pixels: int, middle: int, starts: Any, words: Any) -> None:
+    """Fill `words`; if it is empty, store the number of words of each part k in starts[k + 1] instead."""
     counting = words.size == 0
-    # Nothing is put beyond a part's end, as somebody may change an image after its pixels were counted.
+    # Never write beyond a part's end: the images may be changed after their pixels were counted.
     for part in range(starts.size - 1):
         image = part // PARTS * n_pixels
         begin, end = (0, middle) if part % PARTS == 0 else (middle, n_pixels)

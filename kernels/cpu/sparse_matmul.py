@@ -1,8 +1,8 @@
-"""Products with sparse images: a zero pixel adds nothing to z and its weights don't change, so only the others count.
+"""Products with sparse images: zero pixels are skipped, as they add nothing to z and their weights don't change.
 
-The result is that of the dense product but for the order of the additions. Weights W (n_pixels, columns) are kept in
-blocks of up to 64 columns, each block pixel by pixel: the block from column c on starts at c n_pixels, and pixel p in
-it at p times the block's width. One block of all weights stays in the cache close to a core while a batch is worked on.
+The result is that of the dense product, except for the order of additions. Weights W (n_pixels, columns) are stored in
+blocks of up to 64 columns, each pixel by pixel: the block from column c on starts at c n_pixels, and pixel p in it at
+p times the block's width. One block stays in the cache close to a core while a batch is processed.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from .vectors import LANES, add_scaled, n_lanes, zeros
 F = np.float32
 
 ACCUMULATE_FROM = 128
-"""Images from which a weight's changes are added up before they reach it, as each alone would be rounded off."""
+"""Images from which a weight's changes are summed before they are added to it; each alone would be rounded off."""
 
 GREYS = np.arange(256, dtype=np.float32) / np.float32(255)
 
@@ -55,8 +55,8 @@ def sparse_descend(
 ) -> None:
     """Compute W -= learning_rate X^T delta in place; everything else is as in `sparse_product`, `delta` like `out`.
 
-    Of several threads that call it at once, each does every so many blocks. With `scratch` (64 n_pixels,), a thread's
-    own, many changes of a weight are added up before they reach it: each alone would be rounded off.
+    Each of `threads` concurrent callers updates every `threads`-th block. With `scratch` (64 n_pixels,), one a thread,
+    the changes by `ACCUMULATE_FROM` images or more are summed before they are added to the weights.
     """
     _check("delta", delta, pixels, rows, weights, changed=weights)
     if scratch is not None:
@@ -73,9 +73,9 @@ def _check(name: str, matrix: Any, pixels: NonzeroPixels, rows: Any, weights: An
         raise ValueError(f"found {name} of {columns} columns, expected a multiple of {LANES}")
     check_array("weights", weights, np.dtype(np.float32), (pixels.n_pixels * columns,))
     if np.may_share_memory(weights, matrix):
-        raise ValueError(f"found weights overlapping {name}, expected arrays of their own")
+        raise ValueError(f"weights must not overlap {name}")
     if not changed.flags.writeable:
-        raise ValueError("found a read-only array to change, expected one that can be written to")
+        raise ValueError(f"{'weights' if changed is weights else name} must be writable")
 
 
 @compiled
@@ -128,8 +128,8 @@ def pointers(pixels: Any) -> Any:
 def multiply_sparse(pixels: Any, chunk: Any, weights: Any, n_pixels: int, out: Any, thread: int, threads: int) -> None:
     """Compute out = X W for the images of `chunk`; W is (n_pixels, columns) in blocks.
 
-    `out` is a `Matrix`; columns is the distance between its rows. Of `threads` that call it at the same time, each does
-    every so many blocks, the same ones in `add_sparse`, so that they stay in the cache of one core.
+    `out` is a `Matrix`; columns is the distance between its rows. Each of `threads` concurrent callers computes
+    every `threads`-th block, the same ones as in `add_sparse`, so that they stay in the cache of one core.
     """
     for column in range(thread * N_BLOCK, out.row, threads * N_BLOCK):
         ask = column < threads * N_BLOCK
@@ -154,7 +154,7 @@ def _multiply_block(
         if ask:
             _prefetch_image(pixels, chunk, chunk.first + r + PREFETCH_DISTANCE)
         image = PARTS * at(chunk.order, chunk.first + r)
-        # Four sums, since each addition to one has to wait for the one before.
+        # Four sums, as each addition to a sum waits for the previous one.
         z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
         p3 = start
         for word in range(at(pixels.starts, image), at(pixels.starts, image + PARTS)):
@@ -184,16 +184,16 @@ def add_sparse(
 ) -> None:
     """Compute W += factor X^T D for the images of `chunk`; `delta` D is a `Matrix` as `out` above.
 
-    Of `threads` that call it at the same time, each does every so many blocks. `scratch` is None, or this thread's work
-    space for a block, in which the changes by `ACCUMULATE_FROM` images or more are added up.
+    Each of `threads` concurrent callers updates every `threads`-th block. `scratch` is None, or this thread's work
+    space for a block, in which the changes by `ACCUMULATE_FROM` images or more are summed.
     """
-    # Backwards, so that each begins with the weights that forward used last.
+    # Backwards, so that each thread begins with the weights that forward used last.
     for block in range((delta.row + N_BLOCK - 1) // N_BLOCK - 1, -1, -1):
         if threads > 1 and block % threads != thread:
             continue
         column = block * N_BLOCK
         start = column * n_pixels
-        # Numba leaves this branch out where `scratch` is None.
+        # Numba prunes this branch if `scratch` is None.
         if scratch is not None:  # noqa: SIM102
             if chunk.rows >= ACCUMULATE_FROM:
                 size = min(delta.row - column, N_BLOCK) * n_pixels
@@ -209,7 +209,7 @@ def add_sparse(
 
 @compiled
 def _add_columns(pixels: Any, chunk: Any, delta: Any, factor: float, column: int, weights: Any, start: int) -> None:
-    """Add to the block of weights that begins with `column`, at `start`."""
+    """Update the block of weights from `column` on, which starts at `start`."""
     vectors = (delta.row - column) // LANES
     if vectors >= 4:
         _add_block(pixels, chunk, delta, factor, column, weights, start, FOUR)
@@ -226,7 +226,7 @@ def _add_block(
     pixels: Any, chunk: Any, delta: Any, factor: float, column: int, weights: Any, start: int, width: Any
 ) -> None:
     words, step = pixels.words, n_lanes(width)
-    # The weights of half the pixels of a wide block fit the cache, those of all don't.
+    # Of a wide block, the weights of half the pixels fit the cache, those of all don't.
     parts = 1 if chunk.rows > 1 and step > 2 * LANES else PARTS
     for part in range(0, PARTS, parts):
         for r in range(chunk.rows):

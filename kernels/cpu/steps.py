@@ -1,4 +1,4 @@
-"""Gradients become steps, compiled for CPUs: one pass over parameters, gradients and what the optimiser remembers."""
+"""Optimiser steps and column sums, compiled for CPUs: one pass over parameters, gradients and moments."""
 
 from typing import Any
 
@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from ..checks import single
 from ..compilation import OPTIONS, compiled
-from ..contract import singles
+from ..contract import ON_HOST, singles
 from ..formulas.steps import RULES as FORMULAS
 from ..formulas.steps import Numbers, Operations
-from .arrays import CONTRACT
 from .memory import load, load_part, pointer, store, store_part
 from .vector_math import SMALL, SUBNORMAL, flushed, square_root
 from .vectors import LANES, Static, fma, zeros
@@ -21,7 +20,7 @@ from .vectors import LANES, Static, fma, zeros
 ONE, EIGHT = Static(1), Static(8)
 
 STRIP = 8 * LANES
-"""Columns that are summed together: rows lie far apart, so that more than one vector is taken from each."""
+"""Columns summed together: several vectors of each row, as rows are far apart in memory."""
 
 
 @compiled
@@ -36,7 +35,7 @@ def _flush_square(square: Any) -> Any:
 
 OPERATIONS = Operations(fma=fma, sqrt=square_root, flush_mean=_flush_mean, flush_square=_flush_square)
 
-# Compiled into the functions that call them, and not kept by themselves.
+# Not cached: they become part of their callers' machine code.
 RULES = {name: numba.njit(**OPTIONS)(formula(OPERATIONS)) for name, formula in FORMULAS.items()}
 STATICS = {name: Static(name) for name in FORMULAS}
 
@@ -50,7 +49,7 @@ def optimizer_step(
     out: NDArray[np.float32],
 ) -> None:
     """Make an optimiser's step, see `Kernels.optimizer_step`."""
-    CONTRACT.optimizer_step(parameter, gradient, numbers, rule, *moments, out=out)
+    ON_HOST.optimizer_step(parameter, gradient, numbers, rule, *moments, out=out)
     first, second = (*(moment.ravel() for moment in moments), None, None)[:2]
     arrays = parameter.ravel(), gradient.ravel(), first, second, out.ravel()
     _optimizer_step(STATICS[rule], *arrays, *singles(numbers))
@@ -110,7 +109,7 @@ def _store_moment(moment: Any, offset: int, lanes: Any, count: int) -> None:
 
 
 def step_by(rule: Any, w: Any, g: Any, m: Any, v: Any, numbers: Any) -> Any:
-    """Return the new w, m and v by `rule`, a `Static`, lane by lane; moments that it doesn't keep may be None."""
+    """Return the new w, m and v by `rule`, a `Static`, lane by lane; moments that it doesn't use may be None."""
     raise NotImplementedError("for compiled code only")
 
 
@@ -128,7 +127,7 @@ def descend_sums(
     parameter: NDArray[np.float32], gradients: NDArray[np.float32], learning_rate: float, *, out: NDArray[np.float32]
 ) -> None:
     """Compute out = parameter - learning_rate * sum of the rows of `gradients`, see `Kernels.descend_sums`."""
-    CONTRACT.descend_sums(parameter, gradients, learning_rate, out)
+    ON_HOST.descend_sums(parameter, gradients, learning_rate, out)
     _descend_sums(parameter, gradients.ravel(), single("learning rate", learning_rate), out)
 
 
@@ -147,7 +146,7 @@ def _descend_sums(parameter: Any, gradients: Any, learning_rate: float, out: Any
 
 def column_sums(rows: NDArray[np.float32], *, out: NDArray[np.float32]) -> None:
     """Compute out = sum of the `rows`, see `Kernels.column_sums`."""
-    CONTRACT.column_sums(rows, out)
+    ON_HOST.column_sums(rows, out)
     _column_sums(rows.ravel(), out)
 
 

@@ -1,4 +1,4 @@
-"""Threads that work on one thing together, each inside the same compiled function."""
+"""Barriers and work sharing for threads that run the same compiled function."""
 
 import os
 from typing import Any
@@ -26,8 +26,8 @@ def _address(context: Any, builder: Any, kind: Any, array: Any) -> Any:
 
 
 @intrinsic
-def _count_one(_typing: Any, counter: Any) -> Any:
-    """Add 1 to counter[0], in one go and after all that this thread has written."""
+def _increment(_typing: Any, counter: Any) -> Any:
+    """Add 1 to counter[0] atomically, after all of this thread's writes."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         start = _address(context, builder, counter, args[0])
@@ -38,8 +38,8 @@ def _count_one(_typing: Any, counter: Any) -> Any:
 
 
 @intrinsic
-def _count(_typing: Any, counter: Any) -> Any:
-    """Return counter[0], and see whatever was written before it was counted up."""
+def _read_counter(_typing: Any, counter: Any) -> Any:
+    """Return counter[0]; writes that were made before it was incremented are visible afterwards."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         start = _address(context, builder, counter, args[0])
@@ -50,21 +50,21 @@ def _count(_typing: Any, counter: Any) -> Any:
 
 @compiled
 def wait_for_others(counter: Any, expected: int) -> None:
-    """Go on when `counter`, a pointer to an int64 at the start of a cache line, has been counted up to `expected`.
+    """Wait until `counter`, a pointer to an int64 at the start of a cache line, has reached `expected`.
 
-    Every one of T threads counts it up by one as it comes here, so that at the k-th barrier `expected` is k T.
+    Each of T threads increments it on arrival, so that `expected` is k T at the k-th barrier.
     """
-    _count_one(counter)
-    looks = 0
-    while _count(counter) < expected:
-        looks += 1
-        if HAS_SCHED_YIELD and looks > SPINS_BEFORE_YIELD:
+    _increment(counter)
+    spins = 0
+    while _read_counter(counter) < expected:
+        spins += 1
+        if HAS_SCHED_YIELD and spins > SPINS_BEFORE_YIELD:
             _yield_core()
 
 
 @compiled
 def share(count: int, unit: int, thread: int, threads: int) -> Any:
-    """Return where the part of `thread` in range(count) begins and ends; only the last end may divide a `unit`."""
+    """Return start and end of the part of `thread` in range(count): multiples of `unit`, except the last end."""
     if threads == 1:
         return 0, count
     units = (count + unit - 1) // unit

@@ -1,4 +1,4 @@
-"""What is done with the numbers of vectors, besides arithmetic: signs, sums, roots, and their order."""
+"""Functions of vectors besides arithmetic: roots, rounding, signs, sums, maxima and transposition."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ SUBNORMAL = np.finfo(np.float32).tiny
 
 
 def _each(builder: Any, name: str, vectors: list[Any]) -> list[Any]:
-    """Return what LLVM's function `name` of one number makes of LLVM `vectors`."""
+    """Apply LLVM's unary function `name` to each of `vectors`."""
     kind = ir.FunctionType(VECTOR, [VECTOR])
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v16f32")
     return [builder.call(function, [vector]) for vector in vectors]
@@ -27,7 +27,7 @@ def _each(builder: Any, name: str, vectors: list[Any]) -> list[Any]:
 
 @intrinsic
 def square_root(_typing: Any, lanes: Any) -> Any:
-    """Return the square root of every lane; NaN of what is below 0."""
+    """Return the square root of every lane; NaN for negative numbers."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return pack(builder, _each(builder, "sqrt", unpack(builder, args[0], lanes.vectors)))
@@ -37,7 +37,7 @@ def square_root(_typing: Any, lanes: Any) -> Any:
 
 @intrinsic
 def rounded(_typing: Any, lanes: Any) -> Any:
-    """Return the whole number nearest to every lane; NaN stays NaN."""
+    """Return every lane rounded to the nearest integer; NaN stays NaN."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return pack(builder, _each(builder, "rint", unpack(builder, args[0], lanes.vectors)))
@@ -47,12 +47,12 @@ def rounded(_typing: Any, lanes: Any) -> Any:
 
 @intrinsic
 def transposed(_typing: Any, square: Any) -> Any:
-    """Return 16 rows of 16 lanes with rows and columns exchanged."""
+    """Return the transpose of 16 rows of 16 lanes."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         rows = unpack(builder, args[0], LANES)
         half = LANES // 2
-        # Interleaving rows i and i + 8 moves one bit of a row's number into the lane's; there are four of them.
+        # Interleaving rows i and i + 8 moves one of the four bits of the row index into the lane index.
         low, high = (
             ir.Constant(ir.VectorType(I32, LANES), [lane // 2 + lane % 2 * LANES + start for lane in range(LANES)])
             for start in (0, half)
@@ -67,13 +67,13 @@ def transposed(_typing: Any, square: Any) -> Any:
 
 @intrinsic
 def one_hot(_typing: Any, number: Any) -> Any:
-    """Return one vector with 1 in lane `number` and 0 in the others; all 0 where there is no such lane."""
+    """Return one vector with 1 in lane `number` and 0 in the others; all 0 if there is no such lane."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         numbers = ir.VectorType(ir.IntType(64), LANES)
-        nothing = ir.Constant(numbers, ir.Undefined)
-        first = builder.insert_element(nothing, args[0], I32(0))
-        wanted = builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+        undefined = ir.Constant(numbers, ir.Undefined)
+        first = builder.insert_element(undefined, args[0], I32(0))
+        wanted = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
         here = builder.icmp_signed("==", ir.Constant(numbers, list(range(LANES))), wanted)
         one, zero = (ir.Constant(VECTOR, [number] * LANES) for number in (1.0, 0.0))
         return pack(builder, [builder.select(here, one, zero)])
@@ -95,9 +95,9 @@ def positive(_typing: Any, lanes: Any) -> Any:
 
 @intrinsic
 def flushed(_typing: Any, lanes: Any, limit: Any) -> Any:
-    """Return `lanes` with 0 for numbers nearer to it than `limit`, a float32; NaN stays NaN.
+    """Return `lanes` with numbers below `limit`, a float32, in magnitude replaced by 0; NaN stays NaN.
 
-    Values that decay at every step would otherwise become subnormal, and arithmetic on those is slow.
+    Values that decay at every step would otherwise become subnormal, which makes arithmetic slow.
     """
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -126,16 +126,16 @@ def saturated(_typing: Any, lanes: Any, x: Any, limit: Any) -> Any:
 
 
 def _reduced(builder: Any, vectors: list[Any], operation: Callable[[Any, Any], Any]) -> Any:
-    """Return what `operation` of two LLVM values makes of all lanes of `vectors`."""
+    """Reduce all lanes of `vectors` by `operation` on two LLVM values."""
     value, *others = vectors
     for other in others:
         value = operation(value, other)
     half = LANES // 2
     while half:
-        nothing = ir.Constant(value.type, ir.Undefined)
+        undefined = ir.Constant(value.type, ir.Undefined)
         low, high = (
             builder.shuffle_vector(
-                value, nothing, ir.Constant(ir.VectorType(I32, half), list(range(start, start + half)))
+                value, undefined, ir.Constant(ir.VectorType(I32, half), list(range(start, start + half)))
             )
             for start in (0, half)
         )
@@ -156,7 +156,7 @@ def lane_sum(_typing: Any, lanes: Any) -> Any:
 
 @intrinsic
 def lane_max(_typing: Any, lanes: Any) -> Any:
-    """Return the largest of all lanes, a float32; where some are NaN, any of the lanes."""
+    """Return the largest of all lanes, a float32; an arbitrary lane if any is NaN."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         def larger(x: Any, y: Any) -> Any:
@@ -169,7 +169,7 @@ def lane_max(_typing: Any, lanes: Any) -> Any:
 
 @intrinsic
 def power_of_two(_typing: Any, lanes: Any) -> Any:
-    """Return 2^n for whole numbers n from -126 to 127, as float32 has them by their exponents' bits; any for others."""
+    """Return 2^n for integers n from -126 to 127, by setting the exponent bits; undefined for others."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         whole = ir.VectorType(I32, LANES)

@@ -2,9 +2,9 @@
 
 Numba vectorises plain loops badly here, so vectors are explicit. `Lanes` is a multiple of 16 numbers, as LLVM's
 <16 x float>, which becomes one AVX-512 register, two of AVX2, four of NEON. `+`, `-`, `*`, `/`, `minimum` and `maximum`
-work lane by lane, also with one number on a side, and round after every operation; `add_scaled` and `add_outer` round
-once. How many lanes is a part of the type, so that everything unrolls; where a caller decides it, or which formula is
-meant, it passes a `Static`. `gpunn.kernels.cpu.memory` moves lanes to and from arrays.
+work lane by lane, also between lanes and a number, and round after every operation; `fma`, `add_scaled` and `add_outer`
+round once. The number of lanes is part of the type, so that everything unrolls; a caller chooses it, or a formula, by
+passing a `Static`. `gpunn.kernels.cpu.memory` moves lanes to and from arrays.
 """
 
 import operator
@@ -27,7 +27,7 @@ from numba.extending import (
 )
 
 LANES = 16
-"""Numbers in one vector: what widths are padded to."""
+"""Numbers in one vector; widths are padded to multiples of it."""
 
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
 I32 = ir.IntType(32)
@@ -35,12 +35,12 @@ I32 = ir.IntType(32)
 
 @final
 class Static:
-    """A value that becomes a part of a compiled function's type: how many vectors, or which activation."""
+    """A compile-time constant: a value that is part of its type, such as a number of vectors or a formula's name."""
 
     def __init__(self, value: int | str) -> None:
         self.value = value
         self.type = StaticType(value)
-        """Kept, as Numba asks for it at every call from outside."""
+        """Stored, as Numba asks for it at every call from Python."""
 
 
 class StaticType(types.Type):
@@ -84,12 +84,12 @@ def _lower_static(context: Any, _builder: Any, _typ: Any, _value: Any) -> Any:
 
 
 def unpack(builder: Any, lanes: Any, count: int) -> list[Any]:
-    """Return the `count` vectors of `lanes`, all of them LLVM values."""
+    """Return the `count` vectors of `lanes`, as LLVM values."""
     return [builder.extract_value(lanes, number) for number in range(count)]
 
 
 def pack(builder: Any, vectors: list[Any]) -> Any:
-    """Return LLVM `vectors` as the lanes they make."""
+    """Return lanes made of LLVM `vectors`."""
     lanes = ir.Constant(ir.ArrayType(VECTOR, len(vectors)), ir.Undefined)
     for number, vector in enumerate(vectors):
         lanes = builder.insert_value(lanes, vector, number)
@@ -97,14 +97,14 @@ def pack(builder: Any, vectors: list[Any]) -> Any:
 
 
 def splat(builder: Any, number: Any) -> Any:
-    """Return a vector whose lanes are all the LLVM float `number`."""
-    nothing = ir.Constant(VECTOR, ir.Undefined)
-    first = builder.insert_element(nothing, number, I32(0))
-    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+    """Return a vector with the LLVM float `number` in every lane."""
+    undefined = ir.Constant(VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, number, I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
 
 
 def _as_vectors(context: Any, builder: Any, kind: Any, value: Any, count: int) -> list[Any]:
-    """Return the vectors of lanes, or of a number `count` times over."""
+    """Return the vectors of lanes, or `count` vectors filled with a number."""
     if isinstance(kind, LanesType):
         return unpack(builder, value, count)
     return [splat(builder, context.cast(builder, value, kind, types.float32))] * count
@@ -118,7 +118,7 @@ def multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
 
 @intrinsic
 def zeros(_typing: Any, rows: Any, vectors: Any) -> Any:
-    """Return lanes of 0, `rows` times `vectors`, both `Static`."""
+    """Return `rows` times `vectors` vectors of zeros; both are `Static`."""
     count = rows.value * vectors.value
 
     def generate(_context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
@@ -129,7 +129,7 @@ def zeros(_typing: Any, rows: Any, vectors: Any) -> Any:
 
 @intrinsic
 def n_lanes(_typing: Any, vectors: Any) -> Any:
-    """Return the number of lanes in `vectors`, a `Static`; known when compiling."""
+    """Return the number of lanes in `vectors`, a `Static`, as a compile-time constant."""
 
     def generate(context: Any, _builder: Any, _signature: Any, _args: Any) -> Any:
         return context.get_constant(types.int64, LANES * vectors.value)
@@ -175,7 +175,7 @@ def maximum(left: Any, right: Any) -> Any:
 
 
 def _lane_by_lane(function: Callable[..., Any], operation: Callable[[Any, Any, Any], Any]) -> None:
-    """Make `operation`, on two LLVM vectors, what `function` means for lanes, and for lanes and a number."""
+    """Implement `function` for lanes, and for lanes and a number, by `operation` on two LLVM vectors."""
 
     def typer(_context: Any) -> Any:
         def typed(left: Any, right: Any) -> Any:

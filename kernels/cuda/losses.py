@@ -4,7 +4,8 @@ import functools
 import math
 from typing import Any
 
-from ..formulas.losses import LOSSES, Operations, Row
+from ..formulas.activations import Row
+from ..formulas.losses import LOSSES, Operations
 from .activations import FORMULAS, ONE, ZERO, F, maximum, minimum, sigmoid
 from .jit import device_function
 
@@ -36,3 +37,15 @@ def finish_output(loss: str, activation: str) -> Any:
         return gradient(activate(o, row), y, factor), value(o, y, row)
 
     return finish
+
+
+@device_function
+def softmax_row(z: Any, n: int) -> Any:
+    """Return the `Row` of the first `n` numbers of `z`."""
+    largest = z[0]
+    for k in range(1, n):
+        largest = maximum(largest, z[k])
+    total = ZERO
+    for k in range(n):
+        total += _exp(z[k] - largest)
+    return Row(largest, total, F(math.log(total)))

@@ -4,17 +4,16 @@ A part of `gpunn.kernels.cuda.contract`.
 """
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
 
-from ..formulas.losses import NEEDS_ROW, Row
-from .activations import ONE, ZERO, F, maximum
+from ..formulas.losses import NEEDS_ROW
+from .activations import ONE, ZERO, F
 from .arrays import CONTRACT
 from .jit import cuda, device_function, kernel
 from .launch import MOST_THREADS, REGISTERS, launch, team
-from .losses import NO_ROW, finish_output
+from .losses import NO_ROW, finish_output, softmax_row
 
 NAN = F(np.nan)
 
@@ -96,10 +95,4 @@ def _no_row(output: Any, r: int) -> Any:  # noqa: ARG001 - as in _softmax_row
 
 @device_function
 def _softmax_row(z: Any, r: int) -> Any:
-    largest = z[r, 0]
-    for c in range(1, z.shape[1]):
-        largest = maximum(largest, z[r, c])
-    total = ZERO
-    for c in range(z.shape[1]):
-        total += F(math.exp(z[r, c] - largest))
-    return Row(largest, total, F(math.log(total)))
+    return softmax_row(z[r], z.shape[1])

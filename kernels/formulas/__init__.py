@@ -1,1 +1,1 @@
-"""Formulas, each given once, in operations that arrays, vectors of a CPU and threads of a GPU all have."""
+"""Formulas, each written once, in operations that arrays, CPU vectors and GPU threads all have."""

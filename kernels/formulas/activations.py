@@ -1,7 +1,7 @@
-"""Activation functions, each given once, in a few operations that arrays, vectors and GPU threads all have.
+"""Activation functions, each written once, in operations that arrays, CPU vectors and GPU threads all have.
 
-A formula takes these `Operations` and returns two functions: `activate`, a = f(z), and `slope`, f'(z) written in terms
-of a, as backward never sees z again. Arrays, CPU kernels and CUDA kernels bring their own operations.
+A formula takes these `Operations` and returns two functions: `activate`, a = f(z), and `slope`, f'(z) in terms of a, as
+backward doesn't have z. Arrays, CPU kernels and CUDA kernels bring their own operations.
 """
 
 from collections.abc import Callable
@@ -11,24 +11,24 @@ Function = Callable[[Any], Any]
 Formula = Callable[["Operations"], tuple[Function, Function]]
 
 LEAK = 0.01
-"""The slope of leaky ReLU below zero."""
+"""Slope of leaky ReLU below zero."""
 
 
 class Operations(NamedTuple):
-    """What formulas are made of, besides +, - and *; elementwise, and NaN stays NaN."""
+    """The operations of the formulas besides +, - and *; elementwise, and NaN stays NaN."""
 
     number: Callable[[float], Any]
-    """A constant, in the precision that is computed with."""
+    """A constant, in the precision of the computation."""
     minimum: Callable[[Any, Any], Any]
     """The first argument may be NaN."""
     maximum: Callable[[Any, Any], Any]
     positive: Function
-    """1 where the argument is above 0, else 0."""
+    """1 if the argument is above 0, else 0."""
     sigmoid: Function
     """1 / (1 + exp(-z))."""
     tanh: Function
     expm1: Function
-    """exp(z) - 1, of arguments up to 0."""
+    """exp(z) - 1, for z <= 0."""
 
 
 def sigmoid(ops: Operations) -> tuple[Function, Function]:
@@ -109,6 +109,26 @@ def identity(ops: Operations) -> tuple[Function, Function]:
     return activate, slope
 
 
+class Row(NamedTuple):
+    """Statistics of an example's logits z, for softmax and its loss."""
+
+    largest: Any
+    """max_k z_k."""
+    total: Any
+    """sum_k exp(z_k - largest)."""
+    log_total: Any
+    """Logarithm of `total`."""
+
+
+def softmax(exp: Function) -> Callable[[Any, Row], Any]:
+    """Return f(z) = exp(z) / sum_k exp(z_k), given `exp` and the `Row`; subtracting the largest avoids overflow."""
+
+    def activate(z: Any, row: Row) -> Any:
+        return exp(z - row.largest) / row.total
+
+    return activate
+
+
 ACTIVATIONS: dict[str, Formula] = {
     "sigmoid": sigmoid,
     "tanh": tanh,
@@ -117,4 +137,4 @@ ACTIVATIONS: dict[str, Formula] = {
     "elu": elu,
     "identity": identity,
 }
-"""By name; softmax, which is not elementwise, is an output's alone, see `gpunn.losses`."""
+"""By name; softmax, which is not elementwise, is for outputs only, see `gpunn.losses`."""

@@ -1,14 +1,14 @@
-"""Dropout's hash, given once for arrays, vectors of a CPU and threads of a GPU, so that all drop the same activations.
+"""Dropout's hash, written once for arrays, CPU vectors and GPU threads, so that all drop the same activations.
 
-An activation is kept where the hash of its row and column is at least `threshold`. The mixing is the finaliser of
-MurmurHash3 (A. Appleby, public domain), which flips each bit of its result for half of the inputs that differ in one.
+An activation is kept if the hash of its row and column is at least `threshold`. The mixing is the finaliser of
+MurmurHash3 (A. Appleby, public domain): flipping an input bit flips each output bit with a probability of about 1/2.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 ROW, COLUMN = 0x9E3779B1, 0x85EBCA77
-"""Odd factors that spread neighbours over all 32 bits: primes near the golden ratio, and of xxHash."""
+"""Odd factors that spread neighbouring indices over 32 bits: primes, near 2^32 / the golden ratio and from xxHash."""
 
 
 class Operations(NamedTuple):
@@ -23,7 +23,7 @@ class Operations(NamedTuple):
 
 
 def hash_of(ops: Operations) -> Callable[[Any, Any, Any], Any]:
-    """Return the function that hashes row, column and key, unsigned 32-bit numbers, to one."""
+    """Return a function that hashes row, column and key; all are unsigned 32-bit numbers."""
     add, xor, multiply, shift = ops.add, ops.xor, ops.multiply, ops.shift
 
     def hashed(row: Any, column: Any, key: Any) -> Any:
@@ -36,5 +36,5 @@ def hash_of(ops: Operations) -> Callable[[Any, Any, Any], Any]:
 
 
 def threshold(share: float) -> int:
-    """Return the number below which lies a `share`, 0 to 1, of all that a hash can be."""
+    """Return the number below which a hash lies with probability `share`, 0 to 1."""
     return min(round(share * 2**32), 2**32 - 1)

@@ -1,12 +1,14 @@
-"""Loss functions, each given once, for arrays, vectors of a CPU and threads of a GPU.
+"""Loss functions, each written once, for arrays, CPU vectors and GPU threads.
 
 A formula takes the `Operations` of a machine and the slope f' of the output activation, and returns a `Loss`: functions
-of one output o of an example, its target y, and the `Row` of that example's outputs. o is the activation a for the
+of an output o of an example, its target y, and the `Row` of that example's outputs. o is the activation a for the
 squared error and the logit z for the cross-entropies. Their sources are in `gpunn.losses`.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from .activations import Row, softmax
 
 Slope = Callable[[Any], Any]
 Formula = Callable[["Operations", Slope], "Loss"]
@@ -16,37 +18,27 @@ class Operations(NamedTuple):
     """The operations of losses besides +, -, * and /; elementwise, and NaN stays NaN."""
 
     number: Callable[[float], Any]
-    """A constant, in the precision that is computed with."""
+    """A constant, in the precision of the computation."""
     minimum: Callable[[Any, Any], Any]
     """The first argument may be NaN."""
     maximum: Callable[[Any, Any], Any]
     exp: Callable[[Any], Any]
-    """Of arguments up to 0."""
+    """exp(z), for z <= 0."""
     log1p: Callable[[Any], Any]
-    """ln(1 + e), of arguments from 0 to 1."""
+    """ln(1 + e), for e from 0 to 1."""
     sigmoid: Callable[[Any], Any]
     """1 / (1 + exp(-z))."""
 
 
-class Row(NamedTuple):
-    """The statistics of an example's logits z that softmax takes; other losses read none."""
-
-    largest: Any
-    """max_k z_k."""
-    total: Any
-    """sum_k exp(z_k - largest)."""
-    log_total: Any
-
-
 class Loss(NamedTuple):
-    """What a formula returns."""
+    """The functions of a loss."""
 
     activate: Callable[[Any, Row], Any]
-    """The activation a of output o."""
+    """Activation a of output o."""
     gradient: Callable[[Any, Any, Any], Any]
     """dC/dz of an output with activation a and target y, times a factor: 1 over the batch size, to average."""
     value: Callable[[Any, Any, Row], Any]
-    """The loss of output o with target y; an example's is the sum over its outputs."""
+    """Loss of output o with target y; an example's loss is the sum over its outputs."""
 
 
 def squared_error(ops: Operations, slope: Slope) -> Loss:
@@ -90,10 +82,7 @@ def cross_entropy(ops: Operations, slope: Slope) -> Loss:  # noqa: ARG001 - soft
 
     Computed as y (ln sum_k exp(z_k) - z).
     """
-    exp = ops.exp
-
-    def activate(z: Any, row: Row) -> Any:
-        return exp(z - row.largest) / row.total
+    activate = softmax(ops.exp)
 
     def gradient(a: Any, y: Any, factor: Any) -> Any:
         return factor * (a - y)
@@ -111,4 +100,4 @@ LOSSES: dict[str, Formula] = {
 }
 
 NEEDS_ROW = ("cross_entropy",)
-"""The losses that read the `Row`."""
+"""Losses that read the `Row`."""

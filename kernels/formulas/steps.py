@@ -1,8 +1,8 @@
-"""Optimiser steps of one parameter, each given once, for arrays, vectors of a CPU and threads of a GPU.
+"""Optimiser steps of one parameter, each written once, for arrays, CPU vectors and GPU threads.
 
 A formula takes the `Operations` of a machine and returns the rule of a step: a function of parameter w, gradient g,
-moments m and v, and the step's `Numbers` c, which returns the new w, m and v. Moments that a rule doesn't keep are
-handed through. Their sources are in `gpunn.optimizers`.
+moments m and v, and the step's `Numbers` c, which returns the new w, m and v. Moments that a rule doesn't use are
+returned unchanged. Sources are in `gpunn.optimizers`.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Operations(NamedTuple):
     """a b + c."""
     sqrt: Callable[[Any], Any]
     flush_mean: Callable[[Any], Any]
-    """Zero for means of gradients too small to matter, where subnormal numbers are slow; otherwise the argument."""
+    """Rounds means of gradients too small to matter to zero, where subnormal numbers are slow."""
     flush_square: Callable[[Any], Any]
     """Likewise for mean squares."""
 
@@ -27,21 +27,21 @@ class Numbers(NamedTuple):
     """The numbers of a step, computed in float64 and rounded once."""
 
     rate: Any
-    """The learning rate; Adam's divided by 1 - beta1^t."""
+    """Learning rate; for Adam, divided by 1 - beta1^t."""
     correction: Any
-    """1 / sqrt(1 - beta2^t), of Adam."""
+    """1 / sqrt(1 - beta2^t), for Adam."""
     beta1: Any
-    """Or the momentum."""
+    """Adam's beta1, or the momentum."""
     rest1: Any
-    """1 - beta1, of Adam."""
+    """1 - beta1, for Adam."""
     beta2: Any
     rest2: Any
     """1 - beta2."""
     epsilon: Any
     l2: Any
-    """The L2 penalty in the gradient."""
+    """L2 penalty in the gradient."""
     keep: Any
-    """The share of a weight that decoupled weight decay leaves."""
+    """Factor of weights by decoupled weight decay."""
 
 
 N_NUMBERS = len(Numbers._fields)
@@ -104,4 +104,4 @@ RULES: dict[str, Callable[[Operations], Rule]] = {
 }
 
 N_MOMENTS = {"descent": 0, "momentum": 1, "nesterov": 1, "adam": 2}
-"""Moments that each rule keeps."""
+"""Number of moments of each rule."""

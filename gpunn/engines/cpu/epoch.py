@@ -34,9 +34,9 @@ SHARED_SPARSE, SHARED_DENSE = 8, 32
 """Batch sizes from which two threads are faster than one; with smaller ones they mostly wait for each other."""
 
 MAX_WORK_PER_CALL = 10**10
-"""Examples times parameters that one call of the kernel is given, or one batch if that is more: about a second's work.
+"""Examples times parameters per call of the kernel (at least one batch): about a second's work.
 
-Between two calls Ctrl-C is heeded.
+Ctrl-C takes effect between two calls.
 """
 
 RELEASE_ALL = 2**62
@@ -45,7 +45,7 @@ RELEASE_ALL = 2**62
 
 @final
 class EpochEngine(Engine):
-    """For all but the largest networks: between two batches, nothing happens but arithmetic."""
+    """Runs a whole epoch in one compiled call; the fastest engine for all but the largest networks."""
 
     name = "epoch"
     own_threads = True
@@ -74,7 +74,7 @@ class EpochEngine(Engine):
         self._parameters = self._layout.pack(start.weights, start.biases)
         steps_differ = recipe.optimizer != PLAIN or (recipe.l2 and not sparse)
         self._stepping = EpochSteps(recipe, start, self._layout) if steps_differ else None
-        if self._stepping is None:  # which has nothing to remember
+        if self._stepping is None:  # raises for the state of another optimiser
             recipe.optimizer.moments(np, (*start.weights, *start.biases), start.memory)
         collects = recipe.batch_size > self._layout.chunk_size or self._stepping is not None
         self._collected = aligned_zeros(self._layout.n_parameters if collects else 0)
@@ -85,7 +85,7 @@ class EpochEngine(Engine):
         self._team = Team(threads if worth and HAS_SCHED_YIELD else 1)
         scratch = scratch_size(self._layout.chunk_size, sizes)
         self._scratches = [aligned_zeros(scratch) if scratch else None for _ in range(self._team.threads)]
-        # Its first element starts a cache line, which no other data shares.
+        # The first element starts a cache line that no other data shares.
         self._counter = aligned_zeros(16).view(np.int64)
         logger.info(
             "engine epoch: %d thread%s, %s images",
@@ -95,7 +95,7 @@ class EpochEngine(Engine):
         )
         with announced(kind_of(self.name, start, recipe, examples, sparse=sparse, wide=bool(scratch))):
             self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
-            # No work, but the kernel is compiled here, and not in the first epoch's time.
+            # An empty epoch compiles the kernel here, not in the time of the first epoch.
             self._run_batches(np.zeros(0, np.int64), np.zeros(0), Team(1))
 
     @classmethod
@@ -117,7 +117,7 @@ class EpochEngine(Engine):
         return sum(self._run_batches(*part, self._team) for part in parts) / len(order)
 
     def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64], team: Any) -> float:
-        """Train on these examples, whole batches, with steps of these sizes; return the sum of their losses."""
+        """Train on the examples `order`, whole batches, at the learning `rates`; return the sum of their losses."""
         from gpunn.kernels.cpu.epoch.state import Worker
 
         self._counter[0] = 0
@@ -154,7 +154,7 @@ class EpochEngine(Engine):
         try:
             return float(sum(team.run(run)))
         except BaseException:
-            # Interrupted before all had started, those who did would wait for the others for ever.
+            # If interrupted before all threads have started, those that have would wait for ever.
             self._counter[0] = RELEASE_ALL
             raise
 
@@ -166,7 +166,7 @@ class EpochEngine(Engine):
 
 
 def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool) -> Any:
-    """Return the examples as the kernel reads them, a `Data`; `width` is that of the last layer's padding."""
+    """Return the examples as the kernel's `Data`; `width` is the padded width of the last layer."""
     from gpunn.kernels.checks import check_array
     from gpunn.kernels.cpu.epoch.state import Data
     from gpunn.kernels.cpu.sparse import find_nonzero
@@ -187,5 +187,5 @@ def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool)
 
 
 def _writable(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a C-contiguous array that can be written to: another one has another type for Numba."""
+    """Return `array` C-contiguous and writable, as other arrays have other types, which Numba would compile for."""
     return np.require(array, requirements=["C", "W"])

@@ -1,4 +1,4 @@
-"""The first layer's weights and the inputs that they are multiplied with, sparse or dense."""
+"""The first layer's weights and inputs, sparse or dense."""
 
 from typing import Any, final
 
@@ -10,11 +10,11 @@ from gpunn.engines.cpu.threads import part
 from gpunn.equations import Array
 
 SPARSE = 0.5
-"""The share of non-zero pixels below which sparse products are faster."""
+"""Share of non-zero pixels below which sparse products are faster."""
 
 
 def nonzero_share(images: NDArray[np.uint8]) -> float:
-    """Return the share of pixels that aren't 0, in a sample of `images` (n, n_0)."""
+    """Return the share of non-zero pixels in a sample of `images` (n, n_0)."""
     sample = images[:: max(1, len(images) // 1000)]
     return np.count_nonzero(sample) / sample.size
 
@@ -26,7 +26,7 @@ def are_sparse(images: NDArray[np.uint8]) -> bool:
 
 @final
 class DenseInputs:
-    """Weights (n_1, n_0), multiplied by BLAS with inputs put into an array of their own, batch by batch."""
+    """Weights (n_1, n_0), multiplied by BLAS with the gathered inputs of each batch."""
 
     def __init__(self, kernels: Any, param_and_moments: ParamAndMoments, inputs: Array, batch_size: int) -> None:
         """Copy the weights and their moments, `param_and_moments`; `inputs` are uint8 or float32, (n, n_0)."""
@@ -37,7 +37,7 @@ class DenseInputs:
         self.width = len(self._param_and_moments[0])
 
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:
-        """Compute out = X W^T for the examples `rows`, which are the part `own` of their batch."""
+        """Compute out = X W^T for the examples `rows`, the part `own` of their batch."""
         X = self._X[own]
         self._kernels.gather_scale(self._inputs, rows, out=X)
         np.dot(X, self._param_and_moments[0].T, out=out)
@@ -45,21 +45,21 @@ class DenseInputs:
     def step(
         self, descent: Descent, rows: NDArray[np.int64], delta: NDArray[np.float32], thread: int, threads: int
     ) -> None:
-        """Make a thread's share of the step with the batch `rows`, which was multiplied before."""
+        """Make a thread's share of the step for the batch `rows`, after `multiply`."""
         own = part(self.width, thread, threads)
         descent.step_rows(self._param_and_moments, delta, self._X[: len(rows)], own, thread)
 
     def compile(self, nothing: NDArray[np.int64]) -> None:
-        """Compile no more than `multiply` does: steps are made by BLAS."""
+        """Do nothing: steps use BLAS, and `multiply` compiles its own kernel."""
 
     def copy_of(self, number: int) -> NDArray[np.float32]:
-        """Return a copy of the weights, number 0, or of their moments from 1 on, (n_1, n_0)."""
+        """Return a copy of the weights (`number` 0) or of a moment (from 1 on), (n_1, n_0)."""
         return self._param_and_moments[number].copy()
 
 
 @final
 class SparseInputs:
-    """Weights laid out for sparse images, block by block, the neurons padded to a multiple of 16."""
+    """Weights in blocks for sparse images, with neurons padded to a multiple of 16."""
 
     def __init__(
         self,
@@ -71,10 +71,10 @@ class SparseInputs:
         implicit: bool,
         padded: bool,
     ) -> None:
-        """Take copies of the weights and their moments, `param_and_moments`.
+        """Copy the weights and their moments, `param_and_moments`.
 
-        With `implicit`, see `is_implicit`, steps are made without a gradient. If `padded`, what is multiplied and delta
-        have columns for the padding, which are 0 in delta; they are spared a copy.
+        With `implicit`, see `is_implicit`, steps are made without a gradient. With `padded`, outputs and delta have
+        columns for the padding, which are 0 in delta; that saves copies.
         """
         from gpunn.kernels.cpu.epoch.layout import Layout
         from gpunn.kernels.cpu.matmul import N_BLOCK
@@ -92,17 +92,17 @@ class SparseInputs:
         self._packed = [self._layout.pack([array], [nothing]) for array in param_and_moments]
         self._all = self._packed[0][: self._n_pixels * self._padded]
         self._blocks = []
-        """Where each begins, and its columns of the weights and of their moments."""
+        """First column, weights and moments of each block."""
         for column in range(0, self._padded, N_BLOCK):
-            place = slice(column * self._n_pixels, min(column + N_BLOCK, self._padded) * self._n_pixels)
-            self._blocks.append((column, [packed[place] for packed in self._packed]))
+            block = slice(column * self._n_pixels, min(column + N_BLOCK, self._padded) * self._n_pixels)
+            self._blocks.append((column, [packed[block] for packed in self._packed]))
         needed = not implicit or batch_size >= ACCUMULATE_FROM
         self._scratches = [np.zeros(N_BLOCK * self._n_pixels if needed else 0, np.float32) for _ in range(threads)]
         self._products = np.zeros((0 if padded else batch_size, self._padded), np.float32)
         self._deltas = [np.zeros(batch_size * min(N_BLOCK, self._padded), np.float32) for _ in range(threads)]
 
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:
-        """Compute out = X W^T for the images `rows`, which are the part `own` of their batch."""
+        """Compute out = X W^T for the images `rows`, the part `own` of their batch."""
         if self.width == self._padded:
             self._multiply(self._pixels, rows, self._all, out=out)
         else:
@@ -113,7 +113,7 @@ class SparseInputs:
     def step(
         self, descent: Descent, rows: NDArray[np.int64], delta: NDArray[np.float32], thread: int, threads: int
     ) -> None:
-        """Make a thread's share of the step with the batch `rows`."""
+        """Make a thread's share of the step for the batch `rows`."""
         scratch = self._scratches[thread]
         sums = scratch if scratch.size else None
         if self._implicit and self.width == self._padded:
@@ -132,14 +132,14 @@ class SparseInputs:
             descent.step(param_and_moments, gradient)
 
     def compile(self, nothing: NDArray[np.int64]) -> None:
-        """Compile the step's kernels by a step without images, `nothing`."""
+        """Compile the kernels of `step` by a step on `nothing`, an empty batch."""
         scratch = self._scratches[0] if self._implicit and self._scratches[0].size else None
         delta = np.zeros((0, self._padded), np.float32)
         self._descend(self._all, self._pixels, nothing, delta, 0.0, scratch=scratch)
 
     @staticmethod
     def _part(delta: NDArray[np.float32], column: int, n: int, scratch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return `n` columns of `delta`, those that it hasn't as zeros; in `scratch`, if they aren't all of it."""
+        """Return columns [column, column + n) of `delta`, zero-padded; copied to `scratch` unless that is all of it."""
         if n == delta.shape[1]:
             return delta
         own = scratch[: len(delta) * n].reshape(-1, n)
@@ -150,5 +150,5 @@ class SparseInputs:
         return own
 
     def copy_of(self, number: int) -> NDArray[np.float32]:
-        """Return a copy of the weights, number 0, or of their moments from 1 on, (n_1, n_0)."""
+        """Return a copy of the weights (`number` 0) or of a moment (from 1 on), (n_1, n_0)."""
         return self._layout.unpack(self._packed[number])[0][0]

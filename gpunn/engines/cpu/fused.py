@@ -31,25 +31,25 @@ from gpunn.losses import LOSSES
 from gpunn.optimizers import OptimizerState
 
 MIN_PRODUCTS_FOR_THREADS = 1_500_000
-"""Multiplications in a batch's largest product from which its parts are worth a thread each."""
+"""Multiplications in a batch's largest product from which several threads are faster."""
 
 
 class _Batch(NamedTuple):
     rows: NDArray[np.int64]
-    """The numbers of its examples."""
+    """Indices of its examples."""
     targets: Array
     first: int
-    """The place in the epoch of its first example."""
+    """Position in the epoch of its first example."""
     keys: Sequence[int]
-    """Those of dropout, one for each hidden layer; none without it."""
+    """Keys of dropout, one for each hidden layer; none without dropout."""
 
 
 @final
 class FusedEngine(Engine):
-    """For large networks: all work space is made once, and no array is passed over without need.
+    """Multiplies by BLAS, with fused kernels between the products; for large networks.
 
-    Threads share each batch: first by its examples, forward and backward, then by the neurons whose weights
-    are updated. BLAS runs inside each of them, with no threads of its own to compete.
+    Threads share each batch: in forward and backward by examples, in the update by neurons. BLAS runs inside each of
+    them, single-threaded. All work space is allocated once.
     """
 
     name = "fused"
@@ -73,7 +73,7 @@ class FusedEngine(Engine):
         self._losses = [np.zeros(1, np.float64) for _ in range(self._team.threads)]
 
         parameters = (*start.weights, *start.biases)
-        # Of each parameter: what it is, and then what the optimiser remembers of it.
+        # For each parameter: its values, then its moments.
         param_and_moments = list(zip(parameters, *recipe.optimizer.moments(np, parameters, start.memory), strict=True))
         sparse = examples.grey and are_sparse(examples.inputs)
         with announced(kind_of(self.name, start, recipe, examples, sparse=sparse)):
@@ -89,7 +89,7 @@ class FusedEngine(Engine):
         *,
         sparse: bool,
     ) -> None:
-        """Copy the parameters and moments `param_and_moments`, after so many `steps`, and make all work space."""
+        """Copy the parameters and moments `param_and_moments`, after `steps` steps, and allocate all work space."""
         m, recipe = self._recipe.batch_size, self._recipe
         first, *weights = param_and_moments[: len(sizes) - 1]
         self._inputs: DenseInputs | SparseInputs
@@ -108,10 +108,10 @@ class FusedEngine(Engine):
         if self._weights:
             self._weights[0] = [np.pad(W, ((0, 0), (0, padding))) for W in self._weights[0]]
 
-        # Zeros: where memory happens to hold NaN, some products warn of it, though it takes no part in them.
+        # Zeros: some products warn of NaN in uninitialised memory, although they don't use it.
         self._activations = [np.zeros((m, n), np.float32) for n in widths]
         self._deltas = [np.zeros((m, n), np.float32) for n in widths]
-        # What each layer passes on, which dropout makes another thing than its activations.
+        # Inputs of the next layer: the activations, after dropout.
         self._passed = [np.zeros_like(A) if recipe.dropout else A for A in self._activations[:-1]]
         by_blas = [W.shape for W in (first[0], *(layer[0] for layer in self._weights))]
         if isinstance(self._inputs, SparseInputs):
@@ -120,7 +120,7 @@ class FusedEngine(Engine):
         self._descent = Descent(self._kernels, recipe, steps, longest, self._team.threads)
 
     def _compile(self) -> None:
-        """Compute nothing with every kernel, so that it is compiled here, and not in the first epoch's time."""
+        """Compile every kernel by an empty call, so that the first epoch doesn't include the time."""
         rows = np.zeros(0, np.int64)
         keys = [0] * (len(self._biases) - 1) if self._recipe.dropout else []
         self._compute_delta(0, slice(0, 0), _Batch(rows, self._targets[rows], 0, keys), 0.0)
@@ -147,7 +147,7 @@ class FusedEngine(Engine):
         keys = keys_of(self._recipe.seed, self._epoch, hidden) if self._recipe.dropout else []
         for loss in self._losses:
             loss[...] = 0
-        # Whether the numbers stay finite is checked where the epoch ends, not at every operation.
+        # Finite numbers are checked for after the epoch, not at every operation.
         with blas_threads(1), np.errstate(over="ignore", invalid="ignore"):
             for first in range(0, n, m):
                 batch = slice(first, first + m)
@@ -170,7 +170,7 @@ class FusedEngine(Engine):
         self._team.run(update)
 
     def _compute_delta(self, thread: int, own: slice, batch: _Batch, factor: float) -> None:
-        """Go forward and backward with the examples `own` of the batch."""
+        """Compute forward and backward passes of the part `own` of the batch."""
         kernels, functions, share = self._kernels, self._functions, self._recipe.dropout
         keys, first = batch.keys, batch.first + own.start
         A = [activations[own] for activations in self._activations]
@@ -197,7 +197,7 @@ class FusedEngine(Engine):
                 kernels.drop(D[layer], keys[layer], first, share, out=D[layer])
 
     def _update(self, thread: int, rows: Array) -> None:
-        """Make the gradient step for this thread's share of each layer's neurons."""
+        """Make the step for this thread's share of each layer's neurons."""
         m, threads, descent = len(rows), self._team.threads, self._descent
         self._inputs.step(descent, rows, self._deltas[0][:m], thread, threads)
         for layer, param_and_moments in enumerate(self._weights, 1):
@@ -217,7 +217,7 @@ class FusedEngine(Engine):
         return Parameters(found[:n_layers], found[n_layers:], self._names)
 
     def _copies(self, number: int) -> list[NDArray[np.float32]]:
-        """Return copies of weights, then biases, or with `number` from 1 on of their moments, without the padding."""
+        """Return copies of weights, then biases (`number` 0), or of a moment (from 1 on), without padding."""
         n = self._n_first
         weights = [layer[number] for layer in self._weights]
         if weights:

@@ -1,4 +1,4 @@
-"""An optimiser's steps by kernels: parameters and its moments are changed while the gradient is in the cache."""
+"""Optimiser steps by kernels: parameters and moments are updated while the gradient is in the cache."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from gpunn.kernels.formulas.steps import Numbers
 from gpunn.optimizers import PLAIN, SGD, Adam, numbers_of_steps
 
 ParamAndMoments = Sequence[NDArray[np.float32]]
-"""A parameter, and the moments that the optimiser keeps for it: arrays of one shape, in any layout."""
+"""A parameter and its moments: arrays of one shape, in any layout."""
 
 MIN_NEURONS_TO_DEFER = 20
 """Defer updates of zero pixels when first-layer neurons / batch size is at least this.
@@ -26,24 +26,24 @@ GRADIENT_ROWS = 128
 
 
 def is_implicit(recipe: Recipe) -> bool:
-    """Whether gradients are subtracted as they are, so that their terms can be, one by one."""
+    """Whether steps subtract plain gradients, which can then be done term by term, without a gradient array."""
     return recipe.optimizer == PLAIN and not recipe.l2
 
 
 @final
 class Descent:
-    """Makes steps on whatever part of the parameters it is given; each thread has work space of its own."""
+    """Makes steps on any part of the parameters; each thread has its own work space."""
 
     def __init__(self, kernels: Any, recipe: Recipe, steps: int, longest: int, threads: int) -> None:
-        """Go on after so many `steps`; `longest` is the most weights, of `GRADIENT_ROWS` neurons, or biases at once."""
+        """Resume after `steps` steps; `longest` is the most weights (of `GRADIENT_ROWS` neurons) or biases at once."""
         self._kernels, self._optimizer, self._l2 = kernels, recipe.optimizer, recipe.l2
         self.steps = steps
-        """How many were made on each parameter."""
+        """Number of steps made."""
         self.eta = math.nan
-        """The learning rate of this step."""
+        """Learning rate of the current step."""
         self._rates: Iterator[float] = iter(())
         self._numbers: Iterator[tuple[Numbers, Numbers]] = iter(())
-        """Of the next steps: of weights, which alone are penalised, and of biases."""
+        """Numbers of the next steps: those of weights, and those of biases, which have no penalty."""
         self._scratches = [np.zeros(longest, np.float32) for _ in range(threads)]
 
     def begin(self, rates: NDArray[np.float64]) -> None:
@@ -58,7 +58,7 @@ class Descent:
         self.steps += 1
 
     def compile(self) -> None:
-        """Compile the kernels by an empty step, which isn't counted."""
+        """Compile the kernels by an empty step that isn't counted."""
         steps = self.steps
         self.begin(np.zeros(1))
         self.go_on()
@@ -68,7 +68,7 @@ class Descent:
         self.steps = steps
 
     def step(self, param_and_moments: ParamAndMoments, gradient: NDArray[np.float32]) -> None:
-        """Make the step on a part of the weights, shaped like its `gradient`."""
+        """Make the step on a part of the weights, given its `gradient` of the same shape."""
         self._step(param_and_moments, gradient, self._of_weights)
 
     def _step(self, param_and_moments: ParamAndMoments, gradient: NDArray[np.float32], numbers: Numbers) -> None:
@@ -107,10 +107,10 @@ class Descent:
 
 @final
 class EpochSteps:
-    """The moments of a network whose parameters are laid out by `layout`, of `gpunn.kernels.cpu.epoch.layout`."""
+    """Moments of a network in the `Layout` of `gpunn.kernels.cpu.epoch.layout`, and plans of its steps."""
 
     def __init__(self, recipe: Recipe, start: Parameters, layout: Any) -> None:
-        """Raise `ConfigurationError` where `start.memory` is that of another optimiser."""
+        """Raise `ConfigurationError` if `start.memory` is the state of another optimiser."""
         optimizer = recipe.optimizer
         assert isinstance(optimizer, SGD | Adam)
         self._layout, self._l2, self._optimizer = layout, float(recipe.l2), optimizer
@@ -125,12 +125,12 @@ class EpochSteps:
     def plans(self, rates: NDArray[np.float64], steps: int, threads: int) -> list[Any]:
         """Return the `gpunn.kernels.cpu.epoch.steps.StepPlan` of each thread, for a call with these learning `rates`.
 
-        So many `steps` have been made before.
+        `steps` is the number of steps made before.
         """
         from gpunn.kernels.cpu.epoch.steps import StepPlan
 
         optimizer, n_pixels, (moments, squares) = self._optimizer, self._layout.sizes[0], self._moments
-        with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is infinite, and seen to diverge
+        with np.errstate(over="ignore", invalid="ignore"):  # overflows become infinite, and are reported as divergence
             powers, numbers = self._powers_for(rates), optimizer.numbers(steps, rates, self._l2).astype(np.float32)
         return [
             StepPlan(
@@ -147,7 +147,7 @@ class EpochSteps:
         ]
 
     def _powers_for(self, rates: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the matrices of deferred steps; none where the rates differ, or no updates are deferred."""
+        """Return the matrices of deferred steps; none if the rates differ, or no updates are deferred."""
         from gpunn.kernels.cpu.epoch.deferred import deferred_powers
 
         if not self._defers or not len(rates) or rates.min() != rates.max():

@@ -1,4 +1,4 @@
-"""Threads that share the work of an engine."""
+"""Threads that share an engine's work."""
 
 import contextvars
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from typing import Any
 
 
 def part(count: int, thread: int, threads: int) -> slice:
-    """Return which of range(count) are the share of `thread`, 0 to `threads` - 1."""
+    """Return the part of range(count) that is the share of `thread`, 0 to `threads` - 1."""
     return slice(count * thread // threads, count * (thread + 1) // threads)
 
 
 class Team:
-    """Runs a function in `threads` threads at once, of which the calling one is the first.
+    """Runs a function in `threads` threads at once; the calling thread is the first.
 
-    What it runs lets go of Python's lock while it computes, as compiled kernels do. What is set for the calling thread,
-    such as NumPy's `errstate`, is set for all.
+    The function should release Python's global lock while it computes, as compiled kernels do. Context variables of the
+    caller, such as NumPy's `errstate`, apply to all threads.
     """
 
     def __init__(self, threads: int) -> None:

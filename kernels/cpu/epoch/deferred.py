@@ -25,10 +25,10 @@ def deferred_powers(rate: float, momentum: float, l2: float, nesterov: bool, cou
     of_w, of_v = (l2 * (1 + momentum), momentum**2) if nesterov else (l2, momentum)
     power = np.array([[1 - rate * of_w, -rate * of_v], [l2, momentum]])
     found = np.eye(2)[np.newaxis]
-    # Far too high rates make weights grow without bounds, which training tells at the end of the epoch.
+    # Far too high rates make weights overflow, which training reports at the end of the epoch.
     with np.errstate(all="ignore"):
         while len(found) <= count:
-            # With the first 2^j powers, and the 2^j-th, there are twice as many.
+            # The 2^j-th power doubles the number of known powers.
             found = np.concatenate([found, found @ power])
             power = power @ power
         return found[: count + 1].reshape(-1, 4).astype(np.float32)
@@ -39,7 +39,7 @@ def catch_up(plan: Any, pixels: Any, chunk: Any, net: Any, number: int, worker: 
     """Apply the deferred updates of the pixels that are non-zero in `chunk`, which is the batch `number`.
 
     Each thread does its blocks of columns, as in `multiply_sparse`. Returns the number of these pixels, which are in
-    `plan.nonzero`. Where no updates are deferred, or `plan` is None, nothing is done.
+    `plan.nonzero`. Does nothing if no updates are deferred, or `plan` is None.
     """
     count = np.int64(0)
     if plan is not None:  # noqa: SIM102
@@ -100,7 +100,7 @@ def _catch_up(plan: Any, velocities: Any, net: Any, count: int, worker: Any) -> 
             vw, vv = at(plan.powers, 4 * missed + 2), at(plan.powers, 4 * missed + 3)
             for offset in range(first, first + width, LANES):
                 w = load(net.parameters, offset, ONE)
-                # Numba leaves out the branch for what is None.
+                # Numba prunes the branch whose argument is None.
                 if velocities is not None:
                     v = load(velocities, offset, ONE)
                     store(net.parameters, offset, fma(v, wv, w * ww))

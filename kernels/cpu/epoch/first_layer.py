@@ -1,6 +1,6 @@
-"""The first layer of a network that a whole-epoch kernel trains: images, sparse or dense, times its weights.
+"""The first layer in whole-epoch kernels: products of its weights with sparse or dense images.
 
-Where a batch is one dense image, its update and the product with the image after it are one pass over the weights.
+If batches are single dense images, an image's update and the next image's product are one pass over the weights.
 """
 
 from typing import Any
@@ -23,13 +23,13 @@ F = np.float32
 def multiply_images(
     pixels: Any, images: Any, chunk: Any, piece: Any, net: Any, worker: Any, inner: Any, phase: int
 ) -> int:
-    """Compute z = X W^T of the first layer, without its bias; of `pixels` and `images` one is None, as in `Data`.
+    """Compute z = X W^T of the first layer, without bias; one of `pixels` and `images` is None, as in `Data`.
 
-    The threads of `worker` share the columns of sparse images' product with `chunk`; each computes that of the dense
-    images of its `piece`, sharing the columns with the threads of `inner`. Returns the phase, as `barrier` does.
+    With sparse images, the threads of `worker` share the columns of z for the whole `chunk`. With dense ones, each
+    computes z for its `piece`, sharing the columns with the threads of `inner`. Returns the phase, as `barrier` does.
     """
     layer = layer_at(net, FIRST)
-    # Numba leaves out the branch for what is None.
+    # Numba prunes the branch whose argument is None.
     if pixels is not None:
         z = Matrix(net.work, layer.activation, layer.width, 1)
         multiply_sparse(pixels, chunk, net.parameters, layer.n_in, z, worker.thread, worker.threads)
@@ -49,9 +49,9 @@ def multiply_images(
 def add_images(
     pixels: Any, images: Any, chunk: Any, net: Any, target: Any, factor: float, worker: Any, by_columns: bool
 ) -> None:
-    """Compute W^1 += delta^1 X, added up over the examples, in `target`; shared as in `update`.
+    """Compute W^1 += delta^1 X, summed over the examples, in `target`; threads share it as in `update`.
 
-    That of sparse images is multiplied by `factor`.
+    With sparse images, the sum is multiplied by `factor`.
     """
     layer = layer_at(net, FIRST)
     if pixels is not None:
@@ -69,10 +69,10 @@ def add_images(
 
 @compiled
 def update_and_multiply(images: Any, chunk: Any, net: Any, number: int) -> None:
-    """Update with the dense image before, and compute z of the one in `chunk`; `number` counts them from 0.
+    """In one pass over the weights, apply the previous dense image's update and compute z of the image in `chunk`.
 
-    The images take turns in the first two rows of `below`. One image after the other the weights are gone through in
-    opposite directions, as the cache still has those that were used last.
+    `number` counts the images from 0. They alternate between the first two rows of `below`, and the pass between both
+    directions, as the cache still has the weights used last.
     """
     if images is not None:
         layer = layer_at(net, FIRST)
@@ -118,7 +118,7 @@ def _add_pixel(net: Any, layer: Any, weights: int, image: int, p: int, delta: An
 
 @compiled
 def clear_pending(net: Any) -> None:
-    """Let there be no image before the next one of `update_and_multiply`."""
+    """Clear the pending update, so that the next `update_and_multiply` applies none."""
     layer = layer_at(net, FIRST)
     for offset in range(layer.delta, layer.delta + layer.width, LANES):
         store(net.work, offset, zeros(ONE, ONE))
@@ -126,7 +126,7 @@ def clear_pending(net: Any) -> None:
 
 @compiled
 def flush_pending(images: Any, net: Any, number: int) -> None:
-    """Update with the image that was the last of `number`, at least one."""
+    """Apply the pending update: that of the last of `number` images, at least one."""
     if images is not None:
         layer = layer_at(net, FIRST)
         x = Matrix(net.work, layer.below + (number - 1) % 2 * layer.width_in, 1, 1)

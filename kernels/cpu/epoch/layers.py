@@ -1,10 +1,10 @@
-"""The network that a whole-epoch kernel trains, and the four steps that it takes with a batch.
+"""Forward, backward and update of all layers in whole-epoch kernels.
 
-Everything lies in flat arrays, as `layout` lays them out: widths are padded to a multiple of 16, and the padding stays
-zero. The weights of layers from the second on are kept twice, (n_in, n_out) for forward and (n_out, n_in) for backward,
-so that both run along vectors; the copies stay equal to the bit, as each has the same sums added in the same order.
+All arrays are flat, see `layout`: widths are padded to a multiple of 16, and the padding stays zero. From the second
+layer on, weights are stored twice, (n_in, n_out) for forward and (n_out, n_in) for backward, so that both read them
+along rows; the copies stay bit for bit equal, as the same sums are added to both in the same order.
 
-The step, see `outputs`, is multiplied into delta^L, from where it reaches every gradient: an update only adds.
+delta^L includes the step size, see `outputs`, and so does every gradient: an update only adds.
 """
 
 from typing import Any
@@ -36,10 +36,10 @@ F = np.float32
 
 @compiled
 def forward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, scale: float) -> int:
-    """Compute a^l = f(W^l a^(l-1) + b^l) from the first layer's product, which is there already, but for `scale`.
+    """Compute a^l = f(W^l a^(l-1) + b^l) from the first layer's product, given except for the factor `scale`.
 
-    `functions` are those of the layers, see `activations.of_layers`. The threads share the columns, with a barrier
-    after every layer.
+    `functions` are the layers' activation functions, see `activations.of_layers`. The threads share the columns, with
+    a barrier after every layer.
     """
     for number in range(net.n_layers):
         layer = layer_at(net, number)
@@ -58,7 +58,7 @@ def forward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, scale
                 sums = fma(load(net.work, offset + c, ONE), factor, load(net.parameters, layer.bias + c, ONE))
                 store(net.work, offset + c, activate_layer(functions, number, sums))
             if full < min(end, layer.n_out):
-                # The padding stays 0, which f(0) need not be.
+                # Keeps the padding 0, as f(0) may not be.
                 sums = fma(load(net.work, offset + full, ONE), factor, load(net.parameters, layer.bias + full, ONE))
                 a = activate_layer(functions, number, sums)
                 store(net.work, offset + full, mask_lanes(a, layer.n_out - full))
@@ -68,7 +68,7 @@ def forward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, scale
 
 @compiled
 def goes_without_copy(layer: Any) -> Any:
-    """Whether products take a layer's weights for backward from those for forward, as they copy them anyway."""
+    """Whether backward reads a layer's weights for forward instead of a copy, as its products pack them anyway."""
     return layer.width_in >= PACK_FROM_COLUMNS and layer.n_in % LANES == 0 and layer.n_out >= 4 * M_TILE
 
 
@@ -76,7 +76,7 @@ def goes_without_copy(layer: Any) -> Any:
 def backward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, with_copies: bool) -> int:
     """Compute delta^l = (W^(l+1)^T delta^(l+1)) f'(z^l), shared as in `forward`.
 
-    `with_copies`: the weights for backward are those for forward in all layers, see `transpose_copy`.
+    With `with_copies`, the copies for backward are up to date in all layers, see `transpose_copy`.
     """
     for number in range(net.n_layers - 1, 0, -1):
         layer = layer_at(net, number)
@@ -101,10 +101,10 @@ def backward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, with
 
 @compiled
 def update(chunk: Any, net: Any, target: Any, both_layouts: bool, worker: Any, by_columns: bool) -> None:
-    """Compute W^l += delta^l (a^(l-1))^T, but for the first layer's, and b^l += delta^l, added up over the examples.
+    """Compute b^l += delta^l and, except in the first layer, W^l += delta^l (a^(l-1))^T, summed over the examples.
 
-    `target` is laid out as the parameters. With `both_layouts`, the copy of the weights for backward is updated too.
-    The threads share the columns of the matrices, or their rows.
+    `target` is laid out as the parameters. With `both_layouts`, the copies of weights for backward are updated too. The
+    threads share the columns of the matrices if `by_columns`, otherwise the rows.
     """
     thread, threads = worker.thread, worker.threads
     columns, rows = share_of(worker, by_columns)
@@ -131,13 +131,13 @@ def update(chunk: Any, net: Any, target: Any, both_layouts: bool, worker: Any, b
 
 @compiled
 def transpose_copy(net: Any, thread: int, threads: int, everywhere: bool) -> None:
-    """Make the weights for backward what those for forward are; or not `everywhere`, where `backward` needs them."""
+    """Copy the weights for forward, transposed, to those for backward; unless `everywhere`, only those it reads."""
     for number in range(1, net.n_layers):
         layer = layer_at(net, number)
         if goes_without_copy(layer) and not everywhere:
             continue
         begin, end = share(layer.width_in, COLUMNS, thread, threads)
-        # Square by square, as both sides are read or written along a row.
+        # In squares, so that both sides are accessed along rows.
         for left in range(begin, min(end, layer.n_in), LANES):
             for top in range(0, layer.n_out, LANES):
                 forward = layer.forward + left * layer.width + top

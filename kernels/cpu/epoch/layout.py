@@ -1,4 +1,4 @@
-"""Where the parameters and the work space of a whole-epoch kernel lie in their arrays."""
+"""Layout of the parameters and the work space of whole-epoch kernels in their arrays."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,33 +12,33 @@ from ..vectors import LANES
 from .state import Layer
 
 CHUNK, LARGE_CHUNK = 128, 1024
-"""Images worked on at a time: what fits the cache; more with large layers, whose weights don't."""
+"""Images processed at a time: as many as fit the cache; more with large layers, whose weights don't fit."""
 
 WIDE, FEW = 512, 256
-"""Layer width from which, and chunk size up to which, threads divide neurons instead of images."""
+"""Layer width from which, and chunk size up to which, threads share neurons instead of images."""
 
 LARGE = 2**18
-"""Weights of a large layer: 1 MiB."""
+"""Number of weights from which a layer is large: 1 MiB."""
 
 
 def padded(size: int) -> int:
-    """Return `size`, or the next multiple of 16."""
+    """Return `size` rounded up to a multiple of 16."""
     return -(-size // LANES) * LANES
 
 
 def aligned_zeros(size: int) -> NDArray[np.float32]:
-    """Return float32 zeros whose first one starts a cache line, so that no vector lies across two."""
+    """Return float32 zeros aligned to cache lines, so that no vector straddles two."""
     spare = np.zeros(4 * size + CACHE_LINE, np.uint8)
     start = -spare.ctypes.data % CACHE_LINE
     return spare[start : start + 4 * size].view(np.float32)
 
 
 class Layout:
-    """The arrays of `run.run_epoch` for a network of `sizes`, trained on sparse images or others.
+    """Layout of the arrays of `run.run_epoch` for a network of `sizes`, trained on sparse or dense images.
 
-    `table` (L, 11) has a `Layer` a row; `n_parameters` and `n_work` are the lengths of the float32 arrays,
-    `chunk_size` how many images are worked on at a time, `n_shares` the most threads that find something to do,
-    and `by_columns` what they share.
+    `table` (L, 11) has a `Layer` a row; `n_parameters` and `n_work` are the lengths of the float32 arrays, `chunk_size`
+    is the number of images processed at a time, and `n_shares` the maximum number of useful threads, which share
+    neurons if `by_columns`, otherwise images.
     """
 
     def __init__(self, sizes: Sequence[int], *, sparse: bool, batch_size: int) -> None:
@@ -47,15 +47,15 @@ class Layout:
         widths = [padded(size) for size in sizes]
         large = max((n_in * n_out for n_in, n_out in pairwise(sizes[1:])), default=0) >= LARGE
         self.chunk_size = min(batch_size, LARGE_CHUNK if large else CHUNK)
-        # A tile may be computed whole of which a part is wanted.
+        # A tile is computed as a whole, even if only a part of it is needed.
         rows = -(-self.chunk_size // M_TILE) * M_TILE if self.chunk_size > 1 else 1
-        # Activations of every layer, sparse images have none; then delta of all but the images.
+        # Activations of every layer, except sparse images; then delta of every layer but the images.
         lengths = np.array([0 if sparse else widths[0], *widths[1:], *widths[1:]]) * rows
         if rows == 1:
             lengths[0] *= 2  # for the previous image, see `first_layer.update_and_multiply`
-        places = np.concatenate([[0], np.cumsum(lengths)])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
         n_layers = len(sizes) - 1
-        self.n_work = int(places[-1])
+        self.n_work = int(offsets[-1])
         self.layers = []
         offset = 0
         for number, (n_in, n_out) in enumerate(pairwise(sizes)):
@@ -72,16 +72,16 @@ class Layout:
                     forward=forward,
                     backward=backward,
                     bias=bias,
-                    below=int(places[number]),
-                    activation=int(places[number + 1]),
-                    delta_below=int(places[n_layers + number]),
-                    delta=int(places[n_layers + number + 1]),
+                    below=int(offsets[number]),
+                    activation=int(offsets[number + 1]),
+                    delta_below=int(offsets[n_layers + number]),
+                    delta=int(offsets[n_layers + number + 1]),
                 )
             )
         self.n_parameters = offset
         self.table = np.array(self.layers, np.int64)
         self.by_columns = max(widths[1:]) >= WIDE and rows <= FEW
-        # Sparse images share the first layer by its blocks of columns, as then the least has to move between caches.
+        # With sparse images, sharing the first layer by blocks of columns moves the least between caches.
         self.n_shares = -(-widths[1] // N_BLOCK) if sparse else -(-rows // M_TILE)
 
     def pack(
@@ -110,7 +110,7 @@ class Layout:
         return weights, biases
 
     def _forward_blocks(self, number: int, packed: NDArray[np.float32]) -> list[tuple[slice, NDArray[np.float32]]]:
-        """Return which neurons are in each block of a layer's `forward`, and the block, (n_in, width)."""
+        """Return the blocks of a layer's `forward`: the neurons of each, and a view of it, (n_in, width)."""
         layer = self.layers[number]
         width = N_BLOCK if number == 0 and self.sparse else layer.width
         blocks = []

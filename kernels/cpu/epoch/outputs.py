@@ -1,4 +1,4 @@
-"""The last layer in whole-epoch kernels: its delta, and the losses of the examples."""
+"""Delta of the last layer, and the losses of the examples, in whole-epoch kernels."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ ONE = Static(1)
 
 @compiled
 def _target_row(labels: Any, example: int) -> Any:
-    """Return the row of an example's targets: one of a one-hot table where there are labels."""
-    # Numba leaves out the branch for what is None.
+    """Return the row of an example's targets; with labels, a row of a one-hot table."""
+    # Numba prunes the branch whose argument is None.
     if labels is not None:
         return at(labels, example)
     return example
@@ -26,8 +26,8 @@ def _target_row(labels: Any, example: int) -> Any:
 def compute_output_delta(loss: Any, functions: Any, data: Any, chunk: Any, net: Any, factor: float) -> Any:
     """Compute delta^L times `factor` for the examples of `chunk`; return the sum of their losses.
 
-    `loss` is a `Static` with its name, `functions` those of the layers, see `activations.of_layers`: the last one is
-    the identity where the loss takes z^L.
+    `loss` is its name as a `Static`, `functions` are the layers' activation functions, see `activations.of_layers`; the
+    last one is the identity if the loss takes z^L.
     """
     layer = layer_at(net, net.n_layers - 1)
     losses = zeros(ONE, ONE)
@@ -40,7 +40,7 @@ def compute_output_delta(loss: Any, functions: Any, data: Any, chunk: Any, net: 
         for c in range(0, layer.width, LANES):
             o, y = load(net.work, outputs + c, ONE), load(data.targets, targets + c, ONE)
             delta, values = finish_output(loss, functions, o, y, row, factor)
-            # The padding stays 0, which its delta and its loss need not be.
+            # Keeps the padding 0, as its delta and loss may not be.
             store(net.work, deltas + c, mask_lanes(delta, layer.n_out - c))
             losses = losses + mask_lanes(values, layer.n_out - c)
         if (r + 1) % M_TILE == 0:

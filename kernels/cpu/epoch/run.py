@@ -33,7 +33,7 @@ TRANSPOSE_FROM = 64
 def shrink(net: Any, decay: float, scale: float, fold_scale: bool, both_layouts: bool, worker: Any) -> None:
     """Apply weight decay; where `fold_scale`, also multiply the deferred `scale` into the first layer.
 
-    The copies of weights for backward only with `both_layouts`. The threads share each array.
+    With `both_layouts`, also to the copies of weights for backward. The threads share each array.
     """
     for number in range(net.n_layers):
         layer = layer_at(net, number)
@@ -43,13 +43,13 @@ def shrink(net: Any, decay: float, scale: float, fold_scale: bool, both_layouts:
             first, last = share(end - layer.forward, COLUMNS, worker.thread, worker.threads)
             for offset in range(layer.forward + first, layer.forward + last, LANES):
                 w = load(net.parameters, offset, ONE)
-                # Rounded once, so that a small share isn't lost before it is taken.
+                # Rounded once: 1 + change would round off a small change.
                 store(net.parameters, offset, fma(w, change, w))
 
 
 @compiled
 def add_collected(net: Any, collected: Any, count: int, worker: Any) -> None:
-    """Add `collected` to the `count` parameters, and let it be zero; the threads share them."""
+    """Add `collected` to the `count` parameters, and set it to zero; the threads share the arrays."""
     begin, end = share(count, COLUMNS, worker.thread, worker.threads)
     for offset in range(begin, end, LANES):
         store(net.parameters, offset, load(net.parameters, offset, ONE) + load(collected, offset, ONE))
@@ -76,15 +76,18 @@ def run_epoch(
 ) -> float:
     """Train on the examples `order` in batches; return the sum of losses, each before its batch's step.
 
-    `steps`, float64, are the learning rates of the batches. After each batch weights are multiplied by 1 - step *
-    `penalty`, float64; with dense images it has to be 0. `functions` and `loss` are `Static`:
-    the activation functions of the layers, see `activations.of_layers`, and the name of the loss. `plan` is
-    None, or but for plain gradient descent a `steps.StepPlan`, which has the rates then; `steps` are -1.
+    `steps`, float64, are the learning rates of the batches. After each batch, weights are multiplied by 1 - step *
+    `penalty`, float64, which must be 0 for dense images. `functions` and `loss` are `Static`: the layers' activation
+    functions, see `activations.of_layers`, and the name of the loss. `plan` is None for plain gradient descent;
+    otherwise it is a `steps.StepPlan`, which has the rates, and `steps` are -1.
+
     `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
-    worked on chunk by chunk, and its updates are added up in `collected`, which has the length of the parameters then,
-    and with a plan, and is zero before and after. Called by several threads with a counter of 0, each does a part and
-    returns that part of the sum; the parameters don't depend on how many there are. They share the examples, or,
-    `by_columns`, the neurons of every layer, so that large weights stay in the cache of one core.
+    processed chunk by chunk, and its updates are summed in `collected`. With such batches, or a plan, `collected` is as
+    long as the parameters, and zero before and after.
+
+    Several threads may call this together with a counter of 0: each does a part of the work and returns its part of the
+    sum. The parameters don't depend on the number of threads. Threads share the examples, or with `by_columns` the
+    neurons of every layer, so that large weights stay in the cache of one core.
     """
     data = Data(pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.targets))
     worker = Worker(worker.thread, worker.threads, pointer(worker.counter), pointer(worker.scratch))
@@ -93,14 +96,14 @@ def run_epoch(
     collected, n_parameters = pointer(collected), parameters.size
     thread, threads = worker.thread, worker.threads
     alone = Worker(0, 1, worker.counter, worker.scratch)
-    # Sharing neurons, the threads have a barrier after every layer; sharing examples, after backward.
+    # Threads that share neurons have a barrier after every layer, those that share examples after backward.
     inner, outer = (worker, alone) if by_columns else (alone, worker)
     online = batch_size == 1 and threads == 1 and data.pixels is None and plan is None
     collects = plan is not None
     plan = with_pointers(plan)
     if online:
         clear_pending(net)
-    # The first layer's weights are those in the parameters times this: all shrink by one number.
+    # Deferred weight decay: the first layer's weights are those in `parameters` times this scale.
     scale = 1.0
     sums = 0.0
     phase = np.int64(0)
@@ -112,7 +115,7 @@ def run_epoch(
         fold_scale = shrunk < SMALLEST_SCALE
         factor = F(1) if fold_scale else F(1 / shrunk)
         target = collected if collects or m > chunk_size else net.parameters
-        # The velocities of a last, smaller batch are where those of the others are.
+        # With a plan, a smaller last batch needs the same layouts: velocities must match.
         both_layouts = (batch_size if collects else m) < TRANSPOSE_FROM
         n_nonzero = catch_up(plan, data.pixels, Chunk(order, n, start, 0, m), net, start // batch_size, worker)
         for first in range(start, start + m, chunk_size):
@@ -143,7 +146,7 @@ def run_epoch(
             add_collected(net, collected, n_parameters, worker)
             phase = barrier(worker, phase)
         if not both_layouts:
-            # A small batch that follows, or the next call, goes by the copies.
+            # A smaller batch that follows, or the next call, reads the copies.
             transpose_copy(net, thread, threads, n - (start + m) < TRANSPOSE_FROM)
             phase = barrier(worker, phase)
     if scale != 1:

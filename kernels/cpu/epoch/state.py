@@ -1,4 +1,4 @@
-"""What a whole-epoch kernel works on: the network in flat arrays, the examples, and the threads that share the work."""
+"""Data of whole-epoch kernels: the network in flat arrays, the examples, and the worker threads."""
 
 from typing import Any, NamedTuple
 
@@ -11,17 +11,17 @@ from ..threads import share, wait_for_others
 from ..vectors import LANES
 
 FIRST = np.int64(0)
-"""The number of the first layer; Numba compiles a function once more for a plain 0, which it takes into the type."""
+"""Index of the first layer; typed, as Numba compiles again for the literal 0."""
 
 COLUMNS, ROWS = np.int64(2 * LANES), np.int64(M_TILE)
-"""Granularity of the threads' shares of columns and rows; typed, as Numba compiles again for plain integers."""
+"""Granularity of the threads' shares of columns and rows; typed, as Numba compiles again for literals."""
 
 
 class Layer(NamedTuple):
-    """A layer's sizes, and where its arrays start: a row of the table that compiled code reads.
+    """Sizes of a layer and offsets of its arrays: a row of the table that compiled code reads.
 
-    Widths are sizes padded to a multiple of 16. They are also the distances between rows: `width` of `forward`,
-    activations and delta, `width_in` of `backward`.
+    Widths are sizes padded to a multiple of 16. They are also the distances between rows: `width` in `forward`,
+    activations and delta, `width_in` in `backward`.
     """
 
     n_in: int
@@ -32,7 +32,7 @@ class Layer(NamedTuple):
     backward: int
     bias: int
     below: int
-    """The activations of the layer below, in the work space; those of the images for the first layer."""
+    """Activations of the layer below, in the work space; the images for the first layer."""
     activation: int
     delta_below: int
     delta: int
@@ -42,26 +42,26 @@ N_FIELDS = len(Layer._fields)
 
 
 class Data(NamedTuple):
-    """The examples; inputs are in `pixels` (`NonzeroPixels`) or, flat, in `images`, and the other one is None."""
+    """The examples. Inputs are `pixels` (`NonzeroPixels`) or `images` (flat); the other one is None."""
 
     pixels: Any
     images: Any
     """uint8 or float32, see `gather`."""
     labels: Any
-    """uint8, or None where each example has a target of its own."""
+    """uint8, or None if each example has its own row of targets."""
     targets: Any
-    """Row j, as wide as the last layer's padding, is the target of class j, or of example j; flat."""
+    """Flat; row j, padded to the last layer's width, has the targets of class j, or of example j."""
 
 
 class Network(NamedTuple):
-    """The layers' `table`, flat, of `n_layers` rows like `Layer`; the parameters and the work space, laid out so."""
+    """The `table` of the layers, flat, `n_layers` rows like `Layer`; the parameters and work space it describes."""
 
     n_layers: int
     table: Any
     parameters: Any
     work: Any
     scratch: Any
-    """This thread's work space of products."""
+    """Work space of this thread, for products."""
 
 
 class Worker(NamedTuple):
@@ -71,11 +71,11 @@ class Worker(NamedTuple):
     threads: int
     counter: Any
     scratch: Any
-    """Work space of this thread alone, of the length that `matmul.scratch_size` says, or None."""
+    """Work space of this thread, as long as `matmul.scratch_size` says, or None."""
 
 
 class Share(NamedTuple):
-    """Which of how many shares."""
+    """The index of a share, and the number of shares."""
 
     thread: int
     threads: int
@@ -83,7 +83,7 @@ class Share(NamedTuple):
 
 @compiled
 def barrier(worker: Any, phase: int) -> int:
-    """Wait for the other threads, if there are any; return the counter's value after it, given that before, `phase`."""
+    """Wait for the other threads, if any; return the barrier counter's new value, given the old one, `phase`."""
     if worker.threads > 1:
         phase += worker.threads
         wait_for_others(worker.counter, phase)
@@ -107,7 +107,7 @@ def part_of(chunk: Any, worker: Any) -> Any:
 
 @compiled
 def layer_at(net: Any, number: int) -> Any:
-    """Return a row of the table as a `Layer`."""
+    """Return row `number` of the table as a `Layer`."""
     row = number * N_FIELDS
     return Layer(
         at(net.table, row),

@@ -1,6 +1,6 @@
 """Optimiser steps in whole-epoch kernels; `deferred` has the deferred ones.
 
-A batch's gradient is added up in an array laid out as the parameters; the step is one of `formulas.steps`.
+A batch's gradient is summed in an array laid out as the parameters; the rules are those of `formulas.steps`.
 """
 
 from typing import Any, NamedTuple
@@ -22,24 +22,24 @@ descent, momentum, nesterov, adam = (RULES[name] for name in ("descent", "moment
 
 
 class StepPlan(NamedTuple):
-    """How parameters are stepped."""
+    """Numbers and state of the optimiser steps."""
 
     numbers: Any
-    """The `Numbers` of each batch's step, a row a batch, flat; float32."""
+    """`Numbers` of each batch's step, a row a batch, flat; float32."""
     moments: Any
-    """Velocities or Adam's means, laid out as the parameters, or None where there is no momentum."""
+    """Velocities or Adam's means, laid out as the parameters; None without momentum."""
     squares: Any
-    """Adam's mean squares, laid out likewise, or None."""
+    """Adam's mean squares, laid out likewise; None for other optimisers."""
     nesterov: Any
     """A NumPy bool."""
     defers: Any
     """Whether updates of zero pixels are deferred; a NumPy bool."""
     powers: Any
-    """Row k, flat: the matrix of k deferred steps, float32; empty where none are deferred."""
+    """Matrices of k deferred steps, in row k, flat; float32, empty if none are deferred."""
     seen: Any
-    """This thread's: up to which batch each pixel's weights have made their steps, int64."""
+    """Number of batches whose steps this thread has made for each pixel's weights; int64."""
     nonzero: Any
-    """Work space of this thread: pixels, and how many steps they have missed, by turns; int64."""
+    """Work space of this thread: pairs of a pixel and the number of steps it has missed; int64."""
 
 
 @compiled
@@ -79,10 +79,10 @@ def _numbers_at(plan: Any, batch: int) -> Any:
 def make_step(
     plan: Any, net: Any, gradients: Any, number: int, n_nonzero: int, both_layouts: bool, worker: Any
 ) -> None:
-    """Step all parameters after the batch `number`, and let their gradients be 0.
+    """Update all parameters after the batch `number`, and set their gradients to 0.
 
-    Where updates are deferred, only the weights of the `n_nonzero` pixels that `catch_up` has found. The copies of
-    weights for backward only with `both_layouts`. The threads share each array.
+    If updates are deferred, only the `n_nonzero` pixels found by `catch_up` are updated in the first layer. With
+    `both_layouts`, the copies of weights for backward are updated too. The threads share each array.
     """
     if plan is not None:
         numbers = _numbers_at(plan, number)
@@ -93,7 +93,7 @@ def make_step(
 
 @compiled
 def _step_nonzero(plan: Any, numbers: Any, net: Any, gradients: Any, count: int, worker: Any) -> None:
-    """Step the first layer's weights of the `count` pixels in `plan.nonzero`."""
+    """Update the first layer's weights of the `count` pixels in `plan.nonzero`."""
     layer = layer_at(net, FIRST)
     for column in range(worker.thread * N_BLOCK, layer.width, worker.threads * N_BLOCK):
         width = min(N_BLOCK, layer.width - column)
@@ -105,8 +105,8 @@ def _step_nonzero(plan: Any, numbers: Any, net: Any, gradients: Any, count: int,
 
 @compiled
 def _step_all(plan: Any, numbers: Any, net: Any, gradients: Any, both_layouts: bool, worker: Any) -> None:
-    """Step all parameters but the first layer's weights, and these too where none wait."""
-    # Biases are free of penalties.
+    """Update all parameters; the first layer's weights only if updates aren't deferred."""
+    # Biases have no penalty.
     free = Numbers(
         numbers.rate,
         numbers.correction,
@@ -137,10 +137,10 @@ def _step_part(plan: Any, numbers: Any, net: Any, gradients: Any, first: int, la
 def _step_range(
     plan: Any, moments: Any, squares: Any, numbers: Any, net: Any, gradients: Any, first: int, last: int
 ) -> None:
-    """Step the parameters from `first` to `last`; `moments` and `squares` are those of the plan."""
+    """Update the parameters from `first` to `last`; `moments` and `squares` are those of the plan."""
     for offset in range(first, last, LANES):
         w, g = load(net.parameters, offset, ONE), load(gradients, offset, ONE)
-        # Numba leaves out the branches for what is None.
+        # Numba prunes the branches whose argument is None.
         if squares is not None:
             w, m, v = adam(w, g, load(moments, offset, ONE), load(squares, offset, ONE), numbers)
             store(moments, offset, m)

@@ -1,12 +1,11 @@
 """Delta and losses of the last layer for a chunk of images, in the whole-epoch kernel."""
 
-import math
 from typing import Any
 
-from ...formulas.losses import NEEDS_ROW, Row
-from ..activations import FORMULAS, ONE, ZERO, F, maximum
+from ...formulas.losses import NEEDS_ROW
+from ..activations import FORMULAS, ONE, ZERO
 from ..jit import device_function
-from ..losses import NO_ROW, finish_output
+from ..losses import NO_ROW, finish_output, softmax_row
 from .layout import CudaLayout
 from .tiles import U
 
@@ -57,13 +56,7 @@ def _finish_rows(layout: CudaLayout, activation: str, loss: str) -> Any:
         losses = ZERO
         for b in range(t, rows, T):
             label, z_at, d_at = x[U(labels + b)], layer.activation + b * width, layer.delta + b * width
-            largest = memory[U(z_at)]
-            for j in range(1, n_out):
-                largest = maximum(largest, memory[U(z_at + j)])
-            total = ZERO
-            for j in range(n_out):
-                total += F(math.exp(memory[U(z_at + j)] - largest))
-            row = Row(largest, total, F(math.log(total)))
+            row = softmax_row(memory[z_at:], n_out)
             for j in range(n_out):
                 delta, loss = compute(memory[U(z_at + j)], ONE if j == label else ZERO, row, step)
                 memory[U(d_at + j)] = delta
