@@ -19,7 +19,7 @@ class Drawn(NamedTuple):
 
     arguments: list[Any]
     tolerance: Any
-    """How far the output may be from the exact one."""
+    """Absolute tolerance of the output."""
     shape: tuple[int, ...]
     changed: Sequence[int] = ()
 

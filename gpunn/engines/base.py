@@ -74,7 +74,7 @@ class Parameters:
         sizes, shapes = self.sizes, [W.shape for W in self.weights]
         expected = [(n_out, n_in) for n_in, n_out in pairwise(sizes)]
         if shapes != expected:
-            raise ValueError(f"found weights of shapes {shapes}, expected {expected}, as the inputs and biases have it")
+            raise ValueError(f"found weights of shapes {shapes}, expected {expected} by the inputs and biases")
         if len(self.functions) != len(expected):
             raise ValueError(f"found {len(self.functions)} activation functions, expected one for each layer")
 

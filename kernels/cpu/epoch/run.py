@@ -31,9 +31,9 @@ TRANSPOSE_FROM = 64
 
 @compiled
 def shrink(net: Any, decay: float, scale: float, fold_scale: bool, both_layouts: bool, worker: Any) -> None:
-    """Apply weight decay; where `fold_scale`, also multiply the deferred `scale` into the first layer.
+    """Apply weight decay; if `fold_scale`, also multiply the deferred `scale` into the first layer.
 
-    With `both_layouts`, also to the copies of weights for backward. The threads share each array.
+    With `both_layouts`, the copies of weights for backward are included. The threads share each array.
     """
     for number in range(net.n_layers):
         layer = layer_at(net, number)
