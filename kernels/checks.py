@@ -65,7 +65,7 @@ class HostArrays:
         check_below(name, numbers, limit)
 
 
-OVERLAP = "found out overlapping an input, expected one of its own (or exactly the first input)"
+OVERLAP = "out must not overlap an input, unless it is the first one"
 
 
 def check_type(name: str, array: Any) -> None:

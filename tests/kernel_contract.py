@@ -243,7 +243,7 @@ class KernelContract:
         name, change = OVERLAPPING[number]
         with machine.activate():
             shared = machine.put(zeros(8, 3))
-        with pytest.raises(ValueError, match="out overlapping an input"):
+        with pytest.raises(ValueError, match="out must not overlap an input"):
             machine.call(name, **change(shared))
         assert (machine.get(shared) == 0).all()
 

@@ -516,7 +516,7 @@ def test_names_are_shown_without_control_characters(run: Run, data_dir: Path) ->
 
 def test_a_precision_that_the_cpu_lacks_gets_one_line_that_does_not_contradict_itself(run: Run, data_dir: Path) -> None:
     outcome = run("train", "--data-dir", data_dir, "--device", "cpu", "--precision", "tf32")
-    assert_one_line(outcome, "TF32 takes the engine fused and a GPU", "choose the precision float32")
+    assert_one_line(outcome, "TF32 needs the engine fused and a GPU", "choose the precision float32")
 
 
 def test_evaluate_warns_of_another_data_set(run: Run, data_dir: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_tf32_is_refused_where_it_is_not(gpu: CudaBackend, small: Split, engine:
     for device in ("cpu", gpu):
         with pytest.raises(ConfigurationError, match=f"^the engine {engine} can't .*; choose the precision float32$"):
             train(MLP([12, 5, 3]), small, **recipe, device=device, engine=engine)
-    with pytest.raises(ConfigurationError, match="TF32 takes the engine fused and a GPU"):
+    with pytest.raises(ConfigurationError, match="TF32 needs the engine fused and a GPU"):
         train(MLP([12, 5, 3]), small, **recipe, device="cpu")
     with pytest.raises(ConfigurationError, match="precision must be float32 or tf32, got 'float16'"):
         train(MLP([12, 5, 3]), small, **recipe | {"precision": "float16"}, device="cpu")
@@ -78,7 +78,7 @@ def test_tf32_is_refused_where_it_is_not(gpu: CudaBackend, small: Split, engine:
 def test_tf32_takes_a_gpu_that_has_it(gpu: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     properties = gpu.xp.cuda.runtime.getDeviceProperties(0) | {"major": 7, "minor": 5}
     monkeypatch.setattr(gpu.xp.cuda.runtime, "getDeviceProperties", lambda index: properties, raising=False)
-    with pytest.raises(ConfigurationError, match=r"TF32 takes compute capability 8\.0, and cuda:0 has 7\.5"):
+    with pytest.raises(ConfigurationError, match=r"TF32 needs compute capability 8\.0, and cuda:0 has 7\.5"):
         choose_engine("fused", gpu, start(MLP([12, 5, 3])), Recipe(32, 0.1, "tf32"))
 
 

@@ -257,7 +257,7 @@ class Unknown(Optimizer):
     ("dtype", "options", "message"),
     [
         (np.float64, {}, "it computes in float32, and the network is float64"),
-        (np.float32, {"precision": "tf32"}, "TF32 takes the engine fused and a GPU"),
+        (np.float32, {"precision": "tf32"}, "TF32 needs the engine fused and a GPU"),
         (np.float32, {"optimizer": Unknown()}, "it takes only SGD and Adam, got the optimiser <"),
     ],
 )
@@ -272,7 +272,7 @@ def test_sample_weights_need_plain() -> None:
     start, recipe = Parameters(net.weights, net.biases, net.functions), Recipe(BATCH, 0.01)
     weighted = examples(30, 4, "floats")._replace(weights=np.ones(N, np.float32))
     assert choose_engine("auto", CPU, start, recipe, weighted).name == "plain"
-    with pytest.raises(ConfigurationError, match="it takes examples that all count the same, got sample weights"):
+    with pytest.raises(ConfigurationError, match="it has no sample weights"):
         choose_engine("fused", CPU, start, recipe, weighted)
 
 

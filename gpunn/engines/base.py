@@ -49,11 +49,11 @@ def examples_reason(
     if examples is None:
         return None
     if examples.weights is not None and not weights:
-        return "it takes examples that all count the same, got sample weights"
+        return "it has no sample weights"
     if not examples.grey and not floats:
-        return f"it takes inputs of uint8 grey levels alone, and found {examples.inputs.dtype}"
+        return f"its inputs must be grey levels (uint8), got {examples.inputs.dtype}"
     if not examples.labeled and not rows:
-        return "it takes classes as targets alone, and found a row of numbers for each example"
+        return "its targets must be classes, got rows of numbers"
     return None
 
 
@@ -193,7 +193,7 @@ def tf32_reason(recipe: Recipe) -> str | None:
     return (
         None
         if recipe.precision == "float32"
-        else "TF32 takes the engine fused and a GPU of compute capability 8.0 or newer"
+        else "TF32 needs the engine fused and a GPU of compute capability 8.0 or newer"
     )
 
 

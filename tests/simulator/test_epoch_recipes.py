@@ -80,8 +80,8 @@ def test_fused_trains_with_simulated_kernels(gpu: CudaBackend, optimizer: str, l
     ("recipe", "kind", "message"),
     [
         (Recipe(7, 0.1, dropout=0.5), {}, "it has no dropout"),
-        (Recipe(7, 0.1), {"floats": True}, "it takes inputs of uint8 grey levels alone, and found float32"),
-        (Recipe(7, 0.1), {"rows": True}, "it takes classes as targets alone"),
+        (Recipe(7, 0.1), {"floats": True}, r"its inputs must be grey levels \(uint8\), got float32"),
+        (Recipe(7, 0.1), {"rows": True}, "its targets must be classes"),
     ],
     ids=str,
 )

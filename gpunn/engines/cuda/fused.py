@@ -84,7 +84,7 @@ class FusedCudaEngine(Engine):
         if reason is None and recipe.precision == "tf32":
             capability = backend.describe()["compute capability"]
             if float(capability) < TF32_SINCE:
-                return f"TF32 takes compute capability {TF32_SINCE}, and {backend.name} has {capability}"
+                return f"TF32 needs compute capability {TF32_SINCE}, and {backend.name} has {capability}"
         return reason
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
