@@ -170,6 +170,20 @@ def test_usability_is_found_out_once(install: Any, monkeypatch: pytest.MonkeyPat
     assert len(calls) == 1
 
 
+def test_a_gpu_that_was_full_can_be_used_later(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(StrictCupy())
+
+    def fail(backend: Backend) -> None:
+        raise OutOfMemoryError("Out of memory allocating 1,024 bytes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cuda, "self_test", fail)
+        with pytest.raises(gpunn.OutOfMemoryError, match=r"cuda:0 is out of memory.*; use device cpu or auto$"):
+            get_backend("cuda")
+        assert get_backend("auto").name == "cpu"
+    assert get_backend("auto").name == "cuda:0"
+
+
 def test_running_out_of_memory_is_one_line() -> None:
     backend = CudaBackend(StrictCupy(2), 1)
     expected = (
@@ -183,6 +197,52 @@ def test_running_out_of_memory_is_one_line() -> None:
         raise driver_error("CUDA_ERROR_OUT_OF_MEMORY: the API call failed")
     with pytest.raises(DeviceError, match="the CPU is out of memory"), get_backend("cpu").activate():
         raise MemoryError
+
+
+def test_a_gpu_that_does_not_say_what_is_free_is_full_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = CudaBackend(StrictCupy(), 0)
+
+    def fail() -> None:
+        raise CUDARuntimeError("cudaErrorIllegalAddress: the context is lost")
+
+    monkeypatch.setattr(backend.xp.cuda.runtime, "memGetInfo", fail)
+    error = type("CUBLASError", (RuntimeError,), {"__module__": "cupy_backends.cuda.libs.cublas"})
+    expected = r"^cuda:0 is out of memory \(CUBLAS_STATUS_NOT_INITIALIZED\): use a smaller batch, or the CPU$"
+    with pytest.raises(gpunn.OutOfMemoryError, match=expected), backend.activate():
+        raise error("CUBLAS_STATUS_NOT_INITIALIZED")
+
+
+def test_contexts_of_others_are_errors_of_the_device() -> None:
+    backend = CudaBackend(StrictCupy(), 0)
+    with pytest.raises(DeviceError, match=r"cuda:0 failed .Numba cannot operate on non-primary"), backend.activate():
+        raise RuntimeError("Numba cannot operate on non-primary CUDA context 7f")
+    with pytest.raises(RuntimeError, match=r"^oh dear$"), backend.activate():
+        raise RuntimeError("oh dear")
+
+
+@pytest.mark.parametrize(
+    ("versions", "advice"),
+    [
+        (
+            {"nvidia-nvvm": "13.5.37", "nvidia-nvjitlink": "13.0.88"},
+            " (nvidia-nvvm 13.5 is newer than nvidia-nvjitlink 13.0: pip install 'nvidia-nvvm==13.0.*')",
+        ),
+        (
+            {"nvidia-cuda-nvcc-cu12": "12.9.86", "nvidia-nvjitlink-cu12": "12.4.127"},
+            " (nvidia-cuda-nvcc-cu12 12.9 is newer than nvidia-nvjitlink-cu12 12.4: "
+            "pip install 'nvidia-cuda-nvcc-cu12==12.4.*')",
+        ),
+        ({"nvidia-nvvm": "13.0.88", "nvidia-nvjitlink": "13.0.39"}, ""),
+        ({"nvidia-nvvm": "13.0.88", "nvidia-nvjitlink": "13.5.37"}, ""),
+        ({"nvidia-nvjitlink": "13.0.88"}, ""),
+    ],
+    ids=str,
+)
+def test_a_compiler_newer_than_its_linker_is_named_with_the_command_that_mends_it(
+    monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], advice: str
+) -> None:
+    monkeypatch.setattr(cuda, "version", lambda package: versions.get(package, "not installed"))
+    assert cuda._mismatch() == advice
 
 
 def test_a_failing_gpu_is_one_line_and_other_errors_pass_through() -> None:

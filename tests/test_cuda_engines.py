@@ -135,6 +135,36 @@ def test_a_gpu_without_compiled_kernels_has_plain(small: Split, monkeypatch: pyt
             train(MLP([12, 5, 3]), small, **recipe, engine=engine)
 
 
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("numba.cuda.cudadrv.error", "NvvmSupportError"),
+        ("cuda.bindings.nvjitlink", "nvJitLinkError"),
+        ("cuda.core._utils.cuda_utils", "CUDAError"),
+    ],
+)
+def test_kernels_that_do_not_compile_leave_plain_and_say_why(
+    small: Split, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, module: str, name: str
+) -> None:
+    caplog.set_level("INFO", "gpunn")
+    kernels: Any = StrictKernels()
+    monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda.contract", kernels)
+    monkeypatch.setattr("gpunn.kernels.cuda.contract", kernels, raising=False)
+    error = type(name, (Exception,), {"__module__": module})
+
+    def fail(z: Any, bias: Any, out: Any) -> None:
+        raise error("libNVVM cannot be found")
+
+    kernels.bias_activate = fail
+    gpu = CudaBackend(StrictCupy(), 0)
+    recipe: dict[str, Any] = {"epochs": 1, "batch_size": 50, "learning_rate": 0.1, "device": gpu}
+    history = train(MLP([12, 5, 3]), small, **recipe)
+    assert (history.device, history.engine) == ("cuda:0", "plain")
+    assert f"its kernels can't be used: {name}: libNVVM cannot be found" in caplog.text
+    with pytest.raises(ConfigurationError, match=f"{name}: libNVVM cannot be found.*choose the engine auto, or plain"):
+        train(MLP([12, 5, 3]), small, **recipe, engine="epoch")
+
+
 def test_kernels_that_compute_nonsense_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = StrictKernels()
     monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda.contract", kernels)

@@ -50,7 +50,7 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     try:
         return _cuda(int(match[1] or 0))
     except DeviceError as error:
-        raise DeviceError(f"{error}; use device cpu or auto") from error.__cause__
+        raise type(error)(f"{error}; use device cpu or auto") from error.__cause__
 
 
 def devices() -> list[DeviceStatus]:

@@ -20,8 +20,16 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("cupy", "cupy_backends", "numba", "cuda")
 """Packages whose exceptions count as device errors."""
 
-FULL = ("CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED")
+FULL = (
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "cudaErrorMemoryAllocation",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # its work space found no memory
+)
 """Markers of out-of-memory errors in messages."""
+
+COMPILERS = (("nvidia-nvvm", "nvidia-nvjitlink"), ("nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink-cu12"))
+"""Packages with the compiler of kernels, and with the linker of what it makes, for CUDA 13 and 12."""
 
 
 @final
@@ -58,15 +66,16 @@ class CudaBackend(Backend):
                 handle = kernels.as_handle(z)
                 kernels.bias_activate(handle, kernels.as_handle(bias), out=handle)
                 found = self.to_host(z)
-        except DeviceError:  # may be temporary
+        except OutOfMemoryError:  # may be temporary
             raise
         except Exception as error:  # numba-cuda, its compiler and the driver raise many types
-            if isinstance(error, ModuleNotFoundError) and error.name in {"numba", "numba_cuda"}:
+            cause = error.__cause__ if isinstance(error, DeviceError) and error.__cause__ is not None else error
+            if isinstance(cause, ModuleNotFoundError) and cause.name in {"numba", "numba_cuda"}:
                 reason = 'numba-cuda is not installed (pip install "gpunn[cuda13]", or gpunn[cuda12])'
             else:
-                reason = f"its kernels can't be used: {type(error).__name__}: {_one_line(error)}"
+                reason = f"its kernels can't be used: {type(cause).__name__}: {_one_line(cause)}{_mismatch()}"
             fault = ConfigurationError(reason)
-            fault.__cause__ = error
+            fault.__cause__ = cause
             return fault
         if not np.allclose(found, 1 / (1 + np.exp(-host - host[0])), atol=1e-5):
             return ConfigurationError("its kernels can't be used: a sigmoid came out wrong")
@@ -92,15 +101,24 @@ class CudaBackend(Backend):
             # CUDA's libraries and compilers each have their own error types, and importing them can fail.
             package, _, module = type(error).__module__.partition(".")
             if isinstance(error, self._cupy.cuda.memory.OutOfMemoryError) or any(sign in str(error) for sign in FULL):
-                with self._device:
-                    free, total = self._cupy.cuda.runtime.memGetInfo()
+                details = f"{_one_line(error).rstrip('.')}{self._free_memory()}"
                 raise OutOfMemoryError(
-                    f"{self.name} is out of memory ({_one_line(error).rstrip('.')}; {free:,} of {total:,} bytes are "
-                    "free): use a smaller batch, or the CPU"
+                    f"{self.name} is out of memory ({details}): use a smaller batch, or the CPU"
                 ) from error
-            if package not in PACKAGES or module.endswith("core.errors"):  # the latter are bugs in kernels
+            of_context = isinstance(error, RuntimeError) and "CUDA context" in str(error)
+            # Errors of numba's "core.errors" are bugs in kernels.
+            if not of_context and (package not in PACKAGES or module.endswith("core.errors")):
                 raise
             raise DeviceError(f"{self.name} failed ({_one_line(error)}): try again, or use the CPU") from error
+
+    def _free_memory(self) -> str:
+        """Return how much memory is free, for a message; nothing if the GPU doesn't say."""
+        try:
+            with self._device:
+                free, total = self._cupy.cuda.runtime.memGetInfo()
+        except Exception:  # as after an error that ended the context
+            return ""
+        return f"; {free:,} of {total:,} bytes are free"
 
     def describe(self) -> dict[str, str]:
         runtime = self._cupy.cuda.runtime
@@ -119,7 +137,7 @@ class CudaBackend(Backend):
 def cuda_backend(index: int) -> CudaBackend:
     """Return the backend of GPU `index`; raises `DeviceError` with the cause if it can't be used.
 
-    The GPU is tested once per process.
+    The GPU is tested once per process, and again if its memory was full.
     """
     backend = _tried(index)
     if isinstance(backend, DeviceError):
@@ -144,6 +162,8 @@ def _tried(index: int) -> CudaBackend | DeviceError:
         backend = CudaBackend(cupy, index)
         with overheard(), backend.activate():
             fault = self_test(backend)
+    except OutOfMemoryError:  # may be temporary, and isn't cached
+        raise
     except DeviceError as error:
         return error
     except Exception as error:  # a broken CUDA installation may raise anything
@@ -198,7 +218,19 @@ def _unusable(name: str, error: Exception) -> DeviceError:
     return fault
 
 
-def _one_line(error: Exception) -> str:
+def _mismatch() -> str:
+    """Return advice, for a message, if the compiler of kernels is newer than the linker that is to take its output."""
+    for compiler, linker in COMPILERS:
+        newer, older = (version(package).split(".")[:2] for package in (compiler, linker))
+        if all(part.isdecimal() for part in (*newer, *older)) and tuple(map(int, newer)) > tuple(map(int, older)):
+            wanted = ".".join(older)
+            return (
+                f" ({compiler} {'.'.join(newer)} is newer than {linker} {wanted}: pip install '{compiler}=={wanted}.*')"
+            )
+    return ""
+
+
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 

@@ -30,8 +30,11 @@ logger = logging.getLogger(__name__)
 THREADS = 512
 """In the block that trains the network."""
 
-MAX_WORK_PER_CALL = 10**11
-"""Most examples times parameters of a launch: a few seconds' work, reckoned. Ctrl-C is handled between launches."""
+MAX_WORK_PER_CALL = 10**10
+"""Most examples times parameters of a launch, reckoned to take less than a second.
+
+Ctrl-C is handled between launches, and GPUs with a display stop kernels that take a few seconds.
+"""
 
 
 @final
