@@ -9,6 +9,7 @@ import pytest
 from gpunn import MLP, ConfigurationError, OutOfMemoryError, Split, get_backend, train
 from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
+from gpunn.kernels.cuda.epoch.layout import CudaLayout
 
 from .conftest import parameters, random_split
 from .strict_cupy import OutOfMemoryError as CupysOutOfMemoryError
@@ -177,3 +178,13 @@ def test_kernels_that_compute_nonsense_are_found_out(monkeypatch: pytest.MonkeyP
 
 def start(net: MLP) -> Parameters:
     return Parameters(net.weights, net.biases)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "batch_size", "capacity", "chunk_size"),
+    [(16, 32, 227, 32), (16, 1000, 227, 32), (32, 32, 64, 16), (32, 30, 64, 15), (128, 1, 64, 1), (16, 129, 227, 26)],
+)
+def test_the_chunks_of_a_batch_are_alike(hidden: int, batch_size: int, capacity: int, chunk_size: int) -> None:
+    layout = CudaLayout((784, hidden, 10), batch_size=batch_size, threads=512, capacity=1024 * capacity)
+    assert layout.chunk_size == chunk_size
+    assert layout.shared_bytes <= 1024 * capacity
