@@ -16,13 +16,14 @@ def descend(on: Arrays, m: int, n: int) -> Case:
     """Subtract a gradient from weights (m, n)."""
     W, dW, out, expected = on.uniform(m, n), on.uniform(m, n), on.empty(m, n), on.empty(m, n)
     shared_W, shared_dW, shared_out = on.shared(W, dW, out)
+    numbers = _numbers(SGD())
 
     def unfused() -> None:
         on.xp.multiply(dW, np.float32(FACTOR), out=expected)
         on.xp.subtract(W, expected, out=expected)
 
     def fused() -> None:
-        on.kernels.optimizer_step(shared_W, shared_dW, _numbers(SGD()), out=shared_out)
+        on.kernels.optimizer_step(shared_W, shared_dW, numbers, out=shared_out)
 
     return Case((m, n), fused, unfused, lambda: [(out, expected)], 4 * 3 * m * n)
 
@@ -48,6 +49,7 @@ def momentum_step(on: Arrays, m: int, n: int) -> Case:
     W, dW, out, expected = on.uniform(m, n), on.uniform(m, n), on.empty(m, n), on.empty(m, n)
     velocity, other = on.xp.zeros((m, n), np.float32), on.xp.zeros((m, n), np.float32)
     shared_W, shared_dW, shared_velocity, shared_out = on.shared(W, dW, velocity, out)
+    numbers = _numbers(SGD(0.9))
 
     def unfused() -> None:
         on.xp.multiply(other, np.float32(0.9), out=other)
@@ -56,7 +58,7 @@ def momentum_step(on: Arrays, m: int, n: int) -> Case:
         on.xp.subtract(W, expected, out=expected)
 
     def fused() -> None:
-        on.kernels.optimizer_step(shared_W, shared_dW, _numbers(SGD(0.9)), "momentum", shared_velocity, out=shared_out)
+        on.kernels.optimizer_step(shared_W, shared_dW, numbers, "momentum", shared_velocity, out=shared_out)
 
     def results() -> list[tuple[Array, Array]]:
         velocity[...], other[...] = 0, 0

@@ -28,7 +28,13 @@ class OptimizerState(NamedTuple):
 
 
 class Optimizer(ABC):
-    """Optimiser settings; equal ones behave equally."""
+    """Optimiser settings; equal ones behave equally.
+
+    An optimiser of your own gives `decays_apart`, `rule` and `numbers`, if its steps are one of the rules in
+    `gpunn.kernels.formulas.steps` with other numbers. Otherwise it also overrides `stepper`, to return a subclass of
+    `Stepper` whose `step` is its own; that has to apply the penalties in `Numbers` too, `l2` and `keep`. Only the
+    engine `plain` takes such optimisers.
+    """
 
     @property
     @abstractmethod

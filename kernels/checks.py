@@ -1,8 +1,9 @@
 """Checks of kernels' arguments: arrays on the host, and numbers and names for every device."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,62 +11,85 @@ from numpy.typing import NDArray
 FLOAT32 = np.dtype(np.float32)
 
 
-class Arrays(Protocol):
-    """Checks of arrays that the contract uses: on the host, or on a GPU without waiting for it."""
-
-    def taken(self, **arrays: Any) -> list[Any]:
-        """Return `arrays`, given by their names in messages, in the form that the other methods and kernels take.
-
-        Raises `TypeError` for anything but an array of the device.
-        """
-
-    def check_array(self, name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        """Raise `TypeError` or `ValueError` unless `array` is a C-contiguous array of `dtype` and `shape`."""
-
-    def check_output(self, out: Any, others: Sequence[Any], *, first: Any = None, ndim: int | None = None) -> None:
-        """Raise unless `out` is a writable, C-contiguous floating array, of `ndim` dimensions if that is given.
-
-        It may be `first`, but must not overlap it otherwise, nor any of `others`.
-        """
-
-    def check_below(self, name: str, numbers: Any, limit: int) -> None:
-        """Raise `IndexError` unless all `numbers` are from 0 to `limit` - 1, if that can be checked."""
-
-
-class HostArrays:
-    """Checks of NumPy arrays; floating ones must have one of `dtypes`."""
+class Arrays(ABC):
+    """What the contract asks about arrays, on the host or on a GPU, whose floats are of one of `dtypes`."""
 
     def __init__(self, dtypes: Sequence[np.dtype[Any]] = (FLOAT32,)) -> None:
         self._dtypes = dtypes
 
-    def taken(self, **arrays: Any) -> list[Any]:
+    @abstractmethod
+    def accept(self, **arrays: Any) -> list[Any]:
+        """Return `arrays`, given by their names in messages, in the form that kernels take.
+
+        Raises `TypeError` for anything that isn't an array of the machine.
+        """
+
+    @abstractmethod
+    def is_contiguous(self, array: Any) -> bool:
+        """Whether `array` is C-contiguous."""
+
+    @abstractmethod
+    def is_writable(self, array: Any) -> bool:
+        """Whether kernels may change `array`."""
+
+    @abstractmethod
+    def are_same(self, left: Any, right: Any) -> bool:
+        """Whether two arrays are the same memory."""
+
+    @abstractmethod
+    def overlap(self, left: Any, right: Any) -> bool:
+        """Whether two C-contiguous arrays share memory."""
+
+    @abstractmethod
+    def check_below(self, name: str, numbers: Any, limit: int) -> None:
+        """Raise `IndexError` unless all `numbers` are from 0 to `limit` - 1, if that can be found out."""
+
+    def check_array(self, name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        """Raise `TypeError` or `ValueError` unless `array` is a C-contiguous array of `dtype` and `shape`."""
+        check_form(name, array, dtype, shape, contiguous=self.is_contiguous(array))
+
+    def check_output(
+        self, out: Any, others: Sequence[Any], *, first: Any = None, ndim: int | None = None, name: str = "out"
+    ) -> None:
+        """Raise unless `out` is a writable, C-contiguous float array of `ndim` dimensions, apart from `others`.
+
+        It may be `first`, if that is given, but must not overlap it otherwise.
+        """
+        if out.dtype not in self._dtypes:
+            raise TypeError(f"found {name} of {out.dtype}, expected a {' or '.join(map(str, self._dtypes))} array")
+        if ndim is not None and len(out.shape) != ndim:
+            raise ValueError(f"found {name} of shape {out.shape}, expected {ndim} dimensions")
+        if not self.is_contiguous(out) or not self.is_writable(out):
+            raise ValueError(f"{name} must be writable and C-contiguous")
+        if first is not None and not self.are_same(out, first):
+            others = [first, *others]
+        if any(self.overlap(out, other) for other in others):
+            raise ValueError(f"{name} must not overlap an input{', unless it is the first one' * (first is not None)}")
+
+
+@final
+class HostArrays(Arrays):
+    """NumPy's arrays."""
+
+    def accept(self, **arrays: Any) -> list[Any]:
         for name, array in arrays.items():
             check_type(name, array)
         return list(arrays.values())
 
-    def check_array(self, name: str, array: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        check_array(name, array, dtype, shape)
+    def is_contiguous(self, array: NDArray[Any]) -> bool:
+        return array.flags.c_contiguous
 
-    def check_output(
-        self, out: NDArray[Any], others: Sequence[NDArray[Any]], *, first: Any = None, ndim: int | None = None
-    ) -> None:
-        if out.dtype not in self._dtypes:
-            raise TypeError(f"found out of {out.dtype}, expected a {' or '.join(map(str, self._dtypes))} array")
-        if ndim is not None and out.ndim != ndim:
-            raise ValueError(f"found out of shape {out.shape}, expected {ndim} dimensions")
-        if not out.flags.c_contiguous or not out.flags.writeable:
-            raise ValueError("out must be writable and C-contiguous")
-        if first is not None and first is not out:
-            others = [first, *others]
-        for other in others:
-            if np.may_share_memory(out, other):
-                raise ValueError(OVERLAP)
+    def is_writable(self, array: NDArray[Any]) -> bool:
+        return array.flags.writeable
+
+    def are_same(self, left: NDArray[Any], right: NDArray[Any]) -> bool:
+        return left is right
+
+    def overlap(self, left: NDArray[Any], right: NDArray[Any]) -> bool:
+        return np.may_share_memory(left, right)
 
     def check_below(self, name: str, numbers: NDArray[Any], limit: int) -> None:
         check_below(name, numbers, limit)
-
-
-OVERLAP = "out must not overlap an input, unless it is the first one"
 
 
 def check_type(name: str, array: Any) -> None:
@@ -77,14 +101,18 @@ def check_type(name: str, array: Any) -> None:
 
 
 def check_array(name: str, array: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """Raise `TypeError` or `ValueError` unless `array` is a C-contiguous array of `dtype` and `shape`."""
-    if type(array) is not np.ndarray:
-        check_type(name, array)
+    """Raise `TypeError` or `ValueError` unless `array` is a C-contiguous NumPy array of `dtype` and `shape`."""
+    check_type(name, array)
+    check_form(name, array, dtype, shape, contiguous=array.flags.c_contiguous)
+
+
+def check_form(name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...], *, contiguous: bool) -> None:
+    """Raise `TypeError` or `ValueError` unless `array` has `dtype` and `shape`, and is `contiguous`."""
     if array.dtype != dtype:
         raise TypeError(f"found {name} of dtype {array.dtype}, expected {dtype}")
     if array.shape != shape:
         raise ValueError(f"found {name} of shape {array.shape}, expected {shape}")
-    if not array.flags.c_contiguous:
+    if not contiguous:
         raise ValueError(f"found {name} with strides {array.strides}, expected a C-contiguous array")
 
 
@@ -107,7 +135,7 @@ def number(name: str, value: Any) -> float:
     return float(value)
 
 
-def share_of_one(name: str, value: Any) -> float:
+def fraction(name: str, value: Any) -> float:
     """Return `value` as `number` does; raise `ValueError` unless it is at least 0 and below 1."""
     found = number(name, value)
     if not 0 <= found < 1:

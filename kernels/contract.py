@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import Arrays, HostArrays, check_name, number, share_of_one, single, word
+from .checks import Arrays, HostArrays, check_name, fraction, number, single, word
 from .formulas.activations import ACTIVATIONS
 from .formulas.losses import LOSSES
 from .formulas.steps import N_MOMENTS, Numbers
@@ -66,7 +66,8 @@ class Kernels(Protocol):
 
         `output` and `out` (m, n_L); `targets` are rows y (m, n_L), or uint8 labels (m,), each below n_L, which stand
         for one-hot rows; rows for "cross_entropy" sum to 1. `factor` is 1 over the size of the batch, of which these
-        may be a part; `total` (1,) float64. A label out of range raises `IndexError`.
+        may be a part; `total` (1,) float64. A label out of range raises `IndexError`. A logit of minus infinity makes
+        the loss NaN.
         """
 
     def drop(self, activations: NDArray[Any], key: int, first: int, share: float, *, out: NDArray[Any]) -> None:
@@ -113,7 +114,7 @@ class Contract:
         self._arrays = arrays
 
     def gather_scale(self, images: Any, rows: Any, out: Any) -> list[Any]:
-        images, rows, out = found = self._arrays.taken(images=images, rows=rows, out=out)
+        images, rows, out = found = self._arrays.accept(images=images, rows=rows, out=out)
         self._arrays.check_output(out, [images, rows], ndim=2)
         dtype = out.dtype if images.dtype == out.dtype else UINT8
         self._arrays.check_array("images", images, dtype, (*images.shape[:1], out.shape[1]))
@@ -123,7 +124,7 @@ class Contract:
 
     def bias_activate(self, z: Any, bias: Any, activation: str, out: Any) -> list[Any]:
         check_name("activation", activation, ACTIVATIONS)
-        z, bias, out = found = self._arrays.taken(z=z, bias=bias, out=out)
+        z, bias, out = found = self._arrays.accept(z=z, bias=bias, out=out)
         self._arrays.check_output(out, [bias], first=z, ndim=2)
         self._arrays.check_array("z", z, out.dtype, out.shape)
         self._arrays.check_array("bias", bias, out.dtype, out.shape[1:])
@@ -131,7 +132,7 @@ class Contract:
 
     def hidden_delta(self, delta: Any, activations: Any, activation: str, out: Any) -> list[Any]:
         check_name("activation", activation, ACTIVATIONS)
-        delta, activations, out = found = self._arrays.taken(delta=delta, activations=activations, out=out)
+        delta, activations, out = found = self._arrays.accept(delta=delta, activations=activations, out=out)
         self._arrays.check_output(out, [activations], first=delta, ndim=2)
         self._arrays.check_array("delta", delta, out.dtype, out.shape)
         self._arrays.check_array("activations", activations, out.dtype, out.shape)
@@ -143,7 +144,7 @@ class Contract:
         number("factor", factor)
         check_name("activation", activation, ACTIVATIONS)
         check_name("loss", loss, LOSSES)
-        output, targets, total, out = found = self._arrays.taken(output=output, targets=targets, total=total, out=out)
+        output, targets, total, out = found = self._arrays.accept(output=output, targets=targets, total=total, out=out)
         self._arrays.check_output(out, [targets, total], first=output, ndim=2)
         self._arrays.check_array("output", output, out.dtype, out.shape)
         self._arrays.check_array("total", total, FLOAT64, (1,))
@@ -157,8 +158,8 @@ class Contract:
     def drop(self, activations: Any, key: int, first: int, share: float, out: Any) -> list[Any]:
         word("key", key)
         word("first", first)
-        share_of_one("share", share)
-        activations, out = found = self._arrays.taken(activations=activations, out=out)
+        fraction("share", share)
+        activations, out = found = self._arrays.accept(activations=activations, out=out)
         self._arrays.check_output(out, [], first=activations, ndim=2)
         self._arrays.check_array("activations", activations, out.dtype, out.shape)
         return found
@@ -170,27 +171,28 @@ class Contract:
             number(name, value)
         check_name("rule", rule, N_MOMENTS)
         if len(moments) != N_MOMENTS[rule]:
-            raise ValueError(f"rule {rule} takes {N_MOMENTS[rule]} moments, got {len(moments)}")
+            raise ValueError(f"rule {rule} needs {N_MOMENTS[rule]} moments, got {len(moments)}")
         names = ("parameter", "gradient", "first moment", "second moment")
         named = dict(zip(names, (parameter, gradient, *moments), strict=False))
-        *arrays, out = found = self._arrays.taken(**named, out=out)
+        *arrays, out = found = self._arrays.accept(**named, out=out)
         self._arrays.check_output(out, arrays[1:], first=arrays[0])
         for name, array in zip(named, arrays, strict=True):
             self._arrays.check_array(name, array, out.dtype, out.shape)
-        for index in range(2, len(arrays)):  # changed in place
-            self._arrays.check_output(arrays[index], arrays[1:index])
+        for index, name in enumerate(named):
+            if index >= 2:  # a moment, which is changed in place
+                self._arrays.check_output(arrays[index], arrays[:index], name=name)
         return found
 
     def descend_sums(self, parameter: Any, gradients: Any, learning_rate: float, out: Any) -> list[Any]:
         number("learning rate", learning_rate)
-        parameter, gradients, out = found = self._arrays.taken(parameter=parameter, gradients=gradients, out=out)
+        parameter, gradients, out = found = self._arrays.accept(parameter=parameter, gradients=gradients, out=out)
         self._arrays.check_output(out, [gradients], first=parameter, ndim=1)
         self._arrays.check_array("parameter", parameter, out.dtype, out.shape)
         self._arrays.check_array("gradients", gradients, out.dtype, (*gradients.shape[:1], *out.shape))
         return found
 
     def column_sums(self, rows: Any, out: Any) -> list[Any]:
-        rows, out = found = self._arrays.taken(rows=rows, out=out)
+        rows, out = found = self._arrays.accept(rows=rows, out=out)
         self._arrays.check_output(out, [rows], ndim=1)
         self._arrays.check_array("rows", rows, out.dtype, (*rows.shape[:1], *out.shape))
         return found

@@ -1,7 +1,7 @@
 """Kernels for GPUs run on the host, at full size: the code that numba-cuda makes of them, compiled for the CPU.
 
 numba-cuda turns a kernel into LLVM's IR, and libnvvm that into a GPU's code. Here LLVM turns it into the host's, with
-`host_machine` in place of a multiprocessor. Blocks run one after another, and a block's threads by turns, from barrier
+`host_machine` in place of a multiprocessor. Blocks run one after another, and a block's threads in turn, from barrier
 to barrier, in an order that is the same every time.
 
 What this can't show: warps, blocks that run at once, how a GPU rounds exp and the like, time.

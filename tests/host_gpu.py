@@ -16,11 +16,11 @@ from .host_machine import MOST_THREADS
 from .strict_cupy import StrictCupy, unwrap
 
 MULTIPROCESSORS = 132
-"""Of an H100."""
+"""Multiprocessors of an H100."""
 WITHOUT_ASKING = 48 * 1024
 """Bytes of dynamic shared memory that a kernel may have without asking for them."""
 MOST_BLOCKS = 65_535
-"""In any direction of a grid but the first."""
+"""Maximum blocks in a direction of the grid other than the first."""
 
 
 class LaunchError(Exception):
@@ -41,7 +41,7 @@ class HostGpu:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.shared_memory = 227 * 1024
-        """Bytes that a block may have: those of an H100; a T4 has 64 KiB."""
+        """Bytes of shared memory per block: an H100's; a T4 has 64 KiB."""
         self.blocks: Order = shuffled
         self.threads: Order = shuffled
         self.launches: list[Launch] = []

@@ -1,12 +1,12 @@
 """A GPU's multiprocessor on the host, in LLVM's IR: the numbers of threads and blocks, and the barrier.
 
 Each thread of a block has a stack of its own, in a context of glibc's. A thread runs up to a barrier, or to its end,
-and goes on to the next one; the last one goes back to whoever runs the block. glibc's `_setjmp` and `_longjmp` do that
+and goes on to the next one; the last one goes back to the caller. glibc's `_setjmp` and `_longjmp` do that
 without asking the operating system, which `swapcontext` does each time.
 """
 
 MOST_THREADS = 1024
-"""In a block, on any GPU."""
+"""Maximum threads per block, on any GPU."""
 CONTEXT, JUMP = 8192, 6144
 """Bytes that are kept of a thread, first glibc's `ucontext_t` and then `jmp_buf`: more than on any processor."""
 
@@ -66,9 +66,9 @@ def machine(shared_bytes: int) -> str:
         "\n".join([*map(_reader, (*SIZES, "shared_bytes")), *map(_thread_number, AXES)])
         + f"""
 @gpu_state = global [{len(STATE)} x i64] zeroinitializer
-@gpu_threads = global [{MOST_THREADS} x i32] zeroinitializer ; their numbers, by turns
+@gpu_threads = global [{MOST_THREADS} x i32] zeroinitializer ; their numbers, in turn
 @gpu_shared = global [{shared_bytes} x i8] zeroinitializer, align 64
-@gpu_contexts = global ptr null ; by turns, and after them that of whoever runs the block
+@gpu_contexts = global ptr null ; in turn, and after them the caller's
 declare void @gpu_kernel()
 declare i32 @_setjmp(ptr) returns_twice
 declare void @_longjmp(ptr, i32) noreturn

@@ -98,7 +98,7 @@ def draw_column_sums(rng: np.random.Generator, m: int, n: int) -> Drawn:
     return Drawn([rows], EPS * m * np.abs(rows).sum(axis=0), (n,))
 
 
-def numbers(optimizer: Optimizer, l2: float = 0.0, *, steps: int = 4) -> Numbers:
+def step_numbers(optimizer: Optimizer, l2: float = 0.0, *, steps: int = 4) -> Numbers:
     """Return the numbers of the step after `steps` ones, at the learning rate 0.3."""
     return Numbers(*optimizer.numbers(steps, np.array([0.3]), l2)[0].tolist())
 
@@ -109,7 +109,8 @@ def descent_case(l2: float, momentum: float = 0.0, *, nesterov: bool = False) ->
     def draw(rng: np.random.Generator, m: int, n: int) -> Drawn:
         p, g, *moments = (floats(rng, m, n) for _ in range(2 + optimizer.n_moments))
         tolerance = 8 * EPS * sum(map(abs, (p, g, *moments)))
-        return Drawn([p, g, numbers(optimizer, l2), optimizer.rule, *moments], tolerance, (m, n), [4][: len(moments)])
+        arguments = [p, g, step_numbers(optimizer, l2), optimizer.rule, *moments]
+        return Drawn(arguments, tolerance, (m, n), [4][: len(moments)])
 
     return Case("optimizer_step", draw, f"{optimizer.rule}, L2 penalty {l2}")
 
@@ -117,7 +118,7 @@ def descent_case(l2: float, momentum: float = 0.0, *, nesterov: bool = False) ->
 def adam_case(l2: float, *, decoupled: bool = False) -> Case:
     def draw(rng: np.random.Generator, m: int, n: int) -> Drawn:
         p, g, mean, square = *(floats(rng, m, n) for _ in range(3)), floats(rng, m, n) ** 2
-        c = numbers(Adam(decoupled=decoupled), l2)
+        c = step_numbers(Adam(decoupled=decoupled), l2)
         # The quotient is as wrong as the mean, and the root's error in relation to it.
         step = c.rate / c.correction * (np.abs(mean) + np.abs(g) + np.abs(p)) / np.sqrt(0.999 * square + 1e-20)
         return Drawn([p, g, c, "adam", mean, square], 8 * EPS * (np.abs(p) + step), (m, n), [4, 5])

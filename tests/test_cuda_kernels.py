@@ -33,9 +33,9 @@ def test_kernels_compute_the_right_numbers_in_the_simulator(simulation: Simulati
 
 
 CAPABILITIES: list[Capability] = [(7, 5, ""), (8, 6, ""), (9, 0, "a"), (12, 0, "a")]
-"""Of a T4, an RTX 3090, an H100 and an RTX 5090."""
+"""Compute capabilities of a T4, an RTX 3090, an H100 and an RTX 5090."""
 REGISTERS = 65_536
-"""Of a multiprocessor, for all the threads that it runs at once."""
+"""Registers of a multiprocessor, for all threads that it runs at once."""
 PARAMETERS = ("optimizer_step",)
 """Kernels that take arrays of any shape, and get them in one row from engines."""
 

@@ -78,7 +78,7 @@ def test_the_memory_of_another_optimizer_is_refused(gpu: CudaBackend) -> None:
 
 def test_weights_of_examples_are_refused(gpu: CudaBackend) -> None:
     start, weighted = drawn((12, 3), ("sigmoid",)), examples()._replace(weights=np.ones(N))
-    message = "the engine fused can't train this network: it has no sample weights"
+    message = "the engine fused can't train this network: it doesn't support sample weights"
     with pytest.raises(ConfigurationError, match=message):
         choose_engine("fused", gpu, start, Recipe(7, 0.1), weighted)
     assert choose_engine("auto", gpu, start, Recipe(7, 0.1), weighted).name == "plain"

@@ -48,7 +48,7 @@ def test_duplicate_entries_of_a_sparse_matrix_are_added() -> None:
 def test_a_fit_that_fails_leaves_the_estimator_as_it_was() -> None:
     model = MLPClassifier((5,), max_iter=2, random_state=0)
     weights = np.arange(1.0, 61)
-    reason = "epoch can't train this network: it has no sample weights"
+    reason = "epoch can't train this network: it doesn't support sample weights"
     with pytest.raises(ConfigurationError, match=reason):
         model.set_params(engine="epoch").fit(X, Y, weights)
     assert not any(name.endswith("_") and not name.startswith("_") for name in vars(model))

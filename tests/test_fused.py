@@ -272,7 +272,7 @@ def test_sample_weights_need_plain() -> None:
     start, recipe = Parameters(net.weights, net.biases, net.functions), Recipe(BATCH, 0.01)
     weighted = examples(30, 4, "floats")._replace(weights=np.ones(N, np.float32))
     assert choose_engine("auto", CPU, start, recipe, weighted).name == "plain"
-    with pytest.raises(ConfigurationError, match="it has no sample weights"):
+    with pytest.raises(ConfigurationError, match="it doesn't support sample weights"):
         choose_engine("fused", CPU, start, recipe, weighted)
 
 
@@ -284,7 +284,7 @@ def test_auto_takes_fused_for_what_epoch_refuses(
     nets = [MLP([12, 9, 3], hidden="relu", output="softmax") for _ in range(2)]
     assert train(nets[0], small, **recipe).engine == "fused"
     (message,) = [message for message in caplog.messages if "engine auto" in message]
-    assert message.startswith("engine auto: fused, as epoch can't train this network: it has no dropout")
+    assert message.startswith("engine auto: fused, as epoch can't train this network: it doesn't support dropout")
     train(nets[1], small, **recipe, engine="plain")
     for ours, theirs in zip(*map(parameters, nets), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)

@@ -15,7 +15,7 @@ N = 96
 """Threads in the blocks below."""
 
 Decorator = Callable[[Callable[..., None]], Any]
-"""What makes kernels."""
+"""Decorator of kernels."""
 
 
 @pytest.fixture

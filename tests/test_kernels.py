@@ -24,7 +24,7 @@ CPU = Machine(cpu, SHAPES)
 class TestOracle(KernelContract):
     @pytest.fixture
     def machine(self) -> Machine:
-        return Machine(oracle, ((1, 1), (9, 16)))
+        return Machine(oracle, ((1, 1), (9, 16)), compiled=False)
 
 
 class TestCPU(KernelContract):
@@ -87,16 +87,10 @@ def test_arrays_in_files_are_arrays(tmp_path: Path) -> None:
     CPU.call("gather_scale", images=np.memmap(tmp_path / "images", np.uint8, "w+", shape=(9, 3)))
 
 
-def test_a_number_too_large_for_float32_is_infinite_without_a_warning() -> None:
-    parameter, gradient = np.ones((2, 2), np.float32)
-    cpu.optimizer_step(parameter, gradient, numbers(rate=1e300), out=parameter)
-    assert (parameter == -np.inf).all()
-
-
 def test_arrays_changed_in_place_must_be_writable() -> None:
     parameter, gradient, velocity = np.ones((3, 4), np.float32)
     velocity.flags.writeable = False
-    with pytest.raises(ValueError, match="must be writable"):
+    with pytest.raises(ValueError, match="first moment must be writable"):
         cpu.optimizer_step(parameter, gradient, numbers(rate=0.1, beta1=0.9), "momentum", velocity, out=parameter)
     assert (parameter == 1).all()
     assert (velocity == 1).all()

@@ -10,10 +10,11 @@ from gpunn import MLP, ConfigurationError, Split, get_backend, train
 from gpunn.dropout import keys, mask
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import Parameters, Recipe, choose_engine
-from gpunn.optimizers import PLAIN, SGD, Adam, Optimizer
+from gpunn.kernels.formulas.steps import Numbers
+from gpunn.optimizers import PLAIN, SGD, Adam, Optimizer, Stepper
 from gpunn.schedules import CONSTANT, Cosine, Exponential, OneCycle, Schedule, Steps
 
-from .conftest import parameters
+from .conftest import parameters, random_split
 
 CPU = get_backend("cpu")
 
@@ -128,7 +129,7 @@ def test_dropout_is_not_for_epoch() -> None:
     net, recipe = MLP([12, 5, 3]), Recipe(32, 0.1, dropout=0.1)
     start = Parameters(net.weights, net.biases, net.functions)
     with pytest.raises(
-        ConfigurationError, match="epoch can't train this network: it has no dropout; choose the engine auto"
+        ConfigurationError, match="epoch can't train this network: it doesn't support dropout; choose the engine auto"
     ):
         choose_engine("epoch", CPU, start, recipe)
     assert choose_engine("auto", CPU, start, recipe).name == "fused"
@@ -151,6 +152,40 @@ def test_custom_optimisers_need_plain() -> None:
         with pytest.raises(ConfigurationError, match="it takes only SGD and Adam, got the optimiser"):
             choose_engine(name, CPU, start, recipe)
     assert choose_engine("auto", CPU, start, recipe).name == "plain"
+
+
+class SignStepper(Stepper):
+    def step(self, parameters: Any, gradients: Any, of_weights: Numbers, of_biases: Numbers) -> None:
+        self.steps += 1
+        for number, (w, g) in enumerate(zip(parameters, gradients, strict=True)):
+            c = of_weights if number < len(parameters) // 2 else of_biases
+            w -= c.rate * np.sign(g + c.l2 * w)
+
+
+@final
+class Sign(Optimizer):
+    """Steps of one size, by the signs of the gradients."""
+
+    decays_apart, rule = False, "descent"
+
+    def numbers(self, steps: int, rates: Any, l2: float) -> Any:
+        return SGD().numbers(steps, rates, l2)
+
+    def stepper(self, xp: Any, parameters: Any, memory: Any = None) -> Stepper:
+        return SignStepper(self, xp, 0, ())
+
+
+def test_optimisers_with_steps_of_their_own_are_given_the_penalty() -> None:
+    split, found = random_split(8, 12, 3), []
+    for l2 in (0.0, 1e6):
+        net = MLP([12, 5, 3], seed=1)
+        before = net.weights[0].copy()
+        train(net, split, epochs=1, batch_size=8, learning_rate=0.001, optimizer=Sign(), l2=l2)
+        change = net.weights[0] - before
+        np.testing.assert_allclose(np.abs(change), 0.001, rtol=1e-3)
+        found.append(np.sign(change) == -np.sign(before))
+    assert found[1].all()
+    assert not found[0].all()
 
 
 def test_a_mask_leaves_out_its_share_and_keeps_the_mean() -> None:

@@ -49,7 +49,7 @@ def examples_reason(
     if examples is None:
         return None
     if examples.weights is not None and not weights:
-        return "it has no sample weights"
+        return "it doesn't support sample weights"
     if not examples.grey and not floats:
         return f"its inputs must be grey levels (uint8), got {examples.inputs.dtype}"
     if not examples.labeled and not rows:
@@ -206,7 +206,7 @@ def optimizer_reason(recipe: Recipe) -> str | None:
 
 def dropout_reason(recipe: Recipe) -> str | None:
     """Return why an engine without dropout can't use this recipe, or None."""
-    return "it has no dropout" if recipe.dropout else None
+    return "it doesn't support dropout" if recipe.dropout else None
 
 
 def kernels_reason(backend: Backend, start: Parameters, *modules: str) -> str | None:

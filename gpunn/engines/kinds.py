@@ -15,7 +15,7 @@ def kind_of(
     functions = f"{start.functions[0]} layers" if same else f"layers of {', '.join(start.functions)}"
     optimizer = "gradient descent" if recipe.optimizer == PLAIN else type(recipe.optimizer).__name__
     if isinstance(recipe.optimizer, SGD) and recipe.optimizer.momentum:
-        optimizer = "momentum"
+        optimizer = "Nesterov momentum" if recipe.optimizer.nesterov else "momentum"
     inputs = ("sparse" if sparse else "dense") + (" images" if examples.grey else " numbers")
     parts = [functions, recipe.loss.replace("_", " "), optimizer, inputs]
     parts += ["L2 penalty"] * bool(recipe.l2) + ["dropout"] * bool(recipe.dropout)

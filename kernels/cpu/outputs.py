@@ -60,12 +60,12 @@ def _output_delta(
     for start in range(0, size, max(1, columns)):
         # The whole row is read before it is written, as `out` may be `output`.
         row = row_of(loss, output, start, columns)
-        losses = zeros(ONE, ONE)
+        row_losses = zeros(ONE, ONE)
         for c in range(0, columns, LANES):
             count = min(LANES, columns - c)
             o, y = load_part(output, start + c, count), _targets_at(labels, rows, start, columns, c, count)
             delta, values = finish_output(loss, activation, o, y, row, factor)
             store_part(out, start + c, delta, count)
-            losses = losses + mask_lanes(values, count)
-        total += lane_sum(losses)
+            row_losses = row_losses + mask_lanes(values, count)
+        total += lane_sum(row_losses)
     return total

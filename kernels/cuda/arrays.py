@@ -1,48 +1,39 @@
-"""Arrays on the GPU, as `gpunn.kernels.contract` asks about them: found out without waiting for the GPU.
+"""Arrays on the GPU, checked without waiting for the GPU.
 
-An array is one of CuPy's, or a handle of one (`jit.as_cuda_array`), or with CUDA simulated one of NumPy's.
+An array is one of CuPy's or a handle of one (`jit.as_cuda_array`), or with CUDA simulated one of NumPy's.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
-from ..checks import FLOAT32, OVERLAP
+from ..checks import Arrays
 from ..contract import Contract
 from .jit import SIMULATED, as_cuda_array, cuda
 
 
-class DeviceArrays:
-    """Handles of arrays on the GPU; what they hold isn't looked at."""
+@final
+class DeviceArrays(Arrays):
+    """Handles of arrays on the GPU."""
 
-    def taken(self, **arrays: Any) -> list[Any]:
+    def accept(self, **arrays: Any) -> list[Any]:
         return [_handle(name, array) for name, array in arrays.items()]
 
-    def check_array(self, name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        if array.dtype != dtype:
-            raise TypeError(f"found {name} of dtype {array.dtype}, expected {dtype}")
-        if array.shape != shape:
-            raise ValueError(f"found {name} of shape {array.shape}, expected {shape}")
-        if not _c_contiguous(array):
-            raise ValueError(f"found {name} with strides {array.strides}, expected a C-contiguous array")
+    def is_contiguous(self, array: Any) -> bool:
+        return bool(array.flags.c_contiguous if SIMULATED else array.is_c_contiguous())
 
-    def check_output(self, out: Any, others: Sequence[Any], *, first: Any = None, ndim: int | None = None) -> None:
-        if out.dtype != FLOAT32:
-            raise TypeError(f"found out of {out.dtype}, expected a float32 array")
-        if ndim is not None and len(out.shape) != ndim:
-            raise ValueError(f"found out of shape {out.shape}, expected {ndim} dimensions")
-        if not _c_contiguous(out):
-            raise ValueError("found an out that is not C-contiguous, expected one that is")
-        begin, end = _addresses(out)
-        theirs = [_addresses(other) for other in others]
-        if first is not None and (addresses := _addresses(first)) != (begin, end):
-            theirs.append(addresses)
-        if any(begin < their_end and their_begin < end for their_begin, their_end in theirs):
-            raise ValueError(OVERLAP)
+    def is_writable(self, array: Any) -> bool:  # noqa: ARG002 - all are
+        return True
+
+    def are_same(self, left: Any, right: Any) -> bool:
+        return _addresses(left) == _addresses(right)
+
+    def overlap(self, left: Any, right: Any) -> bool:
+        (begin, end), (other_begin, other_end) = _addresses(left), _addresses(right)
+        return begin < other_end and other_begin < end
 
     def check_below(self, name: str, numbers: Any, limit: int) -> None:
-        """Leave that to the kernels: looking would mean waiting."""
+        """Do nothing: reading the numbers would mean waiting. Kernels make NaN of what is out of range."""
 
 
 CONTRACT = Contract(DeviceArrays())
@@ -62,10 +53,6 @@ def _handle(name: str, array: Any) -> Any:
             f"found {name} of type {type(array).__name__}, expected an array on the GPU: pass cupy.asarray({name})"
         )
     return as_cuda_array(array)
-
-
-def _c_contiguous(array: Any) -> bool:
-    return bool(array.flags.c_contiguous if SIMULATED else array.is_c_contiguous())
 
 
 def _addresses(array: Any) -> tuple[int, int]:

@@ -1,11 +1,11 @@
 """The operations of `gpunn.kernels.contract` on GPUs: float32 only, one pass over memory, no temporaries.
 
-Arrays are on the GPU: CuPy's, or handles of them, made once by `as_handle`, with which a launch takes a fraction of the
-time. Nothing here waits for the GPU. Whatever breaks the contract is refused before the launch, but for row numbers and
-labels, as looking at them would mean waiting: where one is out of range, nothing is read there, and the example's
-outputs become NaN, as does a loss that it adds to. The same input gives the same bits every time.
+Arrays are CuPy's, or handles of them made once by `as_handle`, with which a launch takes a fraction of the time.
+Nothing here waits for the GPU. Arguments are checked before the launch, except the values of row numbers and labels,
+which only the kernel reads: one that is out of range makes the example's outputs NaN, and the loss that it adds to. The
+same input gives the same bits every time.
 
-A kernel is made once for each function that it contains, when that is first asked for.
+A kernel is compiled at its first launch, once for each activation, loss or rule in it.
 """
 
 from .elementwise import bias_activate, drop, gather_scale, hidden_delta

@@ -1,4 +1,4 @@
-"""The CUDA compiler, numba-cuda, in one place: whoever exchanges it changes this file alone.
+"""The CUDA compiler, numba-cuda, imported in this module only.
 
 With NUMBA_ENABLE_CUDASIM=1 kernels run in Numba's simulator instead, on the CPU and on NumPy arrays.
 """

@@ -1,4 +1,4 @@
-"""Launching CUDA kernels: on how many blocks of how many threads, and on CuPy's stream.
+"""Launches of CUDA kernels: the shapes of grids and blocks, and CuPy's stream.
 
 Blocks are rectangles of threads: neighbouring threads, x, take neighbouring columns, so that a warp reads and writes
 memory in one piece, and y are rows. Both sizes of a rectangle are powers of two. All shapes follow from those of the
@@ -13,22 +13,22 @@ from .jit import SIMULATED, cuda, current_device, current_stream
 
 # The simulator runs a thread of the operating system for each of these.
 THREADS = 8 if SIMULATED else 256
-"""In a block whose threads work on their own."""
+"""Threads of a block that work independently."""
 TEAM_THREADS = 16 if SIMULATED else 1024
-"""In a block whose threads add up one sum together."""
+"""Threads of a block that add up one sum together."""
 MOST_THREADS = 1024
-"""In any block, on any GPU."""
+"""Maximum threads per block, on any GPU."""
 REGISTERS = 65_536
-"""That the threads of a block share."""
+"""Registers that the threads of a block share."""
 WARP = 32
 BLOCKS_A_MULTIPROCESSOR = 8
-"""Enough to fill it; a kernel goes over larger arrays in steps of the whole grid."""
+"""Blocks that fill a multiprocessor; kernels go over larger arrays in steps of the whole grid."""
 
 Shape = tuple[int, ...]
 
 
 def multiprocessors() -> int:
-    """Return how many multiprocessors the current GPU has."""
+    """Return the number of multiprocessors of the current GPU."""
     return _multiprocessors(current_device())
 
 

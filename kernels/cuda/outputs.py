@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import single
 from ..formulas.losses import NEEDS_ROW
 from .activations import ONE, ZERO, F
 from .arrays import CONTRACT
@@ -37,7 +38,7 @@ def output_delta(
     if out.size:
         # A thread has a row to itself where an output's delta needs all of them.
         shape = team(out.shape[0], 1 if loss in NEEDS_ROW else out.shape[1])
-        launch(compute, 1, shape, output, targets, F(factor), total, out)
+        launch(compute, 1, shape, output, targets, single("factor", factor), total, out)
 
 
 @functools.cache

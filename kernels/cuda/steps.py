@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import single
 from ..contract import singles
 from ..formulas.steps import N_MOMENTS, Numbers, Operations
 from ..formulas.steps import RULES as FORMULAS
@@ -90,7 +91,7 @@ def descend_sums(parameter: Any, gradients: Any, learning_rate: float, *, out: A
     """Compute out = parameter - learning_rate * sum of the rows of `gradients`, see `Kernels.descend_sums`."""
     parameter, gradients, out = CONTRACT.descend_sums(parameter, gradients, learning_rate, out)
     if out.size:
-        launch(_descend_sums, *_columns(gradients), parameter, gradients, F(learning_rate), out)
+        launch(_descend_sums, *_columns(gradients), parameter, gradients, single("learning rate", learning_rate), out)
 
 
 def column_sums(rows: Any, *, out: Any) -> None:

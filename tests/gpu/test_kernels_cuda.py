@@ -15,7 +15,15 @@ SHAPES = ((1, 1), (1, 784), (7, 16), (32, 10), (33, 257), (1024, 2048), (60_000,
 
 def machine_of(gpu: Backend) -> Machine:
     expected = "an array on the GPU"
-    return Machine(gpu.kernels, SHAPES, expected, False, gpu.asarray, gpu.to_host, gpu.activate)
+    return Machine(
+        gpu.kernels,
+        SHAPES,
+        expected,
+        on_host=False,
+        put=gpu.asarray,
+        get=gpu.to_host,
+        activate=gpu.activate,
+    )
 
 
 class TestGPU(KernelContract):

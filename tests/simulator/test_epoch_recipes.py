@@ -79,7 +79,7 @@ def test_fused_trains_with_simulated_kernels(gpu: CudaBackend, optimizer: str, l
 @pytest.mark.parametrize(
     ("recipe", "kind", "message"),
     [
-        (Recipe(7, 0.1, dropout=0.5), {}, "it has no dropout"),
+        (Recipe(7, 0.1, dropout=0.5), {}, "it doesn't support dropout"),
         (Recipe(7, 0.1), {"floats": True}, r"its inputs must be grey levels \(uint8\), got float32"),
         (Recipe(7, 0.1), {"rows": True}, "its targets must be classes"),
     ],

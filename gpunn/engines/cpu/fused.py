@@ -165,7 +165,7 @@ class FusedEngine(Engine):
         def update(thread: int) -> None:
             self._update(thread, batch.rows)
 
-        self._descent.go_on()
+        self._descent.next_step()
         self._team.run(delta)
         self._team.run(update)
 

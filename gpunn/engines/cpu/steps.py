@@ -51,7 +51,7 @@ class Descent:
         self._rates = iter(rates.tolist())
         self._numbers = numbers_of_steps(self._optimizer, self.steps, rates, self._l2)
 
-    def go_on(self) -> None:
+    def next_step(self) -> None:
         """Go on to the next step."""
         self.eta = next(self._rates)
         self._of_weights, self._of_biases = next(self._numbers)
@@ -61,7 +61,7 @@ class Descent:
         """Compile the kernels by an empty step that isn't counted."""
         steps = self.steps
         self.begin(np.zeros(1))
-        self.go_on()
+        self.next_step()
         nothing = [np.zeros(0, np.float32) for _ in range(1 + self._optimizer.n_moments)]
         self.step(nothing, np.zeros(0, np.float32))
         self.step_biases(nothing, np.zeros((0, 0), np.float32), 0)

@@ -28,10 +28,10 @@ from gpunn.optimizers import OptimizerState
 logger = logging.getLogger(__name__)
 
 THREADS = 512
-"""In the block that trains the network."""
+"""Threads of the block that trains a network."""
 
 MAX_WORK_PER_CALL = 10**10
-"""Most examples times parameters of a launch, reckoned to take less than a second.
+"""Maximum examples times parameters of a launch: less than a second by estimate.
 
 Ctrl-C is handled between launches, and GPUs with a display stop kernels that take a few seconds.
 """

@@ -17,22 +17,22 @@ from gpunn.losses import LOSSES
 from gpunn.optimizers import OptimizerState
 
 TF32_SINCE = 8.0
-"""The first compute capability with TF32."""
+"""First compute capability with TF32."""
 
 MOST_HANDLES = 5000
-"""Batches whose part of the order keeps its handles: for those of 12 of 60,000 images and more, all."""
+"""Maximum batches whose handles of the order and the labels are kept: all of 60,000 images in batches of 12 or more."""
 
 
 class _Space(NamedTuple):
-    """The work space of a batch of some size."""
+    """Work space of a batch of one size."""
 
     activations: list[Shared]
-    """Of every layer; of the last one the logits, where the loss takes these."""
+    """Activations of every layer; of the last one the logits if the loss takes them."""
     deltas: list[Shared]
     inputs: list[Shared]
-    """What each layer is given: the examples' inputs, and of the layers below what dropout has left of them."""
+    """Inputs of each layer: the examples', and the activations of the layer below after dropout."""
     targets: Shared | None
-    """Where they are rows."""
+    """Targets, if they are rows."""
 
 
 @final

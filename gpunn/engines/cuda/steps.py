@@ -88,7 +88,7 @@ class MomentDescent(Descent):
         of = (self.parameters, self._gradients, *self._moments)
         weights, biases = ([each.all_weights.handle for each in of], [each.all_biases.handle for each in of])
         self._parts = [weights, biases] if recipe.l2 else [[each.everything.handle for each in of]]
-        """What has one penalty: the handles of its parameters, gradients and moments."""
+        """Handles of parameters, gradients and moments: one list, or with a penalty one of weights, one of biases."""
 
     def begin(self, rates: NDArray[np.float64]) -> None:
         self._numbers = numbers_of_steps(self._optimizer, self._steps, rates, self._l2)

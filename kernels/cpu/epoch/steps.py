@@ -62,7 +62,7 @@ def with_pointers(plan: Any) -> Any:
 @compiled
 def _numbers_at(plan: Any, batch: int) -> Any:
     row = batch * N_NUMBERS
-    return Numbers(
+    return Numbers(  # by field
         at(plan.numbers, row),
         at(plan.numbers, row + 1),
         at(plan.numbers, row + 2),

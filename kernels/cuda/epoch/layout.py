@@ -1,4 +1,4 @@
-"""What the whole-epoch kernel on GPUs is compiled for, and where the network and a block's work space lie."""
+"""Specification of a whole-epoch kernel on GPUs, and the layout of the network and of a block's work space."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,17 +20,17 @@ MOST_PIXELS = 4 * WARP * WORDS_A_THREAD
 
 
 class KernelSpec(NamedTuple):
-    """The functions of a network, and what its steps are made of."""
+    """Activation functions, loss and optimiser of a kernel."""
 
     functions: tuple[str, ...]
-    """The activations of all layers but the inputs; of the last one the identity where the loss takes logits."""
+    """Activation functions of the layers; the last one is the identity if the loss takes logits."""
     loss: str = "squared_error"
     optimizer: str = "descent"
     """The rule of its steps, one of `gpunn.kernels.formulas.steps.RULES`."""
     l2: bool = False
-    """Whether an L2 penalty is a part of the gradients of the weights."""
+    """Whether the weights' gradients contain an L2 penalty."""
     decay: bool = False
-    """Whether Adam shrinks the weights besides."""
+    """Whether weight decay is decoupled (AdamW)."""
 
     @property
     def collects(self) -> bool:
@@ -57,13 +57,12 @@ class CudaLayer(NamedTuple):
 
 
 class CudaLayout:
-    """How a block of `threads` trains a network of `sizes` in shared memory of at most `capacity` bytes.
+    """Layout of a network of `sizes` and a block of `threads` in shared memory of at most `capacity` bytes.
 
-    `layers` are the parts of the network, and `groups` says how many times four images a chunk has. Places in the
-    block's memory are counted in numbers of 4 bytes: work space first, then the parameters if they are `in_shared`,
-    then what is collected of their changes by a batch larger than `chunk_size`, or if it `collects` by any batch, where
-    that is `collects_in_shared`; `shared_bytes` are all of it. Two layouts are equal if the same compiled kernel serves
-    both. Raises `ValueError` where the work space alone doesn't fit.
+    `layers` are the layers, and `groups` is the number of groups of four images in a chunk. Offsets count 4-byte
+    numbers: the work space comes first, then the parameters if `in_shared`, then the changes collected by a batch of
+    several chunks, or with `collects` by every batch, if `collects_in_shared`; `shared_bytes` is the total. Two layouts
+    are equal if the same compiled kernel serves both. Raises `ValueError` if the work space alone doesn't fit.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     changed; `collected` likewise with momentum, whose velocities they are, and where the layout `collects_outside`,
     all 0 at first, and (B, any) otherwise; `moments` (B, n_parameters) with Nesterov's method and (B, 2
     n_parameters) with Adam, float32, which are changed, and (B, any) otherwise; `losses` (B, threads) float64,
-    whose rows' sums will be those of the examples' losses, each before its batch's step. For no examples it does
+    whose rows' sums will be those of the examples' losses, each before its batch's step. With n = 0 it does
     nothing.
     """
     logger.info("getting the GPU's kernel for %s ready: some seconds the first time", layout)
@@ -70,7 +70,7 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
 
     @device_function
     def rows_at(first: int, n: int, batch_size: int) -> Any:
-        """Return how many images the chunk has that starts at `first`; none reaches over the end of its batch."""
+        """Return the number of images in the chunk that starts at `first`; chunks end with their batch."""
         if first >= n:
             return 0
         return min(chunk_size, min(first - first % batch_size + batch_size, n) - first)

@@ -1,4 +1,4 @@
-"""How the whole-epoch kernel ends a batch: each thread makes the steps of parameters of its own."""
+"""Optimiser steps in the whole-epoch kernel: each thread makes those of its own parameters."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ def step_of(layout: CudaLayout, spec: KernelSpec) -> Any:
 def numbers_at(table: Any, batch: int) -> Any:
     """Return the `Numbers` of a batch's step, without the penalty in the gradient."""
     row = table[U(batch)]
-    return Numbers(row[0], row[1], row[2], row[3], row[4], row[5], row[6], ZERO, row[8])
+    return Numbers(row[0], row[1], row[2], row[3], row[4], row[5], row[6], ZERO, row[8])  # by field
 
 
 @device_function
