@@ -84,8 +84,9 @@ class CudaLayout:
             raise ValueError(
                 f"found layers that need {4 * self.n_work} bytes of shared memory, expected at most {capacity}"
             )
-        # As many chunks, but equal ones: they take less memory, and a small last one nearly as long as a full one.
-        self._place(sizes, -(-batch_size // -(-batch_size // self.chunk_size)))
+        # As many chunks, but equal ones, of whole tiles: a small last one would take nearly as long as a full one.
+        equal = -(-batch_size // -(-batch_size // self.chunk_size))
+        self._place(sizes, min(self.chunk_size, -(-equal // TILE) * TILE))
         needed = 4 * (self.n_work + self.n_parameters * np.arange(3))
         self.in_shared = bool(needed[1] <= capacity)
         collects = collects or batch_size > self.chunk_size
