@@ -174,7 +174,7 @@ def test_handles_are_launched_with_as_they_are(handle: Callable[..., Any], monke
         ({"bias": ((6,), np.float32, 96)}, ValueError, "out must not overlap an input"),
         ({"bias": ((6,), np.float32, 188)}, ValueError, "out must not overlap an input"),
         ({"out": ((4, 6), np.float16, 96)}, TypeError, "found out of float16, expected a float32 array"),
-        ({"out": ((4, 6), np.float32, 96, (48, 4))}, ValueError, "found an out that is not C-contiguous"),
+        ({"out": ((4, 6), np.float32, 96, (48, 4))}, ValueError, "out must be writable and C-contiguous"),
     ],
 )
 def test_handles_that_break_the_contract_are_refused(
