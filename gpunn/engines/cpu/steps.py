@@ -1,6 +1,5 @@
 """Optimiser steps by kernels: parameters and moments are updated while the gradient is in the cache."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, final
 
@@ -39,21 +38,21 @@ class Descent:
         self._kernels, self._optimizer, self._l2 = kernels, recipe.optimizer, recipe.l2
         self.steps = steps
         """Number of steps made."""
-        self.eta = math.nan
-        """Learning rate of the current step."""
-        self._rates: Iterator[float] = iter(())
         self._numbers: Iterator[tuple[Numbers, Numbers]] = iter(())
         """Numbers of the next steps: those of weights, and those of biases, which have no penalty."""
         self._scratches = [np.zeros(longest, np.float32) for _ in range(threads)]
 
+    @property
+    def eta(self) -> float:
+        """Learning rate of the current step of plain gradient descent."""
+        return float(self._of_weights.rate)
+
     def begin(self, rates: NDArray[np.float64]) -> None:
         """Prepare steps with the learning `rates`."""
-        self._rates = iter(rates.tolist())
         self._numbers = numbers_of_steps(self._optimizer, self.steps, rates, self._l2)
 
     def next_step(self) -> None:
         """Go on to the next step."""
-        self.eta = next(self._rates)
         self._of_weights, self._of_biases = next(self._numbers)
         self.steps += 1
 
