@@ -24,6 +24,7 @@ from gpunn.errors import (
 )
 from gpunn.evaluation import Evaluation, evaluate
 from gpunn.history import Epoch, History
+from gpunn.many import train_many
 from gpunn.network import MLP
 from gpunn.optimizers import SGD, Adam
 from gpunn.training import train
@@ -88,4 +89,5 @@ __all__ = [
     "load_mnist",
     "read_digit",
     "train",
+    "train_many",
 ]

@@ -70,7 +70,8 @@ class History:
     """Settings and results of a run; `epochs` has one entry for each finished epoch.
 
     `kept` is the number of the epoch whose network was kept: the last one, or with early stopping the best.
-    `warnings` are the warnings of the run, such as no progress.
+    `warnings` are the warnings of the run, such as no progress. `failure` says why training ended before its time, if
+    `gpunn.train_many` had to end it: it diverged.
     """
 
     device: str
@@ -80,6 +81,7 @@ class History:
     epochs: list[Epoch] = field(default_factory=list)
     kept: int = 0
     warnings: list[str] = field(default_factory=list)
+    failure: str | None = None
 
     def __repr__(self) -> str:
         n, seconds = len(self.epochs), sum(epoch.seconds for epoch in self.epochs)
@@ -123,5 +125,6 @@ class History:
             **({} if self.early_stopping is None else {"early_stopping": asdict(self.early_stopping)}),
             "kept_epoch": self.kept,
             "warnings": self.warnings,
+            **({} if self.failure is None else {"failure": self.failure}),
             "epochs": [epoch.to_dict() for epoch in self.epochs],
         }

@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from typing import NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from gpunn.checks import check_number, check_whole
 from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
 from gpunn.early_stopping import EarlyStopping
-from gpunn.engines import PRECISIONS, Examples, Parameters, Recipe, choose_engine
+from gpunn.engines import PRECISIONS, Engine, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.runner import Trained, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import Evaluation, evaluate_on_device
@@ -82,6 +82,116 @@ def train(
     Raises `ConfigurationError` for invalid arguments, `DataError` for data that doesn't fit the network, `DeviceError`
     if the device can't be used, and `DivergenceError` if the loss or a parameter becomes non-finite.
     """
+    plan = plan_for(
+        net,
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        test=test,
+        engine=engine,
+        precision=precision,
+        loss=loss,
+        optimizer=optimizer,
+        l2=l2,
+        schedule=schedule,
+        dropout=dropout,
+        early_stopping=early_stopping,
+        seed=seed,
+    )
+
+    def tell(history: History) -> bool:
+        if progress:
+            print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - requested by `progress`
+        return goes_on(None if on_epoch is None else on_epoch(history))
+
+    def run(backend: Backend) -> History:
+        examples = plan.examples()
+        engine_type = plan.engine_on(backend, examples)
+        logger.info(
+            "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
+        )
+        session = Session(plan, backend.name, engine_type.name, tell)
+        session.run_on(backend, engine_type, examples)
+        return session.history
+
+    before = net.weights
+    return on_device(device, run, lambda: net.weights is before and precision == "float32")
+
+
+def goes_on(answer: object) -> bool:
+    """Whether training goes on after a callback's `answer`: only False ends it."""
+    return not isinstance(answer, bool | np.bool_) or bool(answer)
+
+
+Evaluator = Callable[[Parameters], Evaluation | None]
+"""Evaluates parameters on some examples; without examples it returns None."""
+
+
+class Evaluators(NamedTuple):
+    """Evaluators of the test examples, of a sample of the training examples, and of those held out."""
+
+    test: Evaluator
+    train: Evaluator
+    held_out: Evaluator
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is to be trained, checked. `suited` is the learning rate that suits it."""
+
+    net: MLP
+    split: Split
+    epochs: int
+    recipe: Recipe
+    suited: float
+    test: Split | None
+    engine: str
+    watched: tuple[EarlyStopping, Split] | None
+    """The rule of early stopping and the examples held out for it."""
+
+    @property
+    def start(self) -> Parameters:
+        """The network's parameters."""
+        return Parameters(self.net.weights, self.net.biases, self.net.functions)
+
+    def examples(self) -> Examples:
+        """Return the training examples, on the host."""
+        return Examples(self.split.inputs(self.net.dtype), self.split.targets(self.net.dtype, self.net.sizes[-1]))
+
+    def evaluators(self, backend: Backend) -> "Evaluators":
+        """Return the evaluations after each epoch, with their examples on the device of `backend`."""
+        held_out, sample = None if self.watched is None else self.watched[1], self.test and _sample(self.split)
+        with backend.activate():
+            return Evaluators(
+                *(_evaluator(backend, self.net, split, self.recipe.loss) for split in (self.test, sample, held_out))
+            )
+
+    def engine_on(self, backend: Backend, examples: Examples) -> type[Engine]:
+        """Return the engine that trains this on `backend`; raises the errors of `choose_engine`."""
+        with backend.activate():
+            return choose_engine(self.engine, backend, self.start, self.recipe, examples)
+
+
+def plan_for(
+    net: MLP,
+    data: Split | Dataset,
+    *,
+    epochs: int,
+    batch_size: int | None,
+    learning_rate: float | None,
+    test: Split | None,
+    engine: str,
+    precision: str,
+    loss: str | None,
+    optimizer: str | Optimizer,
+    l2: float,
+    schedule: str | Schedule,
+    dropout: float,
+    early_stopping: EarlyStopping | None,
+    seed: int,
+) -> Plan:
+    """Return the plan for the arguments of `train`; raises `ConfigurationError` and `DataError` as that does."""
     net.check()
     if isinstance(data, Dataset):
         split, test = data.train, data.test if test is None else test
@@ -117,104 +227,94 @@ def train(
         ),
         len(split),
     )
-
-    def tell(history: History) -> bool:
-        if progress:
-            print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - requested by `progress`
-        answer = None if on_epoch is None else on_epoch(history)
-        return not isinstance(answer, bool | np.bool_) or bool(answer)
-
-    before = net.weights
-    run = partial(
-        _train_on,
-        net=net,
-        split=split,
-        epochs=epochs,
-        recipe=recipe,
-        suited=suited,
-        test=test,
-        engine=engine,
-        watched=watched,
-        tell=tell,
-    )
-    return on_device(device, run, lambda: net.weights is before and recipe.precision == "float32")
+    return Plan(net, split, epochs, recipe, suited, test, engine, watched)
 
 
-def _train_on(
-    backend: Backend,
-    *,
-    net: MLP,
-    split: Split,
-    epochs: int,
-    recipe: Recipe,
-    suited: float,
-    test: Split | None,
-    engine: str,
-    watched: tuple[EarlyStopping, Split] | None,
-    tell: Callable[[History], bool],
-) -> History:
-    start = Parameters(net.weights, net.biases, net.functions)
-    examples = Examples(split.inputs(net.dtype), split.targets(net.dtype, net.sizes[-1]))
-    with backend.activate():
-        engine_type = choose_engine(engine, backend, start, recipe, examples)
-    logger.info(
-        "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
-    )
+@final
+class Session:
+    """The training of one network: the order of the examples, evaluation after each epoch, and the history.
 
-    history = History(backend.name, engine_type.name, recipe, None if watched is None else watched[0])
-    rng = np.random.default_rng(recipe.seed)
-    watch = None if watched is None else watched[0].watch()
-    n_batches = -(-len(split) // recipe.batch_size)
-    targets = examples.targets if test is None else test.targets(net.dtype, net.sizes[-1])
-    guessing = Guessing.on(targets, net.sizes[-1], recipe.loss)
+    `tell` gets the history after each epoch; training ends if it returns False. `warn` logs a warning.
+    """
 
-    def begin(number: int) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
-        order = rng.permutation(len(split))
+    evaluators: Evaluators
+    """To be set before the first epoch is finished."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        device: str,
+        engine: str,
+        tell: Callable[[History], bool],
+        warn: Callable[[str], None] = logger.warning,
+    ) -> None:
+        self._plan, self._tell, self._warn = plan, tell, warn
+        self.history = History(device, engine, plan.recipe, None if plan.watched is None else plan.watched[0])
+        self._rng = np.random.default_rng(plan.recipe.seed)
+        self._watch = None if plan.watched is None else plan.watched[0].watch()
+        self._n_batches = -(-len(plan.split) // plan.recipe.batch_size)
+        n_outputs = plan.net.sizes[-1]
+        judged = plan.split if plan.test is None else plan.test
+        self._guessing = Guessing.on(judged.targets(plan.net.dtype, n_outputs), n_outputs, plan.recipe.loss)
+
+    def run_on(
+        self, backend: Backend, engine: type[Engine], examples: Examples, evaluators: Evaluators | None = None
+    ) -> None:
+        """Train on `examples` (host arrays) by `engine` on `backend`; `evaluators` are the plan's by default."""
+        plan = self._plan
+        with running(backend, engine, plan.start, examples, plan.recipe) as runner:
+            self.evaluators = evaluators or plan.evaluators(backend)
+            runner.run(plan.epochs, self.begin, self.finish)
+
+    def begin(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+        """Return the order of the examples in epoch `number`, from 1, and its batches' learning rates if they vary."""
+        recipe, order = self._plan.recipe, self._rng.permutation(len(self._plan.split))
         if recipe.schedule == CONSTANT:
             return order, None
-        return order, recipe.learning_rate * recipe.schedule.factors(number - 1, epochs, n_batches)
+        factors = recipe.schedule.factors(number - 1, self._plan.epochs, self._n_batches)
+        return order, recipe.learning_rate * factors
 
-    with running(backend, engine_type, start, examples, recipe) as runner:
-        evaluate_test = _evaluator(backend, net, test, recipe.loss)
-        evaluate_train = _evaluator(backend, net, None if test is None else _sample(split), recipe.loss)
-        evaluate_held_out = _evaluator(backend, net, None if watched is None else watched[1], recipe.loss)
+    def finish(self, number: int, trained: Trained) -> bool:
+        """Evaluate and record epoch `number`, and update the network; return whether training goes on.
 
-        def finish(number: int, trained: Trained) -> bool:
-            loss, seconds, weights, biases, parameters = trained
-            evaluation, held_out = evaluate_test(parameters), evaluate_held_out(parameters)
-            losses = [each.loss for each in (evaluation, held_out) if each is not None]
-            if not trained.is_finite(*losses):
-                raise _divergence(number, [loss, *losses][-1], recipe.learning_rate, suited)
-            epoch = Epoch(number, loss, seconds, len(split) / seconds, evaluation, held_out, evaluate_train(parameters))
-            if watch is not None and held_out is not None:
-                weights, biases = watch.see(held_out.loss, weights, biases)
-            net.grey, net.kind = split.grey, split.kind or net.kind
-            # No calls in between, so Ctrl-C leaves the network and the history at the same epoch.
-            net.weights, net.biases = weights, biases
-            history.epochs.append(epoch)
-            history.kept = number - (0 if watch is None else watch.since)
-            goes_on = tell(history)
-            enough = number * n_batches >= ENOUGH_STEPS and number * len(split) >= ENOUGH_EXAMPLES
-            if not history.warnings and (enough or number == epochs) and guessing.is_all(epoch):
-                _warn_of_guessing(history, suited, enough=enough)
-            return goes_on and not (watch is not None and watch.ended)
+        Raises `DivergenceError` if a loss or a parameter isn't finite.
+        """
+        plan, history, watch = self._plan, self.history, self._watch
+        net, n = plan.net, len(plan.split)
+        loss, seconds, weights, biases, parameters = trained
+        evaluate = self.evaluators
+        evaluation, held_out = evaluate.test(parameters), evaluate.held_out(parameters)
+        losses = [each.loss for each in (evaluation, held_out) if each is not None]
+        if not trained.is_finite(*losses):
+            raise _divergence(number, [loss, *losses][-1], plan.recipe.learning_rate, plan.suited)
+        epoch = Epoch(number, loss, seconds, n / seconds, evaluation, held_out, evaluate.train(parameters))
+        if watch is not None and held_out is not None:
+            weights, biases = watch.see(held_out.loss, weights, biases)
+        net.grey, net.kind = plan.split.grey, plan.split.kind or net.kind
+        # No calls in between, so Ctrl-C leaves the network and the history at the same epoch.
+        net.weights, net.biases = weights, biases
+        history.epochs.append(epoch)
+        history.kept = number - (0 if watch is None else watch.since)
+        goes_on = self._tell(history)
+        enough = number * self._n_batches >= ENOUGH_STEPS and number * n >= ENOUGH_EXAMPLES
+        if not history.warnings and (enough or number == plan.epochs) and self._guessing.is_all(epoch):
+            history.warnings.append(_no_progress(history, plan.suited, enough=enough))
+            self._warn(history.warnings[-1])
+        return goes_on and not (watch is not None and watch.ended)
 
-        runner.run(epochs, begin, finish)
-    return history
 
-
-def _warn_of_guessing(history: History, suited: float, *, enough: bool) -> None:
+def _no_progress(history: History, suited: float, *, enough: bool) -> str:
+    """Return the warning that the network does no better than guessing."""
     epoch, rate = history.epochs[-1], history.recipe.learning_rate
     measured = f"loss {epoch.loss:.4f}" if epoch.test is None else f"test accuracy {epoch.test.accuracy:.2%}"
     if not suited / 5 <= rate <= 1.5 * suited:
         advice = f"learning rate {suited:g}"
     else:
         advice = "another initialisation, activation or learning rate" if enough else "more epochs or smaller batches"
-    history.warnings.append(
+    return (
         f"after epoch {epoch.number}, the network does no better than guessing ({measured}, learning rate {rate:g}): "
         f"try {advice}"
     )
-    logger.warning("%s", history.warnings[-1])
 
 
 def _sample(split: Split) -> Split:
@@ -222,7 +322,7 @@ def _sample(split: Split) -> Split:
     return split[:: -(-len(split) // TRAIN_SAMPLE)]
 
 
-def _evaluator(backend: Backend, net: MLP, split: Split | None, loss: str) -> Callable[[Parameters], Evaluation | None]:
+def _evaluator(backend: Backend, net: MLP, split: Split | None, loss: str) -> Evaluator:
     """Return a function that evaluates parameters on `split`, kept on the device; it returns None without a split."""
     if split is None:
         return lambda _: None

@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -11,16 +12,30 @@ VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MK
 
 ROOT = Path("/")
 
+_SHARE: ContextVar[int | None] = ContextVar("share", default=None)
+
+
+@contextmanager
+def at_most_cores(cores: int) -> Iterator[None]:
+    """Limit `usable_cores` to `cores` in the block, for this thread and copies of its context."""
+    token = _SHARE.set(cores)
+    try:
+        yield
+    finally:
+        _SHARE.reset(token)
+
 
 def usable_cores(root: Path = ROOT) -> int:
     """Return the number of threads this process can run in parallel, the smallest of its limits.
 
     Limits are the CPU affinity (`taskset`), the CPU quota of its control groups (containers), rounded down because a
-    thread that waits for CPU time delays the others, `VARIABLES` that are integers, and the `inner_max_num_threads` of
-    joblib's current backend. System files are read under `root`.
+    thread that waits for CPU time delays the others, `VARIABLES` that are integers, the `inner_max_num_threads` of
+    joblib's current backend, and `at_most_cores`. System files are read under `root`.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = [cores, *_quotas(root), *_of_joblib()]
+    if (share := _SHARE.get()) is not None:
+        limits.append(share)
     for name in VARIABLES:
         # OpenMP takes a list, one number per nesting level; the first is the outermost.
         asked = os.environ.get(name, "").partition(",")[0].strip()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.checks import check_whole
+from gpunn.engines.stopping import check_stopped
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError
 from gpunn.optimizers import PLAIN, SGD, Adam, Optimizer, OptimizerState
@@ -182,9 +183,13 @@ class Engine(ABC):
 def in_calls(
     order: NDArray[np.int64], rates: NDArray[np.float64], batch_size: int, most: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Yield `order` and the batches' `rates` in parts of at most `most` examples, or of one batch if that is more."""
+    """Yield `order` and the batches' `rates` in parts of at most `most` examples, or of one batch if that is more.
+
+    Raises `Stopped` before a part if training is to end.
+    """
     batches = max(1, most // batch_size)
     for first in range(0, len(rates), batches):
+        check_stopped()
         yield order[first * batch_size : (first + batches) * batch_size], rates[first : first + batches]
 
 

@@ -10,6 +10,7 @@ from gpunn.backends import Backend
 from gpunn.dropout import keys, mask
 from gpunn.engines.base import Engine, Examples, Parameters, Recipe, tf32_reason
 from gpunn.engines.checks import checked_order, own_examples, rates_of
+from gpunn.engines.stopping import check_stopped
 from gpunn.equations import Array, backpropagate, scale
 from gpunn.losses import LOSSES
 from gpunn.optimizers import OptimizerState
@@ -57,6 +58,7 @@ class PlainEngine(Engine):
         # Finite numbers are checked for after the epoch, not at every operation.
         with np.errstate(over="ignore", invalid="ignore"):
             for number, (first, step) in enumerate(zip(batches, steps, strict=True)):
+                check_stopped()
                 X, Y, counts = self._batch(rows[first : first + m])
                 losses[number], dW, db = backpropagate(
                     xp,

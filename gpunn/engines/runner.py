@@ -72,11 +72,11 @@ class Runner:
             loss = self._engine.run_epoch(order, rates)
             seconds = time.perf_counter() - started
             found = self._engine.parameters()
-            if not finish(number, Trained(loss, seconds, *_on_host(self._backend, found), found)):
+            if not finish(number, Trained(loss, seconds, *on_host(self._backend, found), found)):
                 return
 
 
-def _on_host(backend: Backend, found: Parameters) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+def on_host(backend: Backend, found: Parameters) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
     """Return the weights and the biases on the host, from a GPU in one transfer."""
     weights, biases = list(found.weights), list(found.biases)
     if backend.name == "cpu":

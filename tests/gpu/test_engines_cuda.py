@@ -241,8 +241,8 @@ def test_one_launch_trains_more_networks_than_there_are_multiprocessors(gpu: Bac
             moments=gpu.asarray(np.zeros((n_networks, 1), np.float32)),
             losses=losses,
         )
-        kernel.compile(gpu.asarray(np.array([0])))
-        kernel.launch(gpu.asarray(np.array([300])))
+        kernel.compile(gpu.asarray(np.zeros(n_networks, np.int64)))
+        kernel.launch(gpu.asarray(np.full(n_networks, 300)))
         packed, found_losses = gpu.to_host(parameters_there), gpu.to_host(losses).sum(axis=1) / 300
     cpu = get_backend("cpu")
     for number in range(0, n_networks, 7):

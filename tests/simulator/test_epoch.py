@@ -46,7 +46,7 @@ class Trained:
             moments=np.zeros((len(nets), 2 * layout.n_parameters), np.float32),
             losses=self.losses,
         )
-        kernel.launch(np.array([n]))
+        kernel.launch(np.full(len(nets), n))
         self.packed = packed
         self.parameters = [Parameters(*layout.unpack(row)) for row in packed]
 

@@ -23,6 +23,7 @@ from gpunn.engines.base import (
 )
 from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.cpu.first_layer import are_sparse
+from gpunn.engines.cpu.sharing import nonzero_of
 from gpunn.engines.cpu.steps import EpochSteps
 from gpunn.engines.kinds import kind_of
 from gpunn.losses import LOSSES
@@ -169,7 +170,6 @@ def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool)
     """Return the examples as the kernel's `Data`; `width` is the padded width of the last layer."""
     from gpunn.kernels.checks import check_array
     from gpunn.kernels.cpu.epoch.state import Data
-    from gpunn.kernels.cpu.sparse import find_nonzero
 
     inputs, targets, _ = examples
     n = len(inputs)
@@ -182,7 +182,7 @@ def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool)
     else:
         check_array("targets", targets, np.dtype(np.float32), (n, sizes[-1]))
         rows = np.pad(targets, ((0, 0), (0, width - sizes[-1])))
-    pixels = find_nonzero(inputs) if sparse else None
+    pixels = nonzero_of(inputs) if sparse else None
     return Data(pixels, None if sparse else _writable(inputs).ravel(), labels, rows.ravel())
 
 

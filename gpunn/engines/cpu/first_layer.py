@@ -5,6 +5,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from gpunn.engines.cpu.sharing import nonzero_of
 from gpunn.engines.cpu.steps import Descent, ParamAndMoments
 from gpunn.engines.cpu.threads import part
 from gpunn.equations import Array
@@ -78,11 +79,10 @@ class SparseInputs:
         """
         from gpunn.kernels.cpu.epoch.layout import Layout
         from gpunn.kernels.cpu.matmul import N_BLOCK
-        from gpunn.kernels.cpu.sparse import find_nonzero
         from gpunn.kernels.cpu.sparse_matmul import ACCUMULATE_FROM, sparse_descend, sparse_product
 
         self._multiply, self._descend = sparse_product, sparse_descend
-        self._pixels = find_nonzero(images)
+        self._pixels = nonzero_of(images)
         self._implicit = implicit
         n_neurons, self._n_pixels = param_and_moments[0].shape
         self._layout = Layout((self._n_pixels, n_neurons), sparse=True, batch_size=1)

@@ -25,6 +25,7 @@ from gpunn.engines.cpu.first_layer import DenseInputs, SparseInputs, are_sparse
 from gpunn.engines.cpu.steps import GRADIENT_ROWS, Descent, ParamAndMoments, is_implicit
 from gpunn.engines.cpu.threads import part
 from gpunn.engines.kinds import kind_of
+from gpunn.engines.stopping import check_stopped
 from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.losses import LOSSES
@@ -150,6 +151,7 @@ class FusedEngine(Engine):
         # Finite numbers are checked for after the epoch, not at every operation.
         with blas_threads(1), np.errstate(over="ignore", invalid="ignore"):
             for first in range(0, n, m):
+                check_stopped()
                 batch = slice(first, first + m)
                 self._step(_Batch(rows[batch], targets[batch], first, keys))
         self._epoch += 1

@@ -1,6 +1,8 @@
-"""The `epoch` engine on CUDA: one launch runs a whole epoch, on one multiprocessor."""
+"""The `epoch` engine on CUDA: one launch runs a whole epoch, each network on one multiprocessor."""
 
+import itertools
 import logging
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -20,7 +22,6 @@ from gpunn.engines.base import (
     tf32_reason,
 )
 from gpunn.engines.checks import checked_order, own_examples, rates_of
-from gpunn.equations import Array
 from gpunn.kernels.formulas.steps import N_NUMBERS
 from gpunn.losses import LOSSES
 from gpunn.optimizers import OptimizerState
@@ -45,40 +46,7 @@ class EpochCudaEngine(Engine):
     own_threads = False
 
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
-        images, labels, _ = own_examples(backend.xp, examples, start.sizes[0], start.sizes[-1])
-        xp, asarray = backend.xp, backend.asarray
-        self._backend, self._recipe, self._functions = backend, recipe, tuple(start.functions)
-        self._optimizer = recipe.optimizer
-        self._n_images, n_pixels = images.shape
-        self._kernel = _kernel(start, recipe)
-        self._layout = layout = self._kernel.layout
-        # Four pixels a word, so that the images' rows may have to be longer.
-        padded = xp.zeros((self._n_images, 4 * layout.n_words), np.uint8)
-        padded[:, :n_pixels] = images
-        self._parameters = asarray(layout.pack(start.weights, start.biases)[np.newaxis])
-        self._collected, self._moments = self._remembered(start)
-        self._losses = xp.zeros((1, THREADS), np.float64)
-        self._order = xp.zeros((1, self._n_images), np.int64)
-        self._numbers = xp.zeros((1, -(-self._n_images // recipe.batch_size), N_NUMBERS), np.float32)
-        self._kernel.prepare(
-            words=padded.view(np.uint32),
-            labels=labels,
-            orders=self._order,
-            batch_sizes=asarray(np.array([recipe.batch_size], np.int64)),
-            numbers=self._numbers,
-            parameters=self._parameters,
-            collected=self._collected,
-            moments=self._moments,
-            losses=self._losses,
-        )
-        self._count = xp.zeros(1, np.int64)
-        # No work, but the kernel is compiled here, and not in the first epoch's time.
-        self._kernel.compile(self._count)
-        logger.info(
-            "engine epoch: parameters in %s memory, %d images at a time",
-            "shared" if layout.in_shared else "the device's",
-            layout.chunk_size,
-        )
+        self._group = EpochCudaGroup(backend, [start], examples, [recipe])
 
     @classmethod
     def unsupported_reason(
@@ -104,48 +72,137 @@ class EpochCudaEngine(Engine):
         return None
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
-        order = checked_order(order, self._n_images)
-        rates = rates_of(self._recipe, len(order), rates)
-        asarray, loss = self._backend.asarray, 0.0
-        for part, its_rates in in_calls(
-            order, rates, self._recipe.batch_size, MAX_WORK_PER_CALL // self._layout.n_parameters
-        ):
-            self._order[0, : len(part)] = asarray(part)
-            with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is seen to diverge
-                numbers = self._optimizer.numbers(self._steps, its_rates, self._recipe.l2).astype(np.float32)
-            self._numbers[0, : len(its_rates)] = asarray(numbers)
-            self._steps += len(its_rates)
-            self._count.fill(len(part))
-            self._kernel.launch(self._count)
-            loss += float(self._backend.to_host(self._losses).sum())
-        return loss / len(order)
+        return self._group.run_epoch({0: (order, rates)})[0]
 
-    def _remembered(self, start: Parameters) -> tuple[Array, Array]:
-        """Return what batches collect, velocities with momentum, and other moments, on the device."""
-        layout, optimizer = self._layout, self._optimizer
-        self._steps = start.steps
-        n_layers = len(start.weights)
-        moments = optimizer.moments(np, (*start.weights, *start.biases), start.memory)
+    def memory(self) -> OptimizerState:
+        return self._group.memory(0)
+
+    def parameters(self) -> Parameters:
+        return self._group.parameters(0)
+
+
+@final
+class EpochCudaGroup:
+    """Trains networks that one kernel serves, each by a block of its own: see `group_key`."""
+
+    def __init__(
+        self, backend: Backend, starts: Sequence[Parameters], examples: Examples, recipes: Sequence[Recipe]
+    ) -> None:
+        """Take the arguments of an `Engine` for each network; all are trained on `examples`."""
+        images, labels, _ = own_examples(backend.xp, examples, starts[0].sizes[0], starts[0].sizes[-1])
+        xp, asarray = backend.xp, backend.asarray
+        self._backend, self._recipes = backend, list(recipes)
+        self._functions = [tuple(start.functions) for start in starts]
+        self._steps = [start.steps for start in starts]
+        n, (self._n_images, n_pixels) = len(starts), images.shape
+        self._kernel = _kernel(starts[0], recipes[0])
+        self._layout = layout = self._kernel.layout
+        self._in_collected = _spec(starts[0], recipes[0]).optimizer == "momentum"
+        # Four pixels a word, so that the images' rows may have to be longer.
+        padded = xp.zeros((self._n_images, 4 * layout.n_words), np.uint8)
+        padded[:, :n_pixels] = images
+        self._parameters = asarray(np.stack([layout.pack(start.weights, start.biases) for start in starts]))
+        remembered = [self._remembered(*pair) for pair in zip(starts, recipes, strict=True)]
+        self._collected, self._moments = (asarray(np.stack(arrays)) for arrays in zip(*remembered, strict=True))
+        batch_sizes = np.array([recipe.batch_size for recipe in recipes], np.int64)
+        self._losses = xp.zeros((n, THREADS), np.float64)
+        self._orders = xp.zeros((n, self._n_images), np.int64)
+        self._numbers = xp.zeros((n, -(-self._n_images // int(batch_sizes.min())), N_NUMBERS), np.float32)
+        self._kernel.prepare(
+            words=padded.view(np.uint32),
+            labels=labels,
+            orders=self._orders,
+            batch_sizes=asarray(batch_sizes),
+            numbers=self._numbers,
+            parameters=self._parameters,
+            collected=self._collected,
+            moments=self._moments,
+            losses=self._losses,
+        )
+        # No work, but the kernel is compiled here, and not in the first epoch's time.
+        self._kernel.compile(xp.zeros(n, np.int64))
+        logger.info(
+            "engine epoch: parameters in %s memory, %d images at a time",
+            "shared" if layout.in_shared else "the device's",
+            layout.chunk_size,
+        )
+
+    def run_epoch(self, epochs: Mapping[int, tuple[NDArray[Any], NDArray[np.float64] | None]]) -> dict[int, float]:
+        """Train each network on its order of examples at its rates, both as in `Engine.run_epoch`.
+
+        `epochs` has them by the network's number; networks that it lacks stay as they are. Returns the mean losses.
+        """
+        orders = {network: checked_order(order, self._n_images) for network, (order, _) in epochs.items()}
+        parts = {network: self._parts(network, orders[network], rates) for network, (_, rates) in epochs.items()}
+        losses = dict.fromkeys(epochs, 0.0)
+        for of_all in itertools.zip_longest(*parts.values()):
+            counts = np.zeros(len(self._recipes), np.int64)
+            for network, part in zip(parts, of_all, strict=True):
+                if part is not None:
+                    self._upload(network, *part)
+                    counts[network] = len(part[0])
+            self._kernel.launch(self._backend.asarray(counts))
+            sums = self._backend.to_host(self._losses).sum(axis=1)
+            for network in np.flatnonzero(counts).tolist():
+                losses[network] += float(sums[network])
+        return {network: loss / len(orders[network]) for network, loss in losses.items()}
+
+    def _parts(
+        self, network: int, order: NDArray[np.int64], rates: NDArray[np.float64] | None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Yield orders and rates of the launches that make up an epoch."""
+        recipe = self._recipes[network]
+        rates = rates_of(recipe, len(order), rates)
+        return in_calls(order, rates, recipe.batch_size, MAX_WORK_PER_CALL // self._layout.n_parameters)
+
+    def _upload(self, network: int, order: NDArray[np.int64], rates: NDArray[np.float64]) -> None:
+        """Put the order of a launch, and the numbers of its steps, on the device."""
+        asarray, recipe = self._backend.asarray, self._recipes[network]
+        self._orders[network, : len(order)] = asarray(order)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is seen to diverge
+            numbers = recipe.optimizer.numbers(self._steps[network], rates, recipe.l2).astype(np.float32)
+        self._numbers[network, : len(rates)] = asarray(numbers)
+        self._steps[network] += len(rates)
+
+    def _remembered(self, start: Parameters, recipe: Recipe) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what batches collect, velocities with momentum, and other moments."""
+        layout, n_layers = self._layout, len(start.weights)
+        moments = recipe.optimizer.moments(np, (*start.weights, *start.biases), start.memory)
         packed = [layout.pack(each[:n_layers], each[n_layers:]) for each in moments]
-        self._in_collected = _spec(start, self._recipe).optimizer == "momentum"
         collected = np.zeros(layout.n_parameters if layout.collects_outside else 1, np.float32)
         if self._in_collected:
             collected, packed = packed[0], []
-        rest = np.concatenate(packed) if packed else np.zeros(1, np.float32)
-        return self._backend.asarray(collected[np.newaxis]), self._backend.asarray(rest[np.newaxis])
+        return collected, np.concatenate(packed) if packed else np.zeros(1, np.float32)
 
-    def memory(self) -> OptimizerState:
-        n, layout = self._optimizer.n_moments, self._layout
-        packed = self._backend.to_host(self._collected if self._in_collected else self._moments)[0]
+    def memory(self, network: int) -> OptimizerState:
+        """Return a copy of a network's optimiser state, on the host."""
+        n, layout = self._recipes[network].optimizer.n_moments, self._layout
+        packed = self._backend.to_host(self._collected if self._in_collected else self._moments)[network]
         moments = []
         for number in range(n):
             weights, biases = layout.unpack(packed[number * layout.n_parameters : (number + 1) * layout.n_parameters])
             moments.append([*weights, *biases])
-        return OptimizerState(self._steps, tuple(moments))
+        return OptimizerState(self._steps[network], tuple(moments))
 
-    def parameters(self) -> Parameters:
-        weights, biases = self._layout.unpack(self._parameters[0])
-        return Parameters(weights, biases, self._functions)
+    def parameters(self, network: int) -> Parameters:
+        """Return a network's parameters, on the device; the next epoch may change them."""
+        weights, biases = self._layout.unpack(self._parameters[network])
+        return Parameters(weights, biases, self._functions[network])
+
+
+def group_size() -> int:
+    """Return how many networks the current GPU trains at the same time."""
+    from gpunn.kernels.cuda.launch import multiprocessors
+
+    return multiprocessors()
+
+
+def group_key(start: Parameters, recipe: Recipe) -> Hashable:
+    """Return what networks of one `EpochCudaGroup` have in common; the device must be active.
+
+    Raises `ValueError` where `EpochCudaEngine` can't train the network.
+    """
+    return _kernel(start, recipe).layout, _spec(start, recipe)
 
 
 def _kernel(start: Parameters, recipe: Recipe) -> Any:

@@ -75,7 +75,8 @@ class CudaLayout:
         steps = -(-self.n_words // WARP)
         if steps > WORDS_A_THREAD:
             raise ValueError(f"found images of {sizes[0]} pixels, expected at most {MOST_PIXELS}")
-        most = min(batch_size, threads // WARP * (WORDS_A_THREAD // steps))
+        # Whole tiles, as they take as much room, and so that more batch sizes have one layout.
+        most = min(-(-batch_size // TILE) * TILE, threads // WARP * (WORDS_A_THREAD // steps))
         for rows in range(most, 0, -1):
             self._place(sizes, rows)
             if 4 * self.n_work <= capacity:
@@ -84,7 +85,7 @@ class CudaLayout:
             raise ValueError(
                 f"found layers that need {4 * self.n_work} bytes of shared memory, expected at most {capacity}"
             )
-        # As many chunks, but equal ones, of whole tiles: a small last one would take nearly as long as a full one.
+        # As many chunks, but equal ones: a small last one would take nearly as long as a full one.
         equal = -(-batch_size // -(-batch_size // self.chunk_size))
         self._place(sizes, min(self.chunk_size, -(-equal // TILE) * TILE))
         needed = 4 * (self.n_work + self.n_parameters * np.arange(3))

@@ -49,15 +49,15 @@ def in_turn(functions: Sequence[Any]) -> Any:
 def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     """Return the kernel for networks of a layout and a spec.
 
-    Its arguments are, for B networks, trained on n examples each: `words` (N, n_words) uint32, the images, four
-    pixels a word; `labels` (N,) uint8; `orders` (B, n or more) int64, below N; `count` (1,) int64, n; `batch_sizes`
-    (B,) int64, from 1 to that of the layout, which nothing checks here; `numbers` (B, any, 9) float32, those of
-    each batch's step, see `gpunn.kernels.formulas.steps.Numbers`; `parameters` (B, n_parameters) float32, which are
-    changed; `collected` likewise with momentum, whose velocities they are, and where the layout `collects_outside`,
-    all 0 at first, and (B, any) otherwise; `moments` (B, n_parameters) with Nesterov's method and (B, 2
-    n_parameters) with Adam, float32, which are changed, and (B, any) otherwise; `losses` (B, threads) float64,
-    whose rows' sums will be those of the examples' losses, each before its batch's step. With n = 0 it does
-    nothing.
+    Its arguments are, for B networks: `words` (N, n_words) uint32, the images, four pixels a word; `labels` (N,)
+    uint8; `orders` (B, n or more) int64, below N; `counts` (B,) int64, the number n of examples to train each network
+    on, 0 to leave it as it is; `batch_sizes` (B,) int64, from 1 to that of the layout, which nothing checks here;
+    `numbers` (B, any, 9) float32, those of each batch's step, see `gpunn.kernels.formulas.steps.Numbers`;
+    `parameters` (B, n_parameters) float32, which are changed; `collected` likewise with momentum, whose
+    velocities they are, and where the layout `collects_outside`, all 0 at first, and (B, any) otherwise;
+    `moments` (B, n_parameters) with Nesterov's method and (B, 2 n_parameters) with Adam, float32, which are
+    changed, and (B, any) otherwise; `losses` (B, threads) float64, whose rows' sums will be those of the
+    examples' losses, each before its batch's step.
     """
     logger.info("getting the GPU's kernel for %s ready: some seconds the first time", layout)
     forward, backward = in_turn(forward_steps(layout, spec)), in_turn(backward_steps(layout, spec))
@@ -80,7 +80,7 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
         words: Any,
         labels: Any,
         orders: Any,
-        count: Any,
+        counts: Any,
         batch_sizes: Any,
         numbers: Any,
         parameters: Any,
@@ -88,10 +88,10 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
         moments: Any,
         losses: Any,
     ) -> None:
-        n = count[0]
+        network, t = cuda.blockIdx.x, cuda.threadIdx.x
+        n = counts[network]
         if n == 0:
             return
-        network, t = cuda.blockIdx.x, cuda.threadIdx.x
         memory, x = cuda.shared.array(0, FLOAT32), cuda.shared.array(0, UINT32)
         order, m = orders[network], batch_sizes[network]
         table, own_moments = numbers[network], moments[network]
@@ -188,7 +188,7 @@ class EpochKernel:
         moments: Any,
         losses: Any,
     ) -> None:
-        """Take the arguments of `compile_epoch`'s kernel but for the count, arrays on the device, and compile it.
+        """Take the arguments of `compile_epoch`'s kernel but for the counts, arrays on the device, and compile it.
 
         They are made Numba's once, and not at every launch. A launch reads and changes them in place.
         """
@@ -198,15 +198,15 @@ class EpochKernel:
         self._after = [as_cuda_array(array) for array in after]
         self._kernel = compile_epoch(self.layout, self._spec)
 
-    def compile(self, zero: Any) -> None:
-        """Compile the kernel by launching it for no examples; `zero` is its count on the device."""
-        self._launch(zero, 0)
+    def compile(self, zeros: Any) -> None:
+        """Compile the kernel by launching it for no examples; `zeros` are its counts on the device."""
+        self._launch(zeros, 0)
         allow_shared_memory(self._kernel, self.layout.shared_bytes)
 
-    def launch(self, count: Any) -> None:
-        """Train all networks on `count` examples, (1,) int64 on the device; don't wait for it."""
-        self._launch(count, self.layout.shared_bytes)
+    def launch(self, counts: Any) -> None:
+        """Train every network on its number of examples, `counts` (B,) int64 on the device; don't wait for it."""
+        self._launch(counts, self.layout.shared_bytes)
 
-    def _launch(self, count: Any, shared: int) -> None:
-        arguments = (*self._before, as_cuda_array(count), *self._after)
+    def _launch(self, counts: Any, shared: int) -> None:
+        arguments = (*self._before, as_cuda_array(counts), *self._after)
         launch(self._kernel, self._networks, self.layout.threads, *arguments, shared=shared)
