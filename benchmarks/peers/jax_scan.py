@@ -22,7 +22,7 @@ from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
 
-def _epoch(
+def train_epoch(
     parameters: Any, images: Any, targets: Any, order: Any, *, recipe: Recipe, inputs_first: bool
 ) -> tuple[Any, Any]:
     """Return the parameters after an epoch over `order` and its mean loss."""
@@ -73,7 +73,7 @@ class JaxScan(Peer):
         ]
         self._images = jnp.array(split.images)
         self._targets = jnp.array(np.eye(len(start.biases[-1]), dtype=np.float32)[split.labels])
-        epoch: Any = jax.jit(partial(_epoch, recipe=recipe, inputs_first=self._inputs_first), donate_argnums=0)
+        epoch: Any = jax.jit(partial(train_epoch, recipe=recipe, inputs_first=self._inputs_first), donate_argnums=0)
         order = jnp.arange(len(split), dtype=jnp.int32)
         self._epoch = epoch.lower(self._parameters, self._images, self._targets, order).compile()
 

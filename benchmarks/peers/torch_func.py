@@ -1,0 +1,50 @@
+"""PyTorch's `torch.func`: a batch of every network at once, by `vmap` over `grad_and_value`."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.func import grad_and_value, vmap
+
+from benchmarks.peers.many import ManyPeer
+from gpunn import Split
+from gpunn.engines import Parameters, Recipe
+
+
+def _loss(weights: Any, biases: Any, X: Any, Y: Any) -> Any:
+    for W, b in zip(weights, biases, strict=True):
+        X = torch.sigmoid(X @ W.T + b)
+    return (X - Y).square().sum() / len(Y)
+
+
+@final
+class TorchFunc(ManyPeer):
+    """A loop over the batches, each of all networks."""
+
+    name = "torch.func"
+
+    def __init__(self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32]) -> None:
+        layers = range(len(starts[0].weights))
+        self._weights = [torch.from_numpy(np.stack([start.weights[n] for start in starts])) for n in layers]
+        self._biases = [torch.from_numpy(np.stack([start.biases[n] for start in starts])) for n in layers]
+        self._images = torch.from_numpy(split.images.astype(np.float32) / 255)
+        self._targets = torch.eye(len(starts[0].biases[-1]))[torch.from_numpy(split.labels.astype(np.int64))]
+        self._batch_size, self._rates = recipe.batch_size, torch.from_numpy(rates)
+        self._gradients: Any = vmap(grad_and_value(_loss, argnums=(0, 1)))
+
+    def run_epoch(self, orders: NDArray[np.int64]) -> NDArray[np.float32]:
+        examples: Any = torch.from_numpy(orders)
+        total = torch.zeros(len(orders))
+        for batch in examples.split(self._batch_size, dim=1):
+            X, Y = self._images[batch], self._targets[batch]
+            gradients, losses = self._gradients(self._weights, self._biases, X, Y)
+            for arrays, found in zip((self._weights, self._biases), gradients, strict=True):
+                for array, gradient in zip(arrays, found, strict=True):
+                    array -= self._rates.view(-1, *[1] * (array.ndim - 1)) * gradient
+            total += losses * batch.shape[1]
+        return np.asarray(total / orders.shape[1])
+
+    def parameters(self, number: int) -> Parameters:
+        return Parameters([W[number].numpy() for W in self._weights], [b[number].numpy() for b in self._biases])
