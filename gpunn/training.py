@@ -82,6 +82,8 @@ def train(
     Raises `ConfigurationError` for invalid arguments, `DataError` for data that doesn't fit the network, `DeviceError`
     if the device can't be used, and `DivergenceError` if the loss or a parameter becomes non-finite.
     """
+    if not isinstance(net, MLP):
+        raise ConfigurationError(f"net must be an MLP, got {type(net).__name__}")
     net.check()
     if isinstance(data, Dataset):
         split, test = data.train, data.test if test is None else test

@@ -386,3 +386,8 @@ def test_data_must_fit_the_ensemble() -> None:
         evaluate(Ensemble(networks()), random_split(4, 13, 3), device="cpu")
     with pytest.raises(gpunn.DataError, match=r"found images of shape \(2, 13\), the network expects"):
         Ensemble(networks()).predict(np.zeros((2, 13)))
+
+
+def test_only_single_networks_are_trained(small: Split) -> None:
+    with pytest.raises(ConfigurationError, match="net must be an MLP, got Ensemble"):
+        train(Ensemble(networks()), small, epochs=1)  # type: ignore[arg-type]
