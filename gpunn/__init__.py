@@ -11,6 +11,7 @@ if not (_checkout / "gpunn" / "kernels" / "__init__.py").exists() and (_checkout
 from gpunn.backends import Backend, DeviceStatus, devices, get_backend
 from gpunn.datasets import Dataset, Split, load_mnist
 from gpunn.early_stopping import EarlyStopping
+from gpunn.ensemble import Ensemble, load
 from gpunn.errors import (
     ConfigurationError,
     DataError,
@@ -35,8 +36,6 @@ if _TYPE_CHECKING:
     from gpunn.pictures import read_digit as read_digit
 
 __version__ = "0.1.0"
-
-load = MLP.load
 
 # Imported on first use: slow to import, and scikit-learn (hence the estimators are not in __all__) may be missing.
 _LAZY = {"MLPClassifier": "estimators", "MLPRegressor": "estimators", "read_digit": "pictures"}
@@ -72,6 +71,7 @@ __all__ = [
     "DeviceStatus",
     "DivergenceError",
     "EarlyStopping",
+    "Ensemble",
     "Epoch",
     "Evaluation",
     "GpunnError",

@@ -11,15 +11,28 @@ A batch of m examples is row-major, `X` of shape (m, n_0), so column vectors of 
 `W a` reads `A @ W.T`. Source: M. Nielsen, "Neural Networks and Deep Learning", chapter 2, equations BP1 to BP4.
 """
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpunn.activations import Array, activation, sigmoid
+from gpunn.activations import Array, activation, sigmoid, softmax_row
 from gpunn.losses import LOSSES, Loss
 
-__all__ = ["Array", "backpropagate", "decided", "forward", "outputs", "propagate", "scale", "sigmoid"]
+__all__ = [
+    "Array",
+    "backpropagate",
+    "decided",
+    "forward",
+    "mean",
+    "mean_logits",
+    "outputs",
+    "propagate",
+    "scale",
+    "sigmoid",
+]
 
 SQUARED_ERROR = LOSSES["squared_error"]
 
@@ -99,6 +112,28 @@ def outputs(xp: Any, weights: Sequence[Array], biases: Sequence[Array], X: Any, 
             own = slice(first, first + rows)
             found[own] = forward(xp, weights, biases, X[own], functions)[-1]
     return found
+
+
+def mean(found: Sequence[Array]) -> Array:
+    """Return the mean of the output activations a^L, (m, n_L) each, of several networks, added up in their order."""
+    return functools.reduce(operator.add, found) / len(found)
+
+
+def mean_logits(xp: Any, logits: Sequence[Array], function: str) -> Array:
+    """Return the z^L, (m, n_L), of which `function`, sigmoid or softmax, makes the mean of the networks' a^L.
+
+    `logits` are z^L of each network. Softmax makes a of ln a, or of ln a plus a constant; sigmoid makes it of
+    ln a - ln(1 - a). These come from the networks' ln a and ln(1 - a), which are exact even where a rounds to 0 or 1.
+    The number of networks cancels.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    add = functools.partial(functools.reduce, xp.logaddexp)
+    if function == "softmax":
+        rows = [softmax_row(xp, Z) for Z in logits]
+        return add([Z - row.largest - row.log_total for Z, row in zip(logits, rows, strict=True)])
+    # ln a = -ln(1 + exp(-z)), and ln(1 - a) = -ln(1 + exp(z)).
+    return add([-xp.logaddexp(0, -Z) for Z in logits]) - add([-xp.logaddexp(0, Z) for Z in logits])
 
 
 def backpropagate(

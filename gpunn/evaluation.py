@@ -1,6 +1,7 @@
 """Evaluation: loss, accuracy and confusion matrix."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,10 @@ from gpunn.backends import Backend, get_backend
 from gpunn.datasets.arrays import scaled
 from gpunn.datasets.split import Split, check_fits
 from gpunn.engines.base import Parameters
-from gpunn.equations import Array, decided, propagate, scale
+from gpunn.equations import Array, decided, mean, mean_logits, propagate, scale
 from gpunn.errors import DataError, DivergenceError
 from gpunn.losses import LOSSES, loss_for
-from gpunn.network import MLP
+from gpunn.network import Network
 
 CHUNK, CHUNK_ON_CPU = 8192, 1024
 """Images per chunk: enough to fill a GPU, few enough for a CPU's caches."""
@@ -52,8 +53,8 @@ def or_none(accuracy: float) -> float | None:
     return None if math.isnan(accuracy) else accuracy
 
 
-def evaluate(net: MLP, split: Split, *, loss: str | None = None, device: str | Backend = "auto") -> Evaluation:
-    """Return loss, accuracy and confusion matrix of `net` on `split`, computed on `device`.
+def evaluate(net: Network, split: Split, *, loss: str | None = None, device: str | Backend = "auto") -> Evaluation:
+    """Return loss, accuracy and confusion matrix of `net`, an `MLP` or an `Ensemble`, on `split`, computed on `device`.
 
     `loss` is a name from `gpunn.losses`; the default is cross-entropy for softmax outputs, otherwise squared error.
 
@@ -61,23 +62,26 @@ def evaluate(net: MLP, split: Split, *, loss: str | None = None, device: str | B
     the loss isn't finite, and the errors of `get_backend`.
     """
     net.check()
-    check_fits(split, net.sizes)
+    check_fits(split, (net.n_inputs, net.n_outputs))
     if net.grey and not split.grey and not scaled(split.images):
         raise DataError(
             f"found images of floats from {split.images.min():g} to {split.images.max():g}, the network was trained on "
             "grey levels: expected uint8, or floats from 0 to 1"
         )
-    loss = loss_for(net.functions[-1], loss)
+    loss = loss_for(net.output, loss)
     backend = get_backend(device)
     with backend.activate():
         asarray = backend.asarray
         classes = split.classes
-        on_device = Parameters([asarray(W) for W in net.weights], [asarray(b) for b in net.biases], net.functions)
-        result = evaluate_on_device(
+        on_device = [
+            Parameters([asarray(W) for W in one.weights], [asarray(b) for b in one.biases], one.functions)
+            for one in net.nets
+        ]
+        result = _evaluate_mean(
             backend,
             on_device,
             asarray(split.inputs(net.dtype)),
-            asarray(split.targets(net.dtype, net.sizes[-1])),
+            asarray(split.targets(net.dtype, net.n_outputs)),
             loss,
             classes=None if classes is None else asarray(classes),
         )
@@ -102,8 +106,16 @@ def evaluate_on_device(
     `images` (n, n_0) are uint8, or floats of the parameters' dtype; `labels` are classes, uint8 (n,), or rows of that
     dtype, (n, n_L). `classes`, uint8 (n,), are the classes that rows encode, if any. Shapes are not checked.
     """
+    return _evaluate_mean(backend, [parameters], images, labels, loss, classes=classes)
+
+
+def _evaluate_mean(
+    backend: Backend, networks: Sequence[Parameters], images: Array, labels: Array, loss: str, *, classes: Array | None
+) -> Evaluation:
+    """Evaluate the mean of the outputs of `networks`; the other arguments as in `evaluate_on_device`."""
     xp = backend.xp
-    n_outputs, dtype = len(parameters.biases[-1]), parameters.biases[-1].dtype
+    first_bias, output_function = networks[0].biases[-1], networks[0].functions[-1]
+    n_outputs, dtype = len(first_bias), first_bias.dtype
     one_hot = xp.eye(n_outputs, dtype=dtype) if labels.ndim == 1 else None
     classes = labels if one_hot is not None else classes
     n_classes = 0 if classes is None else max(2, n_outputs)
@@ -115,9 +127,12 @@ def evaluate_on_device(
         X = scale(images[rows], dtype) if images.dtype == np.uint8 else images[rows]
         Y = labels[rows] if one_hot is None else one_hot[labels[rows]]
         with np.errstate(over="ignore", invalid="ignore"):
-            found = propagate(xp, parameters.weights, parameters.biases, X, functions=parameters.functions)
-            output = found.activations[-1]
-            total += len(X) * LOSSES[loss].value(xp, output, found.logits, Y)
+            passes = (propagate(xp, one.weights, one.biases, X, functions=one.functions) for one in networks)
+            outputs, logits = zip(*((found.activations[-1], found.logits) for found in passes), strict=True)
+            output = mean(outputs)
+            # Only these losses read logits.
+            Z = mean_logits(xp, logits, output_function) if LOSSES[loss].from_logits else output
+            total += len(X) * LOSSES[loss].value(xp, output, Z, Y)
         if classes is not None:
             cell = classes[rows].astype(np.int64) * n_classes + decided(output)
             counts += xp.bincount(cell, minlength=n_classes * n_classes)

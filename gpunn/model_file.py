@@ -1,15 +1,17 @@
-"""Model files: safetensors, with a description of the network in the metadata.
+"""Model files: safetensors, with a description of the network, or of several, in the metadata.
 
 A file holds `weights.0`, `biases.0`, `weights.1`, ... (counted from the input, shapes and dtype as in `MLP`), and in
 its metadata, under "gpunn", a JSON object:
 
-    version      format version: 1 if all layers are sigmoid, for older readers, otherwise 2
-    sizes        layer sizes, [784, 16, 10]
+    version      format version: 1 if all layers are sigmoid, for older readers, otherwise 2; 3 for ensembles
+    sizes        versions 1 and 2: layer sizes, [784, 16, 10]
     activation   version 1: "sigmoid"
     functions    version 2: activation function of each layer but the input, ["relu", "softmax"]
+    networks     version 3: a list of objects with `sizes` and `functions`, one for each network
     data         optional: description of the training images, an `ImageKind` (older readers ignore it)
     grey         optional: whether it was trained on grey levels
 
+In version 3 the arrays of the first network are `networks.0.weights.0` and so on.
 A single metadata entry: safetensors writes several in random order, and equal networks should give equal files.
 """
 
@@ -17,6 +19,7 @@ import itertools
 import json
 import os
 import reprlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,20 +34,28 @@ from gpunn.printing import printable
 if TYPE_CHECKING:
     from safetensors import safe_open
 
-VERSION = 2
+VERSION = 3
 LARGEST, LARGEST_OF_ARRAY = 400_000, 100
 """Maximum length of the description in characters: base, and extra for each array."""
 
 DTYPES = {"F32": np.float32, "F64": np.float64}
 
 
-class Model(NamedTuple):
-    """Contents of a model file."""
+class Layers(NamedTuple):
+    """A network in a model file."""
 
     weights: list[NDArray[Any]]
     biases: list[NDArray[Any]]
     functions: tuple[str, ...]
     """Activation function of each layer but the input."""
+
+
+class Model(NamedTuple):
+    """Contents of a model file."""
+
+    networks: list[Layers]
+    """One network, or those of an ensemble."""
+    ensemble: bool
     kind: ImageKind | None = None
     """Description of the training images, if known."""
     grey: bool | None = None
@@ -55,16 +66,21 @@ def write_model(path: str | bytes | os.PathLike[str], model: Model) -> None:
     """Write `model` to `path` atomically; raises `OutputError`."""
     from safetensors.numpy import save
 
-    tensors = {}
-    for layer, (W, b) in enumerate(zip(model.weights, model.biases, strict=True)):
-        # safetensors writes wrong data for arrays that aren't C-contiguous.
-        tensors[f"weights.{layer}"] = np.ascontiguousarray(W)
-        tensors[f"biases.{layer}"] = np.ascontiguousarray(b)
-    sizes = [model.weights[0].shape[1], *(len(b) for b in model.biases)]
-    if set(model.functions) == {"sigmoid"}:
-        about: dict[str, Any] = {"version": 1, "sizes": sizes, "activation": "sigmoid"}
+    tensors, described = {}, []
+    for number, (weights, biases, functions) in enumerate(model.networks):
+        described.append({"sizes": [weights[0].shape[1], *(len(b) for b in biases)], "functions": functions})
+        for layer, arrays in enumerate(zip(weights, biases, strict=True)):
+            for key, array in zip(_keys(number if model.ensemble else None, layer), arrays, strict=True):
+                # safetensors writes wrong data for arrays that aren't C-contiguous.
+                tensors[key] = np.ascontiguousarray(array)
+    first = described[0]
+    about: dict[str, Any]
+    if model.ensemble:
+        about = {"version": 3, "networks": described}
+    elif set(first["functions"]) == {"sigmoid"}:
+        about = {"version": 1, "sizes": first["sizes"], "activation": "sigmoid"}
     else:
-        about = {"version": 2, "sizes": sizes, "functions": model.functions}
+        about = {"version": 2} | first
     if model.kind is not None:
         about["data"] = model.kind.to_dict()
     if model.grey is not None:
@@ -91,28 +107,34 @@ def read_model(path: str | bytes | os.PathLike[str]) -> Model:
         raise ModelFileError(f"cannot read {name}: {error.strerror or error}") from error
 
 
+class _Described(NamedTuple):
+    """Checked description of a network in a file."""
+
+    sizes: list[int]
+    functions: tuple[str, ...]
+    number: int | None
+    """Its place in an ensemble."""
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield the name and the shape of each array, weights before biases."""
+        for layer, (n_in, n_out) in enumerate(itertools.pairwise(self.sizes)):
+            yield from zip(_keys(self.number, layer), ((n_out, n_in), (n_out,)), strict=True)
+
+
+def _keys(number: int | None, layer: int) -> tuple[str, str]:
+    """Return the names of a layer's weights and biases, in the network `number` of an ensemble, or in the only one."""
+    prefix = "" if number is None else f"networks.{number}."
+    return f"{prefix}weights.{layer}", f"{prefix}biases.{layer}"
+
+
 def _checked(name: str, file: "safe_open") -> Model:
     about = _about(name, file.metadata() or {}, LARGEST + LARGEST_OF_ARRAY * len(file.keys()))
-    sizes = about["sizes"]
-    functions, (kind, grey) = _functions(name, about, len(sizes) - 1), _data(name, about, sizes[0])
-    n_tensors = 2 * (len(sizes) - 1)
-    if len(file.keys()) != n_tensors:
-        raise ModelFileError(
-            f"{name} holds {len(file.keys())} arrays, {reprlib.repr(sorted(file.keys()))}: its sizes "
-            f"{reprlib.repr(sizes)} expect {n_tensors}"
-        )
-    expected: dict[str, tuple[int, ...]] = {}
-    for layer, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
-        expected[f"weights.{layer}"] = (n_out, n_in)
-        expected[f"biases.{layer}"] = (n_out,)
-    if set(file.keys()) != set(expected):
-        raise ModelFileError(
-            f"{name} holds {reprlib.repr(sorted(file.keys()))}: its sizes {reprlib.repr(sizes)} expect "
-            f"{reprlib.repr(sorted(expected))}"
-        )
-    first_dtype = file.get_slice("weights.0").get_dtype()
+    networks, ensemble = _networks(name, about), about["version"] > 2
+    kind, grey = _data(name, about, networks[0].sizes[0])
+    _check_names(name, file, networks, ensemble=ensemble)
+    first_dtype = file.get_slice(_keys(networks[0].number, 0)[0]).get_dtype()
     tensors = {}
-    for key, shape in expected.items():
+    for key, shape, sizes in ((*array, network.sizes) for network in networks for array in network.shapes()):
         found = file.get_slice(key)
         if tuple(found.get_shape()) != shape:
             raise ModelFileError(
@@ -126,18 +148,31 @@ def _checked(name: str, file: "safe_open") -> Model:
         tensors[key] = file.get_tensor(key)
         if not np.isfinite(tensors[key]).all():
             raise ModelFileError(f"{name}: {key} holds values that aren't finite; train it again")
-    layers = range(len(sizes) - 1)
-    return Model(
-        weights=[tensors[f"weights.{layer}"] for layer in layers],
-        biases=[tensors[f"biases.{layer}"] for layer in layers],
-        functions=functions,
-        kind=kind,
-        grey=grey,
-    )
+    layers = []
+    for network in networks:
+        arrays = [tensors[key] for key, _ in network.shapes()]
+        layers.append(Layers(arrays[::2], arrays[1::2], network.functions))
+    return Model(layers, ensemble, kind, grey)
+
+
+def _check_names(name: str, file: "safe_open", networks: list[_Described], *, ensemble: bool) -> None:
+    """Raise `ModelFileError` unless the file holds the arrays that `networks` have, by number and names."""
+    found = file.keys()
+    sizes = reprlib.repr([network.sizes for network in networks] if ensemble else networks[0].sizes)
+    n_arrays = sum(2 * (len(network.sizes) - 1) for network in networks)
+    if len(found) != n_arrays:
+        raise ModelFileError(
+            f"{name} holds {len(found)} arrays, {reprlib.repr(sorted(found))}: its sizes {sizes} expect {n_arrays}"
+        )
+    expected = [key for network in networks for key, _ in network.shapes()]
+    if set(found) != set(expected):
+        raise ModelFileError(
+            f"{name} holds {reprlib.repr(sorted(found))}: its sizes {sizes} expect {reprlib.repr(sorted(expected))}"
+        )
 
 
 def _about(name: str, metadata: dict[str, str], most: int) -> dict[str, Any]:
-    """Return the description of the network, at most `most` characters long; version and sizes are checked."""
+    """Return the description, at most `most` characters long; only its version is checked."""
     if "gpunn" not in metadata:
         raise ModelFileError(f"{name} is a safetensors file, but not a gpunn model: use one written by `gpunn train`")
     if len(metadata["gpunn"]) > most:
@@ -156,15 +191,30 @@ def _about(name: str, metadata: dict[str, str], most: int) -> dict[str, Any]:
         raise ModelFileError(
             f"{name} has version {version}, this gpunn reads versions up to {VERSION}: install a newer gpunn"
         )
-    sizes = about.get("sizes")
-    if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(size) is int and size > 0 for size in sizes):
-        raise ModelFileError(f"{name} has the sizes {reprlib.repr(sizes)}: expected two or more positive numbers")
     return about
 
 
-def _functions(name: str, about: dict[str, Any], n_layers: int) -> tuple[str, ...]:
+def _networks(name: str, about: dict[str, Any]) -> list[_Described]:
+    """Return the checked descriptions of the networks."""
+    if about["version"] < 3:
+        return [_described(name, about, about["version"])]
+    networks = about.get("networks")
+    if not isinstance(networks, list) or not networks or not all(isinstance(each, dict) for each in networks):
+        raise ModelFileError(f"{name} has the networks {reprlib.repr(networks)}: expected an object for each")
+    return [_described(f"{name}: network {number}", each, 3, number) for number, each in enumerate(networks)]
+
+
+def _described(name: str, about: dict[str, Any], version: int, number: int | None = None) -> _Described:
+    """Return the checked description of one network; `name` says which, for messages."""
+    sizes = about.get("sizes")
+    if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(size) is int and size > 0 for size in sizes):
+        raise ModelFileError(f"{name} has the sizes {reprlib.repr(sizes)}: expected two or more positive numbers")
+    return _Described(sizes, _functions(name, about, version, len(sizes) - 1), number)
+
+
+def _functions(name: str, about: dict[str, Any], version: int, n_layers: int) -> tuple[str, ...]:
     """Return the checked activation functions of the layers."""
-    if about["version"] == 1:
+    if version == 1:
         activation = about.get("activation")
         if activation != "sigmoid":
             raise ModelFileError(f"{name} has the activation {reprlib.repr(activation)}: expected sigmoid")

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self, final
 
@@ -13,14 +14,151 @@ from gpunn.activations import checked_functions
 from gpunn.checks import check_whole
 from gpunn.datasets.arrays import as_array, as_floats, plainly_grey, scaled
 from gpunn.datasets.kind import ImageKind
-from gpunn.equations import decided, forward, outputs, scale
-from gpunn.errors import ConfigurationError, DataError
+from gpunn.equations import decided, forward, mean, outputs, scale
+from gpunn.errors import ConfigurationError, DataError, ModelFileError
 from gpunn.initialization import draw
-from gpunn.model_file import Model, read_model, write_model
+from gpunn.model_file import Layers, Model, read_model, write_model
+from gpunn.printing import printable
+
+
+class Network(ABC):
+    """What predicts: an `MLP`, or an `Ensemble` of several.
+
+    Its output activations are the mean of those of its `nets`; an `MLP` has only itself.
+    """
+
+    @property
+    @abstractmethod
+    def nets(self) -> tuple["MLP", ...]:
+        """The networks, which all take the same inputs, and have the same number and kind of outputs and one dtype."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> ImageKind | None:
+        """Description of the training images, or None if unknown."""
+
+    @property
+    @abstractmethod
+    def grey(self) -> bool | None:
+        """Whether it was trained on grey levels, or None if it wasn't trained by `gpunn.train`."""
+
+    @abstractmethod
+    def layers(self) -> dict[str, Any]:
+        """Return the layers as JSON types, without the parameters; equal for networks of the same form."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise `ConfigurationError` if parameters don't fit together or aren't finite."""
+
+    @abstractmethod
+    def save(self, path: str | bytes | os.PathLike[str]) -> None:
+        """Write the network atomically to `path` as safetensors (see `gpunn.model_file`).
+
+        Raises `OutputError` if it can't be written, and the errors of `check`.
+        """
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs, n_0."""
+        return int(self.nets[0].weights[0].shape[1])
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs, n_L."""
+        return len(self.nets[0].biases[-1])
+
+    @property
+    def output(self) -> str:
+        """Name of the activation function of the output layer."""
+        return self.nets[0].functions[-1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of all parameters."""
+        return self.nets[0].weights[0].dtype
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights and biases; 12,730 for 784-16-10."""
+        return sum(array.size for net in self.nets for array in (*net.weights, *net.biases))
+
+    def feedforward(self, images: ArrayLike) -> NDArray[Any]:
+        """Return the output activations a^L, (n, n_L), or (n_L,) for one image; `images` as in `MLP.activations`."""
+        X, single = self._inputs(images)
+        found = [outputs(np, net.weights, net.biases, X, net.functions) for net in self.nets]
+        with np.errstate(over="ignore", invalid="ignore"):
+            output: NDArray[Any] = mean(found)
+        return output[0] if single else output
+
+    def predict(self, images: ArrayLike) -> Any:
+        """Return the class of each image, intp (n,), or a number for one image: the index of the largest output.
+
+        A network with one output predicts 1 if it is above 0.5, otherwise 0. `images` as in `MLP.activations`.
+        """
+        output = self.feedforward(images)
+        return decided(np.atleast_2d(output))[0] if output.ndim == 1 else decided(output)
+
+    def predict_proba(self, images: ArrayLike) -> NDArray[Any]:
+        """Return each image's output activations divided by their sum, (n, n_L), or (n_L,) for one image.
+
+        Softmax outputs are probabilities. Sigmoid outputs are trained independently: their shares rank the classes but
+        are not calibrated. Negative outputs count as zero; if all are zero, the classes get equal shares. A network
+        with one output returns two shares, the output being that of class 1. `images` as in `MLP.activations`.
+        """
+        output: NDArray[Any] = np.maximum(self.feedforward(images), 0)
+        if output.shape[-1] == 1:
+            yes = np.minimum(output, 1)
+            return np.concatenate([1 - yes, yes], axis=-1)
+        total = output.sum(axis=-1, keepdims=True)
+        shares = np.full_like(output, 1 / output.shape[-1])
+        np.divide(output, total, out=shares, where=total > 0)
+        return shares
+
+    def _inputs(self, images: ArrayLike) -> tuple[NDArray[Any], bool]:
+        """Return the activations a^0 of `images`, (n, n_0), and whether it is a single image."""
+        array = as_array("images", images)
+        rows, single = self._in_rows(array)
+        levels = self._levels(rows)
+        if levels is not None:
+            return scale(levels, self.dtype), single
+        floats = as_floats("images", rows, self.dtype)
+        if rows.dtype.kind == "f" and not scaled(rows) and (self.grey or (self.grey is None and plainly_grey(rows))):
+            raise DataError(
+                f"found floats from {rows.min():g} to {rows.max():g}, expected grey levels as uint8, or as floats from "
+                "0 to 1: divide by 255, or convert them to uint8"
+            )
+        return floats, single
+
+    def _in_rows(self, array: NDArray[Any]) -> tuple[NDArray[Any], bool]:
+        n_in, shape = self.n_inputs, array.shape
+        if array.ndim == 2 and shape[1] == n_in:
+            return array, False
+        if array.ndim in (1, 2) and array.size == n_in:
+            return array.reshape(1, n_in), True
+        if array.ndim in (3, 4) and math.prod(shape[1:]) == n_in:
+            return array.reshape(len(array), n_in), False
+        raise DataError(
+            f"found images of shape {shape}, the network expects an array of shape (n, {n_in}), or ({n_in},) for one"
+        )
+
+    def _levels(self, rows: NDArray[Any]) -> NDArray[np.uint8] | None:
+        """Return `rows` as uint8 if they are grey levels, otherwise None."""
+        if rows.dtype == np.uint8:
+            return rows
+        if rows.dtype.kind not in "iu" or self.grey is False:
+            return None
+        if self.grey is None or not rows.size:
+            return rows.astype(np.uint8) if plainly_grey(rows) else None
+        if rows.min() < 0 or rows.max() > 255 or rows.max() == 1:
+            raise DataError(
+                f"found integers from {rows.min()} to {rows.max()}, the network was trained on grey levels: expected "
+                "those as integers from 0 to 255, or as floats from 0 to 1"
+            )
+        return rows.astype(np.uint8)
 
 
 @final
-class MLP:
+class MLP(Network):
     """A multi-layer perceptron, by default of sigmoid neurons.
 
     `sizes` are the layer sizes n_0 (inputs) to n_L (outputs). `hidden` is the activation function of the hidden layers,
@@ -84,14 +222,13 @@ class MLP:
         return (self.weights[0].shape[1], *(len(b) for b in self.biases))
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of all parameters."""
-        return self.weights[0].dtype
+    def nets(self) -> tuple["MLP", ...]:
+        """The network itself: see `Network`."""
+        return (self,)
 
-    @property
-    def n_parameters(self) -> int:
-        """Number of weights and biases; 12,730 for 784-16-10."""
-        return sum(array.size for array in (*self.weights, *self.biases))
+    def layers(self) -> dict[str, Any]:
+        """Return the layer sizes and the activation functions as JSON types."""
+        return {"sizes": list(self.sizes), "functions": list(self.functions)}
 
     def activations(self, images: ArrayLike) -> list[NDArray[Any]]:
         """Return the activations of every layer, a^0 (the scaled images) to a^L: layer l has the shape (n, n_l).
@@ -109,52 +246,33 @@ class MLP:
             found = forward(np, self.weights, self.biases, X, self.functions)
         return [layer[0] for layer in found] if single else found
 
-    def feedforward(self, images: ArrayLike) -> NDArray[Any]:
-        """Return the output activations a^L, (n, n_L), or (n_L,) for one image; `images` as in `activations`."""
-        X, single = self._inputs(images)
-        found: NDArray[Any] = outputs(np, self.weights, self.biases, X, self.functions)
-        return found[0] if single else found
-
-    def predict(self, images: ArrayLike) -> Any:
-        """Return the class of each image, intp (n,), or a number for one image: the index of the largest output.
-
-        A network with one output predicts 1 if it is above 0.5, otherwise 0. `images` as in `activations`.
-        """
-        output = self.feedforward(images)
-        return decided(np.atleast_2d(output))[0] if output.ndim == 1 else decided(output)
-
-    def predict_proba(self, images: ArrayLike) -> NDArray[Any]:
-        """Return each image's output activations divided by their sum, (n, n_L), or (n_L,) for one image.
-
-        Softmax outputs are probabilities. Sigmoid outputs are trained independently: their shares rank the classes but
-        are not calibrated. Negative outputs count as zero; if all are zero, the classes get equal shares. A network
-        with one output returns two shares, the output being that of class 1. `images` as in `activations`.
-        """
-        output: NDArray[Any] = np.maximum(self.feedforward(images), 0)
-        if output.shape[-1] == 1:
-            yes = np.minimum(output, 1)
-            return np.concatenate([1 - yes, yes], axis=-1)
-        total = output.sum(axis=-1, keepdims=True)
-        shares = np.full_like(output, 1 / output.shape[-1])
-        np.divide(output, total, out=shares, where=total > 0)
-        return shares
-
     def save(self, path: str | bytes | os.PathLike[str]) -> None:
         """Write the network atomically to `path` as safetensors (see `gpunn.model_file`).
 
         Raises `OutputError` if it can't be written, and the errors of `check`.
         """
         self.check()
-        write_model(path, Model(self.weights, self.biases, self.functions, self.kind, self.grey))
+        own = Layers(self.weights, self.biases, self.functions)
+        write_model(path, Model([own], ensemble=False, kind=self.kind, grey=self.grey))
 
     @classmethod
     def load(cls, path: str | bytes | os.PathLike[str]) -> Self:
         """Load the network in the model file at `path`; raises `ModelFileError` if that is missing or damaged."""
         model = read_model(path)
-        net = cls.__new__(cls)
-        net.weights, net.biases, net.functions = model.weights, model.biases, model.functions
-        net.kind, net.grey = model.kind, model.grey
-        return net
+        if model.ensemble:
+            raise ModelFileError(f"{printable(path)} holds an ensemble: load it with gpunn.load")
+        return cls.of_model(model)[0]
+
+    @classmethod
+    def of_model(cls, model: Model) -> tuple[Self, ...]:
+        """Return the networks in the contents of a model file, which has checked them."""
+        nets = []
+        for weights, biases, functions in model.networks:
+            net = cls.__new__(cls)
+            net.weights, net.biases, net.functions = weights, biases, functions
+            net.kind, net.grey = model.kind, model.grey
+            nets.append(net)
+        return tuple(nets)
 
     def check(self) -> None:
         """Raise `ConfigurationError` if weights and biases don't fit together or aren't finite."""
@@ -192,45 +310,3 @@ class MLP:
 
     def __str__(self) -> str:
         return "-".join(map(str, self.sizes))
-
-    def _inputs(self, images: ArrayLike) -> tuple[NDArray[Any], bool]:
-        """Return the activations a^0 of `images`, (n, n_0), and whether it is a single image."""
-        array = as_array("images", images)
-        rows, single = self._in_rows(array)
-        levels = self._levels(rows)
-        if levels is not None:
-            return scale(levels, self.dtype), single
-        floats = as_floats("images", rows, self.dtype)
-        if rows.dtype.kind == "f" and not scaled(rows) and (self.grey or (self.grey is None and plainly_grey(rows))):
-            raise DataError(
-                f"found floats from {rows.min():g} to {rows.max():g}, expected grey levels as uint8, or as floats from "
-                "0 to 1: divide by 255, or convert them to uint8"
-            )
-        return floats, single
-
-    def _in_rows(self, array: NDArray[Any]) -> tuple[NDArray[Any], bool]:
-        n_in, shape = self.sizes[0], array.shape
-        if array.ndim == 2 and shape[1] == n_in:
-            return array, False
-        if array.ndim in (1, 2) and array.size == n_in:
-            return array.reshape(1, n_in), True
-        if array.ndim in (3, 4) and math.prod(shape[1:]) == n_in:
-            return array.reshape(len(array), n_in), False
-        raise DataError(
-            f"found images of shape {shape}, the network expects an array of shape (n, {n_in}), or ({n_in},) for one"
-        )
-
-    def _levels(self, rows: NDArray[Any]) -> NDArray[np.uint8] | None:
-        """Return `rows` as uint8 if they are grey levels, otherwise None."""
-        if rows.dtype == np.uint8:
-            return rows
-        if rows.dtype.kind not in "iu" or self.grey is False:
-            return None
-        if self.grey is None or not rows.size:
-            return rows.astype(np.uint8) if plainly_grey(rows) else None
-        if rows.min() < 0 or rows.max() > 255 or rows.max() == 1:
-            raise DataError(
-                f"found integers from {rows.min()} to {rows.max()}, the network was trained on grey levels: expected "
-                "those as integers from 0 to 255, or as floats from 0 to 1"
-            )
-        return rows.astype(np.uint8)

@@ -161,7 +161,8 @@ class Plan:
 
     def evaluators(self, backend: Backend) -> "Evaluators":
         """Return the evaluations after each epoch, with their examples on the device of `backend`."""
-        held_out, sample = None if self.watched is None else self.watched[1], self.test and _sample(self.split)
+        held_out = None if self.watched is None else self.watched[1]
+        sample = None if self.test is None else _sample(self.split)
         with backend.activate():
             return Evaluators(
                 *(_evaluator(backend, self.net, split, self.recipe.loss) for split in (self.test, sample, held_out))
@@ -192,6 +193,8 @@ def plan_for(
     seed: int,
 ) -> Plan:
     """Return the plan for the arguments of `train`; raises `ConfigurationError` and `DataError` as that does."""
+    if not isinstance(net, MLP):
+        raise ConfigurationError(f"net must be an MLP, got {type(net).__name__}")
     net.check()
     if isinstance(data, Dataset):
         split, test = data.train, data.test if test is None else test

@@ -21,6 +21,7 @@ FUNCTIONS = frozenset(
         "eye",
         "log",
         "log1p",
+        "logaddexp",
         "maximum",
         "minimum",
         "negative",

@@ -92,7 +92,10 @@ def content(*, about: Any = None, **tensors: Any) -> bytes:
         (content(about="{"), "describes itself as '{': expected a JSON object with a version"),
         (content(about="[1]"), "describes itself as '[1]'"),
         (content(about={"version": "1"}), "expected a JSON object with a version"),
-        (content(about={"version": 3}), f"has version 3, this gpunn reads versions up to {VERSION}: "),
+        (
+            content(about={"version": VERSION + 1}),
+            f"has version {VERSION + 1}, this gpunn reads versions up to {VERSION}: ",
+        ),
         (content(about={"version": 2}), "has the functions None: expected a name for each layer"),
         (content(about={"version": 2, "functions": ["relu"]}), "one activation for each hidden layer (1), got 0"),
         (content(about={"version": 2, "functions": ["softmax", "relu"]}), "hidden activation must be one of"),

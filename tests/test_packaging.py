@@ -122,7 +122,7 @@ def test_a_network_is_loaded_and_a_picture_read_by_the_packages_own_names(tmp_pa
     import gpunn
 
     gpunn.MLP([784, 3, 10], seed=1).save(tmp_path / "net")
-    assert gpunn.load(tmp_path / "net").sizes == (784, 3, 10)
+    assert str(gpunn.load(tmp_path / "net")) == "784-3-10"
     np.save(tmp_path / "digit.npy", np.tri(28, dtype=np.uint8) * 200)
     assert gpunn.read_digit(tmp_path / "digit.npy").shape == (784,)
 

@@ -92,12 +92,12 @@ def test_doubts_stand_in_the_line_and_in_json(run: Run, folder: Path) -> None:
 
 
 def known(monkeypatch: pytest.MonkeyPatch, kind: ImageKind | None, sizes: tuple[int, ...] = (784, 10)) -> None:
-    """Make `MLP.load` return a network of that `kind` whose largest output is the second."""
+    """Make `load` return a network of that `kind` whose largest output is the second."""
     net = MLP(sizes)
     net.weights[0][:] = 0
     net.biases[0][1] = 5
     net.kind = kind  # type: ignore[attr-defined,unused-ignore]
-    monkeypatch.setattr("gpunn.cli.predict.MLP.load", lambda path: net)
+    monkeypatch.setattr("gpunn.cli.predict.load", lambda path: net)
 
 
 def pixels(run: Run, *arguments: object) -> np.ndarray:

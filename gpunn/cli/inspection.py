@@ -12,9 +12,10 @@ from gpunn import evaluation
 from gpunn.backends import get_backend
 from gpunn.cli import options
 from gpunn.datasets import Split, load_mnist
+from gpunn.ensemble import load
 from gpunn.evaluation import Evaluation
 from gpunn.losses import loss_for
-from gpunn.network import MLP
+from gpunn.network import Network
 from gpunn.printing import printable
 
 WIDEST_TABLE = 20
@@ -29,19 +30,14 @@ WIDEST_TABLE = 20
 @options.as_json
 def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, as_json: bool) -> None:
     """Evaluate MODEL on the test images: loss, accuracy, confusion matrix."""
-    net = MLP.load(model)
-    test = load_mnist(data_dir, n_classes=net.sizes[-1]).test
+    net = load(model)
+    test = load_mnist(data_dir, n_classes=net.n_outputs).test
     for warning in _misfits(net, test):
         click.echo(f"gpunn: {warning}", err=True)
-    backend, loss = get_backend(device), loss_for(net.functions[-1], loss)
+    backend, loss = get_backend(device), loss_for(net.output, loss)
     result = evaluation.evaluate(net, test, loss=loss, device=backend)
     if as_json:
-        about: dict[str, Any] = {
-            "model": str(model),
-            "sizes": net.sizes,
-            "functions": net.functions,
-            "loss_function": loss,
-        }
+        about: dict[str, Any] = {"model": str(model), **net.layers(), "loss_function": loss}
         about |= {"n_images": len(test), "device": backend.name}
         click.echo(json.dumps(about | result.to_dict()))
         return
@@ -70,14 +66,14 @@ def devices(as_json: bool) -> None:
     click.echo(f"{'auto':8}selects {auto}")
 
 
-def _misfits(net: MLP, test: Split) -> Iterator[str]:
+def _misfits(net: Network, test: Split) -> Iterator[str]:
     """Yield a warning if `net` seems to be trained on another data set than `test`."""
     ours, theirs = (kind.name if kind is not None else "" for kind in (net.kind, test.kind))
     if ours and theirs and ours != theirs:
         yield f"the network was trained on {printable(ours)} but is evaluated on {printable(theirs)}: see --data-dir"
-    elif net.sizes[-1] > max(2, test.n_classes):
+    elif net.n_outputs > max(2, test.n_classes):
         yield (
-            f"the network has {net.sizes[-1]} classes but is evaluated on a data set with {test.n_classes}: "
+            f"the network has {net.n_outputs} classes but is evaluated on a data set with {test.n_classes}: "
             "see --data-dir"
         )
 

@@ -3,6 +3,7 @@
 from itertools import chain, count
 from pathlib import Path
 
+from gpunn.ensemble import load
 from gpunn.errors import ModelFileError, OutputError
 from gpunn.network import MLP
 
@@ -24,11 +25,11 @@ def check_replaceable(output: Path, net: MLP) -> None:
     if not output.exists() or output.stat().st_size == 0:
         return
     try:
-        found = MLP.load(output)
+        found = load(output)
     except ModelFileError as error:
         raise OutputError(f"{output} is not a gpunn model file: choose another --output, or use --force") from error
-    if (found.sizes, found.functions) != (net.sizes, net.functions):
+    if found.layers() != net.layers():
+        functions = " and ".join(sorted({", ".join(one.functions) for one in found.nets}))
         raise OutputError(
-            f"{output} holds another network, {found} ({', '.join(found.functions)}): choose another --output, "
-            "or use --force"
+            f"{output} holds another network, {found} ({functions}): choose another --output, or use --force"
         )

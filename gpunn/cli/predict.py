@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from gpunn.cli import options
 from gpunn.datasets.framing import FIELD
 from gpunn.datasets.kind import FRAMINGS, ImageKind
+from gpunn.ensemble import load
 from gpunn.errors import DataError
-from gpunn.network import MLP
+from gpunn.network import Network
 from gpunn.printing import one_line
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bo
     """
     from gpunn.pictures import read_picture, shown_name
 
-    net = MLP.load(model)
+    net = load(model)
     kind = _kind(net, model, framing)
     found: list[Answer | tuple[str, str]] = []
     for path in images:
@@ -75,7 +76,7 @@ def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bo
             continue
         inputs = prepared.image[None]
         shares = net.predict_proba(inputs)[0]
-        outputs = net.feedforward(inputs)[0] if net.sizes[-1] > 1 else shares  # one output means two classes
+        outputs = net.feedforward(inputs)[0] if net.n_outputs > 1 else shares  # one output means two classes
         answer = Answer(name, prepared, outputs, shares)
         found.append(answer)
         if not as_json:
@@ -87,9 +88,9 @@ def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bo
         click.get_current_context().exit(2)
 
 
-def _kind(net: MLP, model: Path, framing: str | None) -> ImageKind:
+def _kind(net: Network, model: Path, framing: str | None) -> ImageKind:
     """Return the kind of images to prepare pictures for; raises `DataError` if the network's input size doesn't fit."""
-    n_inputs = net.sizes[0]
+    n_inputs = net.n_inputs
     kind = net.kind
     shape = kind.shape if kind is not None else None
     if shape is None or shape[0] * shape[1] != n_inputs:
