@@ -19,8 +19,10 @@ from benchmarks.exactness import TOLERANCES
 from benchmarks.gpu_rows import ON_CPU, SMALL, Task
 from benchmarks.gpu_tests import run_gpu_tests
 from benchmarks.job import Job, do_job
+from benchmarks.machine import GPU_LIBRARIES, describe_machine
 from benchmarks.worker import GivenUpError, Worker
 from gpunn import get_backend
+from gpunn.backends.cuda import COMPILERS
 
 from .strict_cupy import StrictCupy
 
@@ -96,6 +98,12 @@ def test_the_ceilings_of_the_cpu_are_measured() -> None:
     assert missing == {}
     assert all(value > 0 for value in found.values())
     assert set(found) == {"copy in GB/s, read + written", "float32 product in GFLOP/s"}
+
+
+def test_a_result_names_what_compiles_and_links_kernels() -> None:
+    wanted = {package for pair in COMPILERS for package in pair}
+    assert wanted | {"numba-cuda", "cuda-bindings", "cuda-core"} <= set(GPU_LIBRARIES)
+    assert set(describe_machine(GPU_LIBRARIES)) >= set(GPU_LIBRARIES)
 
 
 class PretendGpu:
