@@ -20,6 +20,7 @@ import pytest
 
 from benchmarks.contest import recipe_of
 from benchmarks.gpu_rows import LARGE, tasks
+from benchmarks.words import in_a_line
 from gpunn.backends.limits import usable_cores
 from gpunn.engines import Examples, Recipe
 from gpunn.engines.cuda.epoch import EpochCudaEngine
@@ -117,7 +118,6 @@ def compile_one(what: Network | int, capability: tuple[int, int], shared: int) -
 @click.option("--first", type=click.IntRange(min=1), help="Compile only so many.")
 def main(capability: str, shared: int, processes: int, first: int | None) -> None:
     """Compile all of them."""
-    started = time.monotonic()
     try:
         cuda_compiler()
     except pytest.skip.Exception as absent:
@@ -125,26 +125,32 @@ def main(capability: str, shared: int, processes: int, first: int | None) -> Non
         raise click.exceptions.Exit(1) from absent
     major, minor = map(int, capability.split("."))
     wanted: list[Network | int] = [*networks(), *range(len(CASES))][:first]
-    done = failed = 0
     # Forked processes would share what libraries don't expect to be shared.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        futures: dict[Future[list[str]], Network | int] = {
-            pool.submit(compile_one, what, (major, minor), shared): what for what in wanted
-        }
-        for future in as_completed(futures):
-            what, error = futures[future], future.exception()
-            if error is None:
-                done += 1
-            else:
-                failed += 1
-                name = what if isinstance(what, Network) else CASES[what]
-                click.echo(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")
-            if (done + failed) % 10 == 0 or done + failed == len(wanted):
-                took = time.monotonic() - started
-                click.echo(f"compiled {done} of {len(wanted)} kernels in {took:.0f} s, {failed} failed")
+        compilations = {pool.submit(compile_one, what, (major, minor), shared): what for what in wanted}
+        try:
+            failed = _followed(compilations)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _followed(compilations: dict[Future[list[str]], Network | int]) -> int:
+    """Print failures when they occur, and how far it is, until all is done; return how many have failed."""
+    started, failed = time.monotonic(), 0
+    for number, future in enumerate(as_completed(compilations), start=1):
+        what, error = compilations[future], future.exception()
+        if error is not None:
+            failed += 1
+            name = what if isinstance(what, Network) else CASES[what]
+            click.echo(f"{name}: {in_a_line(error)}")
+        if number % 10 == 0 or number == len(compilations):
+            took = time.monotonic() - started
+            click.echo(f"{number - failed} of {len(compilations)} compiled in {took:.0f} s, {failed} failed")
+    return failed
 
 
 if __name__ == "__main__":
