@@ -76,6 +76,32 @@ def test_tf32_is_refused_where_it_is_not(gpu: CudaBackend, small: Split, engine:
         train(MLP([12, 5, 3]), small, **recipe | {"precision": "float16"}, device="cpu")
 
 
+@pytest.mark.parametrize(("override", "precision", "warned"), [
+    ("1", "float32", True),
+    ("1", "tf32", False),
+    ("0", "float32", False),
+    (None, "float32", False),
+])  # fmt: skip
+def test_nvidias_override_of_float32_is_warned_of(
+    gpu: CudaBackend,
+    small: Split,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    override: str | None,
+    precision: str,
+    warned: bool,
+) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    if override is not None:
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
+    recipe: dict[str, Any] = {"epochs": 2, "batch_size": 50, "learning_rate": 0.1, "engine": "fused"}
+    train(MLP([12, 5, 3]), small, **recipe, precision=precision, device=gpu)
+    train(MLP([12, 5, 3]), small, **recipe, device="cpu")
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    message = "NVIDIA_TF32_OVERRIDE is 1: cuBLAS multiplies in TF32, although the precision is float32"
+    assert warnings.count(message) == warned
+
+
 def test_tf32_takes_a_gpu_that_has_it(gpu: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     properties = gpu.xp.cuda.runtime.getDeviceProperties(0) | {"major": 7, "minor": 5}
     monkeypatch.setattr(gpu.xp.cuda.runtime, "getDeviceProperties", lambda index: properties, raising=False)

@@ -274,7 +274,8 @@ def test_evaluation_agrees_with_the_cpu(gpu: Backend, mnist: Dataset) -> None:
     assert np.abs(ours.confusion - theirs.confusion).sum() <= 4
 
 
-def test_the_gpu_describes_itself(gpu: Backend) -> None:
+def test_the_gpu_describes_itself(gpu: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     assert isinstance(gpu, CudaBackend)
     status = next(status for status in devices() if status.name == gpu.name)
     assert status.usable
