@@ -283,9 +283,7 @@ def test_jax_comes_last_and_the_float64_network_first() -> None:
 
 
 def test_a_job_on_a_gpu_takes_its_contestants_there_and_leaves_the_cpu_beside_it(install: Any) -> None:
-    cupy: Any = StrictCupy()
-    cupy.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: None)
-    install(cupy)
+    install(StrictCupy())
     turns: list[tuple[str, str]] = []
     asked = Job(TASK, "cuda:0", 300, 1, 1.0, {"fused": "why not"})
     held = do_job(asked, lambda name, act: turns.append((name, act)))

@@ -14,7 +14,7 @@ from gpunn.optimizers import SGD, Optimizer
 from gpunn.schedules import Cosine, OneCycle
 
 from ..conftest import parameters
-from ..recipes import OPTIMIZERS, OUTPUTS, N, assert_goes_on, assert_same, both, drawn
+from ..recipes import OPTIMIZERS, OUTPUTS, N, assert_resumes, assert_same, both, drawn
 
 pytestmark = pytest.mark.gpu
 
@@ -112,7 +112,7 @@ def test_training_goes_on_with_what_is_remembered(gpu: Backend, engine: str, opt
     recipe = Recipe(7, 0.005, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer])
     start = drawn((12, 9, 3), ("relu", "softmax"))
     with gpu.activate():
-        assert_goes_on(gpu, engine, start, recipe, atol=1e-4 if "Adam" in optimizer else 8e-6)
+        assert_resumes(gpu, engine, start, recipe, atol=1e-4 if "Adam" in optimizer else 8e-6)
 
 
 MNIST_RECIPES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
