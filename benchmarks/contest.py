@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.bars import Row
 from benchmarks.exactness import TOLERANCES, deviation_of, exact_epoch
 from benchmarks.gpunn_engine import GpunnEngine
+from benchmarks.memory import give_memory_back
 from benchmarks.peers import PEERS, Place, load_peer
 from benchmarks.standings import Result, survivors
 from benchmarks.words import in_a_line
@@ -64,6 +65,8 @@ class Contest:
     tracebacks: dict[str, str] = field(default_factory=dict)
     auto: str | None = None
     """The engine that `auto` stands for, where that was found out."""
+    keeps_memory: bool = False
+    """Whether the process still holds much of the GPU's memory, which others will need."""
 
 
 class DeviceLostError(Exception):
@@ -100,6 +103,11 @@ def hold(
     net, recipe = MLP(row.sizes), recipe_of(row, conditions.precision)
     start = Parameters(net.weights, net.biases)
     contest = Contest()
+    order = np.random.default_rng(0).permutation(len(split))
+    watch("float64", "prepare")
+    # Before others take their memory; what it took is given back to them.
+    exact = exact_epoch(start, split, recipe, order, conditions.exact_on)
+    give_memory_back(get_backend(conditions.exact_on))
     runners = []
     for result, make in _contestants(contest, engines, peers, conditions, start=start, split=split, recipe=recipe):
         watch(result.name, "prepare")
@@ -107,9 +115,6 @@ def hold(
         if network is not None:
             runners.append((result, network))
 
-    order = np.random.default_rng(0).permutation(len(split))
-    watch("float64", "prepare")
-    exact = exact_epoch(start, split, recipe, order, conditions.exact_on)
     for result, network in runners:
         watch(result.name, "train")
         with _noted(contest, result, conditions):
@@ -148,9 +153,16 @@ def _contestants(
     split: Split,
     recipe: Recipe,
 ) -> Iterator[tuple[Result, Callable[[], Network]]]:
-    """Yield each contestant with what makes its network; note whose libraries are missing."""
+    """Yield each contestant with what makes its network; note whose libraries are missing.
+
+    Peers come last, and the last of them JAX, which keeps the memory that it has taken.
+    """
+    for name in engines:
+        engine, _, device = name.partition(" on ")
+        make = partial(GpunnEngine, engine, device or conditions.device, start, split, recipe)
+        yield Result(name, None, is_peer=False), make
     kind = conditions.device.partition(":")[0]
-    for name in peers:
+    for name in sorted(peers, key=lambda name: name == "jax"):
         if kind not in PEERS[name].kinds:
             contest.absent[name] = f"computes on {' and '.join(PEERS[name].kinds)}, and the device is {kind}"
             continue
@@ -163,10 +175,6 @@ def _contestants(
         for threads in sorted({1, usable_cores()}) if can_choose else [usable_cores()]:
             result = Result(name, threads if kind == "cpu" else None, is_peer=True)
             yield result, partial(peer, start, split, recipe, Place(conditions.device, threads))
-    for name in engines:
-        engine, _, device = name.partition(" on ")
-        make = partial(GpunnEngine, engine, device or conditions.device, start, split, recipe)
-        yield Result(name, None, is_peer=False), make
 
 
 def _enter(contest: Contest, result: Result, make: Callable[[], Network], conditions: Conditions) -> Network | None:

@@ -2,9 +2,12 @@
 
     python -m benchmarks.gpu_day [--device cuda] [--json PATH] [--minutes 9] [--rounds 7] [--assert-speed]
 
-It needs a checkout and nothing else of gpunn installed. It goes by the clock: the most important rows come first, and
-what doesn't fit into the time is listed as not done. The JSON file is written again after every step, so that what was
-found by then outlasts whatever ends the command.
+It needs a checkout and nothing else of gpunn installed. It goes by the clock: kernels are compiled on all cores before
+the tests, the most important rows come first, and what doesn't fit into the time is listed as not done. The JSON file
+is written again after every step, so that what was found by then outlasts whatever ends the command.
+
+Checks, tests and measurements each have a process of their own, one after another, and this one has no context on the
+GPU: one in EXCLUSIVE_PROCESS mode takes no second one.
 
 Exit code 1: a test failed, a network was wrong, an engine broke down (or, with --assert-speed, a target was missed);
 2: it couldn't start. Without a GPU, `--device cpu --images 512` goes through all of it on the CPU, as a rehearsal.
@@ -16,21 +19,23 @@ from pathlib import Path
 
 import click
 
-from benchmarks.ceilings import measure_ceilings
+from benchmarks.gpu_check import Checked, check_device
 from benchmarks.gpu_report import LEGEND, Report
 from benchmarks.gpu_rounds import fitting, measure
 from benchmarks.gpu_rows import tasks
-from benchmarks.gpu_tests import run_gpu_tests
-from benchmarks.machine import GPU_LIBRARIES, describe_machine, driver_version
-from benchmarks.peers import Place
+from benchmarks.gpu_tests import compile_ahead, run_gpu_tests
+from benchmarks.job import do_job, patience_for
+from benchmarks.machine import GPU_LIBRARIES, describe_machine
 from benchmarks.schedule import Schedule
-from benchmarks.worker import Worker
-from gpunn import Backend, get_backend
+from benchmarks.worker import GivenUpError, Worker
 from gpunn.errors import GpunnError
 from gpunn.files import check_writable
 
-SHARE_OF_TESTS = 0.4
-"""The part of the time that the tests may take."""
+SHARE_OF_COMPILATION, SHARE_OF_TESTS = 0.2, 0.4
+"""The parts of the time that compilation and tests may take."""
+
+REHEARSED = 2
+"""Kernels that are compiled in a rehearsal, for the GPU that is the default of `tests.gpu.compile_ahead`."""
 
 
 class CannotStart(click.ClickException):
@@ -61,54 +66,86 @@ def main(  # noqa: PLR0917 - one argument an option, passed by name
     try:
         if json_path is not None:
             check_writable(json_path)
-        backend = get_backend(device)
     except GpunnError as error:
         raise CannotStart(str(error)) from error
-    report = Report(backend.name, json_path)
-    _check(backend, report)
-    _test(backend, report, minutes * 60 * SHARE_OF_TESTS if tests else None)
-    _measure(backend, report, schedule, rounds, images)
+    checked = _check(device, schedule.left())
+    report = Report(checked.device, json_path)
+    _tell(checked, report)
+    if tests:
+        _compile(checked, report, min(minutes * 60 * SHARE_OF_COMPILATION, schedule.left()))
+        _test(checked, report, min(minutes * 60 * SHARE_OF_TESTS, schedule.left()))
+    else:
+        report.leave_out("GPU tests: --no-tests")
+    _measure(checked.device, report, schedule, rounds, images)
     report.write(finished=True)
     click.echo("\n" + report.summary())
     if report.failures or (assert_speed and report.missed):
         raise click.exceptions.Exit(1)
 
 
-def _check(backend: Backend, report: Report) -> None:
+def _check(device: str, seconds: float) -> Checked:
+    """Return what the device is and can do."""
+    worker = Worker(check_device)
+    try:
+        checked = worker.ask(device, seconds)
+    except GivenUpError as fault:
+        raise CannotStart(f"{device} can't be used: {fault.reason}") from fault
+    finally:
+        worker.stop()
+    if isinstance(checked, str):
+        raise CannotStart(checked)
+    return checked
+
+
+def _tell(checked: Checked, report: Report) -> None:
     """Say what the machine is and can do."""
-    place = Place(backend.name)
-    machine = describe_machine(GPU_LIBRARIES)
-    described = {} if place.kind == "cpu" else backend.describe() | {"driver, GPU": driver_version(place.index)}
-    for part in (machine, described):
+    machine, started = describe_machine(GPU_LIBRARIES), time.strftime("%Y-%m-%d %H:%M:%S")
+    for part in (machine, checked.described):
         click.echo("; ".join(f"{key} {value}" for key, value in part.items()))
-    report.write(machine=machine, device=backend.name, described=described, started=time.strftime("%Y-%m-%d %H:%M:%S"))
-    ceilings, missing = measure_ceilings(backend)
-    for name, value in ceilings.items():
-        click.echo(f"ceiling of {backend.name}: {value:,.0f} {name}")
-    for name, reason in missing.items():
+    report.write(machine=machine, device=checked.device, described=dict(checked.described), started=started)
+    for name, value in checked.ceilings.items():
+        click.echo(f"ceiling of {checked.device}: {value:,.0f} {name}")
+    for name, reason in checked.missing.items():
         report.leave_out(f"ceiling, {name}: {reason}")
-    report.write(ceilings=ceilings)
+    report.write(ceilings=dict(checked.ceilings))
 
 
-def _test(backend: Backend, report: Report, seconds: float | None) -> None:
-    """Run the GPU tests for at most `seconds`."""
-    if backend.name == "cpu" or seconds is None:
-        report.leave_out(f"GPU tests: {'--no-tests' if seconds is None else 'the device is the CPU'}")
+def _compile(checked: Checked, report: Report, seconds: float) -> None:
+    """Compile kernels on all cores, for at most `seconds`: tests and rows will find them in the cache."""
+    if isinstance(checked.shared_memory, str) and checked.device != "cpu":
+        report.leave_out(f"kernels compiled ahead: {checked.shared_memory}")
         return
-    outcome = run_gpu_tests(seconds, click.echo)
-    click.echo(str(outcome))
-    if not outcome.passed:
-        report.failures.append(str(outcome))
-    report.write(tests=asdict(outcome))
+    if checked.device == "cpu":
+        options = ["--first", str(REHEARSED)]
+    else:
+        capability, shared = checked.described["compute capability"], checked.shared_memory
+        options = ["--capability", capability, "--shared", str(shared)]
+    outcome = compile_ahead(seconds, click.echo, *options)
+    what = f"kernels compiled ahead: {outcome.tail[-1] if outcome.tail else 'none'}, {outcome.ended}"
+    if outcome.exit_code or outcome.timed_out:  # the tests show what can't be compiled
+        report.leave_out(what)
+    report.write(compiled=what)
 
 
-def _measure(backend: Backend, report: Report, schedule: Schedule, rounds: int, images: int | None) -> None:
+def _test(checked: Checked, report: Report, seconds: float) -> None:
+    """Run the GPU tests for at most `seconds`."""
+    if checked.device == "cpu":
+        report.leave_out("GPU tests: the device is the CPU")
+        return
+    tested = run_gpu_tests(seconds, click.echo)
+    click.echo(str(tested))
+    if not tested.passed:
+        report.failures.append("; ".join((str(tested), *tested.failed)))
+    report.write(tests=asdict(tested))
+
+
+def _measure(device: str, report: Report, schedule: Schedule, rounds: int, images: int | None) -> None:
     """Hold the contests that fit into the time."""
     click.echo("\n" + LEGEND)
     click.echo("float64 is computed by plain on the CPU; for 784-2048-2048-10, where that takes minutes, on the device")
     click.echo(report.table.header())
-    rows = fitting(tasks(with_targets=backend.name != "cpu" and images is None), images)
-    worker = Worker()
+    rows = fitting(tasks(with_targets=device != "cpu" and images is None), images)
+    worker = Worker(do_job, patience_for)
     try:
         measure(rows, worker, schedule, report, images=images, rounds=rounds, echo=click.echo)
     finally:

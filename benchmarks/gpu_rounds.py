@@ -19,6 +19,8 @@ class Asked(Protocol):
 
     def ask(self, job: Job, seconds: float) -> Contest: ...
 
+    def stop(self) -> None: ...
+
 
 def fitting(tasks: Sequence[Task], images: int | None) -> list[Task]:
     """Return `tasks` with batches of at most `images`, each once."""
@@ -67,6 +69,8 @@ def measure(
                     report.fail(f"{task}: {fault.name}, {fault.reason}", fault.trace)
                 report.leave_out(fault.reason, task)
                 break
+            if contest.keeps_memory:
+                worker.stop()
             took = time.perf_counter() - started
             schedule.note(task, contest, took)
             echo(report.add_row(task, contest, took))

@@ -1,4 +1,4 @@
-"""The tests that need a GPU, run by pytest in a process of its own, which can't harm the measurements."""
+"""The GPU tests, and before them the compilation of their kernels, in processes that can be stopped."""
 
 import contextlib
 import os
@@ -7,22 +7,47 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMAND = (sys.executable, "-m", "pytest", "tests/gpu", "-q", "--durations=5", "-p", "no:cacheprovider")
+TESTS = (
+    *(sys.executable, "-m", "pytest", "tests/gpu", "-v", "--tb=short", "--no-summary"),
+    *("-p", "benchmarks.failures_at_once", "-p", "no:cacheprovider"),
+)
+COMPILATION = (sys.executable, "-m", "tests.gpu.compile_ahead")
 TAIL = 200
 """Lines of output that are kept."""
+GRACE = 10.0
+"""Seconds that a command has for its summary, once its time is up."""
+
+OF_TEST = re.compile(r"(\S+::.*) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
+NAMES = {"ERROR": "errors", "XFAIL": "xfailed", "XPASS": "xpassed"}
+
+
+@dataclass
+class Outcome:
+    """How a command ended, and what it said last."""
+
+    exit_code: int = 0
+    timed_out: bool = False
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
+
+    @property
+    def ended(self) -> str:
+        """In words."""
+        return "stopped as the time was up" if self.timed_out else f"exit code {self.exit_code}"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How the tests ended: pytest's counts by name ("passed", "failed", ...), its exit code and its last lines."""
+class GpuTests:
+    """Number of tests by what became of them ("passed", "failed", ...), names of those that failed, the last lines."""
 
     counts: Mapping[str, int]
+    failed: Sequence[str]
     exit_code: int
     timed_out: bool
     tail: Sequence[str]
@@ -33,20 +58,44 @@ class Outcome:
         return self.exit_code == 0 and not self.timed_out and self.counts.get("passed", 0) > 0
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items()) or "no counts"
-        ended = "stopped as they took too long" if self.timed_out else f"exit code {self.exit_code}"
-        return f"GPU tests: {counts}, {ended}"
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items()) or "none ran"
+        return f"GPU tests: {counts}, {Outcome(self.exit_code, self.timed_out).ended}"
 
 
-def run_gpu_tests(seconds: float, echo: Callable[[str], None], command: Sequence[str] = COMMAND) -> Outcome:
-    """Run `command` for at most `seconds`, passing its output on line by line."""
-    environment = os.environ | {"GPUNN_REQUIRE_GPU": "1", "PYTHONUNBUFFERED": "1"}
-    tail: deque[str] = deque(maxlen=TAIL)
-    timed_out = threading.Event()
+def run_gpu_tests(seconds: float, echo: Callable[[str], None], command: Sequence[str] = TESTS) -> GpuTests:
+    """Run `command`, pytest with -v, for at most `seconds`; pass on what it says, except of tests that passed."""
+    counts: Counter[str] = Counter()
+    failed: list[str] = []
+    outcome = Outcome()
+    for line in lines_of(command, seconds, outcome, {"GPUNN_REQUIRE_GPU": "1"}):
+        found = OF_TEST.match(line)
+        if found is not None:
+            name, what = found.groups()
+            counts[NAMES.get(what, what.lower())] += 1
+            if what in {"FAILED", "ERROR"}:
+                failed.append(name)
+        if line and (found is None or found[2] != "PASSED"):
+            echo(line)
+    return GpuTests(dict(counts), failed, outcome.exit_code, outcome.timed_out, list(outcome.tail))
+
+
+def compile_ahead(seconds: float, echo: Callable[[str], None], *options: str) -> Outcome:
+    """Run `tests.gpu.compile_ahead` with `options`, for at most `seconds`."""
+    outcome = Outcome()
+    for line in lines_of((*COMPILATION, *options), seconds, outcome, {}):
+        echo(line)
+    return outcome
+
+
+def lines_of(command: Sequence[str], seconds: float, outcome: Outcome, environment: Mapping[str, str]) -> Iterator[str]:
+    """Run `command` and yield its output line by line; fill in the `outcome`.
+
+    After `seconds` it is interrupted as by Ctrl-C, and `GRACE` later killed with all processes that it has started.
+    """
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -54,37 +103,36 @@ def run_gpu_tests(seconds: float, echo: Callable[[str], None], command: Sequence
         errors="replace",
         start_new_session=True,
     ) as process:
-
-        def kill_group() -> None:
-            # With whatever the tests started, which would keep the pipe open.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-        def stop() -> None:
-            if process.poll() is None:
-                timed_out.set()
-                kill_group()
-
-        timer = threading.Timer(seconds, stop)
-        timer.start()
-        try:
-            assert process.stdout is not None
+        assert process.stdout is not None
+        with _limited(process, seconds, outcome):
             for line in process.stdout:
-                tail.append(line.rstrip())
-                echo(line.rstrip())
-            exit_code = process.wait()
-        except BaseException:
-            kill_group()
-            raise
-        finally:
+                outcome.tail.append(line.rstrip())
+                yield line.rstrip()
+            outcome.exit_code = process.wait()
+
+
+@contextmanager
+def _limited(process: "subprocess.Popen[str]", seconds: float, outcome: Outcome) -> Iterator[None]:
+    """Stop `process` after `seconds`, or at once where the block fails or is left early."""
+
+    def kill_group() -> None:
+        # With whatever it has started, which would keep the pipe open.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def interrupt() -> None:
+        if process.poll() is None:
+            outcome.timed_out = True
+            process.send_signal(signal.SIGINT)
+
+    timers = [threading.Timer(seconds, interrupt), threading.Timer(seconds + GRACE, kill_group)]
+    for timer in timers:
+        timer.start()
+    try:
+        yield
+    except BaseException:
+        kill_group()
+        raise
+    finally:
+        for timer in timers:
             timer.cancel()
-    return Outcome(_counts(tail), exit_code, timed_out.is_set(), list(tail))
-
-
-def _counts(lines: Sequence[str]) -> dict[str, int]:
-    """Return the counts of pytest's last line, such as "1 failed, 12 passed in 3.4s"."""
-    for line in reversed(lines):
-        found = re.findall(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|warnings?|deselected)\b", line)
-        if found and re.search(r"\bin [\d.:]+ ?s", line):
-            return {name: int(count) for count, name in found}
-    return {}

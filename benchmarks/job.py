@@ -6,10 +6,21 @@ from functools import cache
 
 from benchmarks.contest import SETTLE, Conditions, Contest, Watch, hold, recipe_of
 from benchmarks.gpu_rows import SMALL, WIDE, Task
-from benchmarks.memory import give_memory_back
+from benchmarks.memory import free_memory, give_memory_back
+from benchmarks.worker import PATIENCE
 from gpunn import MLP, Split, get_backend, load_mnist
 from gpunn.engines import Parameters, choose_engine
 from gpunn.errors import ConfigurationError
+
+MNIST = 60_000
+"""Images of the training set."""
+
+A_STEP = 1e-3
+"""Seconds that a step of an epoch may take: two to four times what the slowest engines are reckoned to need."""
+
+
+MUCH = 0.1
+"""The part of a GPU's memory that a process may still hold after a row; one that holds more is replaced."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,16 @@ class Job:
     rounds: int
     seconds: float
     left_out: Mapping[str, str]
+
+
+def patience_for(job: Job) -> dict[str, float]:
+    """Return the seconds that each act may take.
+
+    At batch size 1 an epoch is 60,000 steps, and some libraries run one to prepare. Who is slow isn't broken: if a row
+    before has shown how slow, `Schedule.too_slow` leaves it out; if none has, it is given the time.
+    """
+    steps = -(-(job.images or MNIST) // job.task.row.batch_size)
+    return PATIENCE | {act: PATIENCE[act] + A_STEP * steps for act in ("prepare", "train")}
 
 
 def exact_on(network: str, device: str) -> str:
@@ -49,10 +70,13 @@ def do_job(job: Job, watch: Watch) -> Contest:
     )
     engines = [name for name in task.engines if name not in job.left_out]
     peers = [name for name in task.peers if name not in job.left_out]
+    backend = get_backend(job.device)
+    before = free_memory(backend)
     contest = hold(row, _images(job.images), engines, peers, job.rounds, conditions=conditions, watch=watch)
     contest.absent |= job.left_out
     _add_auto(contest, task, job.device)
-    give_memory_back(get_backend(job.device))
+    give_memory_back(backend)
+    contest.keeps_memory = free_memory(backend) < before - MUCH
     return contest
 
 

@@ -11,6 +11,13 @@ from gpunn import __version__, get_backend
 CPU_LIBRARIES = ("torch", "jax", "scikit-learn", "thinc")
 GPU_LIBRARIES = (
     "numba-cuda",
+    # What compiles and links Numba's kernels, for CUDA 13 and 12: a compiler newer than its linker compiles none.
+    "cuda-bindings",
+    "cuda-core",
+    "nvidia-nvvm",
+    "nvidia-nvjitlink",
+    "nvidia-cuda-nvcc-cu12",
+    "nvidia-nvjitlink-cu12",
     "cupy-cuda12x",
     "cupy-cuda13x",
     "torch",
@@ -18,6 +25,7 @@ GPU_LIBRARIES = (
     "jaxlib",
     "jax-cuda13-plugin",
     "nvidia-cublas",
+    "nvidia-cublas-cu12",
     "scikit-learn",
     "pytest",
 )

@@ -3,18 +3,18 @@
 import multiprocessing
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from benchmarks.contest import Contest, DeviceLostError, Watch
-from benchmarks.job import Job, do_job
+from benchmarks.contest import DeviceLostError, Watch
 from benchmarks.words import in_a_line
 
 PATIENCE = {"start": 120.0, "prepare": 90.0, "train": 30.0}
 """Seconds without a word, in each of the acts a worker tells of, after which it is given up."""
 
-Do = Callable[[Job, Watch], Contest]
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
 
 
 class GivenUpError(Exception):
@@ -25,34 +25,39 @@ class GivenUpError(Exception):
         self.name, self.reason, self.trace = name, reason, trace
 
 
-class Worker:
-    """Does jobs in another process, which is started when it is needed, and again after it was given up."""
+class Worker(Generic[Job, Answer]):
+    """Does jobs by `do` in another process, which is started when it is needed, and again after it was given up."""
 
-    def __init__(self, do: Do = do_job, patience: dict[str, float] = PATIENCE) -> None:
+    def __init__(
+        self,
+        do: Callable[[Job, Watch], Answer],
+        patience: Callable[[Job], Mapping[str, float]] = lambda _job: PATIENCE,
+    ) -> None:
+        """`patience` gives the seconds of each act in a job, as `PATIENCE` has them."""
         self._do = do
         self._patience = patience
         self._process: Any = None
         self._connection: Connection | None = None
 
-    def ask(self, job: Job, seconds: float) -> Contest:
-        """Return the contest of `job`; raises `GivenUpError` where it doesn't end, at the latest after `seconds`."""
-        deadline = time.monotonic() + seconds
+    def ask(self, job: Job, seconds: float) -> Answer:
+        """Return the answer to `job`; raises `GivenUpError` where it doesn't end, at the latest after `seconds`."""
+        deadline, patience = time.monotonic() + seconds, self._patience(job)
         connection = self._connection or self._start()
         name, act = None, "start"
         try:
             connection.send(job)
             while True:
                 left = deadline - time.monotonic()
-                if not connection.poll(max(0.0, min(left, self._patience[act]))):
-                    if left < self._patience[act]:
+                if not connection.poll(max(0.0, min(left, patience[act]))):
+                    if left < patience[act]:
                         raise GivenUpError(None, f"the time was up while {name or 'the worker'} was to {act}")
-                    raise GivenUpError(name, f"did not {act} within {self._patience[act]:g} s, and was stopped")
+                    raise GivenUpError(name, f"did not {act} within {patience[act]:g} s, and was stopped")
                 kind, *content = connection.recv()
                 if kind == "turn":
                     name, act = content
                 elif kind == "done":
-                    contest: Contest = content[0]
-                    return contest
+                    answer: Answer = content[0]
+                    return answer
                 else:
                     raise GivenUpError(*content)
         except (EOFError, OSError) as error:
@@ -82,7 +87,7 @@ class Worker:
         return self._connection
 
 
-def _serve(connection: Connection, do: Do) -> None:
+def _serve(connection: Connection, do: Callable[[Any, Watch], Any]) -> None:
     """Do the jobs that arrive until there are no more; end after an error, since the device may be lost."""
     while True:
         try:
@@ -96,7 +101,7 @@ def _serve(connection: Connection, do: Do) -> None:
             connection.send(("turn", name, act))
 
         try:
-            contest = do(job, watch)
+            answer = do(job, watch)
         except DeviceLostError as lost:
             connection.send(("given up", lost.name, f"the device was lost: {lost.reason}", lost.trace))
             return
@@ -104,4 +109,4 @@ def _serve(connection: Connection, do: Do) -> None:
             reason = in_a_line(error)
             connection.send(("given up", turn[0], reason, traceback.format_exc()))
             return
-        connection.send(("done", contest))
+        connection.send(("done", answer))

@@ -8,7 +8,8 @@ import functools
 import importlib
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -56,6 +57,28 @@ def translated(kernel: Any, types: tuple[Any, ...]) -> Any:
         patch.object(library, "get_asm_str", lambda self, cc=None: ""),
     ):
         return dispatcher._Kernel(kernel.py_func, types, **kernel.targetoptions)
+
+
+@contextmanager
+def compiling_for(capability: tuple[int, int]) -> Iterator[None]:
+    """Let kernels be compiled and cached for GPUs of a compute capability, none of which need be there.
+
+    They are found in the cache by processes that launch them on such a GPU.
+    """
+    cuda_compiler()
+    dispatcher, codegen = (importlib.import_module(f"numba.cuda.{name}") for name in ("dispatcher", "codegen"))
+    # The driver's own type, whose name is in the cache's keys.
+    in_keys = importlib.import_module("cuda.core._utils.cuda_utils").ComputeCapability(*capability)
+    gpu = SimpleNamespace(compute_capability=in_keys)
+    with (
+        patch.object(dispatcher, "get_current_device", lambda: gpu),
+        patch.object(codegen.devices, "get_context", lambda: SimpleNamespace(device=gpu)),
+        # All that it does without loading the code.
+        patch.object(dispatcher._Kernel, "bind", lambda kernel: kernel.library.get_cubin()),
+        # As in `translated`.
+        patch.object(codegen.CUDACodeLibrary, "get_asm_str", lambda self, cc=None: ""),
+    ):
+        yield
 
 
 @functools.cache

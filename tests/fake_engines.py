@@ -1,4 +1,4 @@
-"""Engines that the benchmarks must not be fooled by; `pytest -p tests.fake_engines` adds them to gpunn's."""
+"""Engines that cheat or fail, which benchmarks must detect; `pytest -p tests.fake_engines` adds them to gpunn's."""
 
 import threading
 import time
@@ -15,10 +15,11 @@ from gpunn.optimizers import OptimizerState
 
 
 class Fake(Engine):
-    """Does what `plain` does, on a device that is never waited for but by reading from it."""
+    """Trains as `plain` does, on a pretended device that may still be busy after `run_epoch`; reading from it waits."""
 
     own_threads = False
-    seconds_too_late = 0.0
+    busy_seconds = 0.0
+    """How long the device is still busy after `run_epoch` has returned."""
 
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
         self._plain = PlainEngine(backend, start, examples, recipe)
@@ -32,7 +33,7 @@ class Fake(Engine):
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[Any] | None = None) -> float:
         loss = self._plain.run_epoch(order, rates)
-        self._device = threading.Thread(target=time.sleep, args=(self.seconds_too_late,))
+        self._device = threading.Thread(target=time.sleep, args=(self.busy_seconds,))
         self._device.start()
         return loss
 
@@ -46,11 +47,15 @@ class Fake(Engine):
 
 
 class Late(Fake):
+    """Returns before the device is done."""
+
     name = "late"
-    seconds_too_late = 0.05
+    busy_seconds = 0.05
 
 
 class Lazy(Fake):
+    """Leaves out a tenth of the examples."""
+
     name = "lazy"
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[Any] | None = None) -> float:
@@ -58,20 +63,24 @@ class Lazy(Fake):
 
 
 class Broken(Fake):
+    """Fails in the first epoch."""
+
     name = "broken"
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[Any] | None = None) -> float:
-        raise RuntimeError("a wire is loose")
+        raise RuntimeError("it fails on purpose")
 
 
 class Picky(Fake):
+    """Supports nothing."""
+
     name = "picky"
 
     @classmethod
     def unsupported_reason(
         cls, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
     ) -> str | None:
-        return "it doesn't like Mondays"
+        return "it supports no network"
 
 
 @pytest.hookimpl(tryfirst=True)

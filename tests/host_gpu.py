@@ -62,6 +62,7 @@ class HostGpu:
         monkeypatch.setattr(f"{kernels}.epoch.run.as_cuda_array", unwrap)
         cupy = StrictCupy()
         monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
+        cupy.cuda.Device(0).__enter__()  # as `Backend.activate` does
         self.backend = CudaBackend(cupy, 0)
         _ = self.backend.kernels  # which tries one of them
         self.launches.clear()

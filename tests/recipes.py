@@ -1,4 +1,4 @@
-"""Recipes of every kind, for engines on GPUs that are held to plain in float64 on the CPU."""
+"""Recipes of every kind, for engines on GPUs, which are compared with `plain` in float64 on the CPU."""
 
 from itertools import chain, pairwise
 from typing import Any
@@ -51,23 +51,30 @@ def examples(*, floats: bool = False, rows: bool = False, dtype: Any = np.float3
 
 
 def both(gpu: Backend, name: str, start: Parameters, recipe: Recipe, **kind: bool) -> tuple[Engine, Engine]:
-    """Return an engine on the GPU, which is active, and plain in float64."""
+    """Return an engine on the GPU, and plain in float64."""
     inputs, targets, _ = examples(**kind)
-    found = choose_engine(name, gpu, start, recipe, Examples(inputs, targets))
     exact = examples(**kind, dtype=np.float64)
-    ours = found(gpu, start, Examples(gpu.asarray(inputs), gpu.asarray(targets)), recipe)
+    with gpu.activate():
+        found = choose_engine(name, gpu, start, recipe, Examples(inputs, targets))
+        ours = found(gpu, start, Examples(gpu.asarray(inputs), gpu.asarray(targets)), recipe)
     return ours, ENGINES["plain"](CPU, in_float64(start), exact, recipe)
 
 
 def assert_same(gpu: Backend, engines: tuple[Engine, Engine], recipe: Recipe, *, magnified: float = 1) -> None:
-    """Train both for two epochs, and compare losses, parameters and memories."""
+    """Train both for two epochs, and compare losses, parameters and optimisers' states.
+
+    Tolerances are `magnified` where rounding errors are.
+    """
     rng, (ours, theirs) = np.random.default_rng(3), engines
     for epoch in range(2):
         order = rng.permutation(N)
         rates = recipe.learning_rate * recipe.schedule.factors(epoch, 2, -(-N // recipe.batch_size))
-        assert ours.run_epoch(order, rates) == pytest.approx(theirs.run_epoch(order, rates), rel=1e-5 * magnified)
-    assert_same_parameters(gpu, engines, atol=4e-6 * magnified)
-    assert_same_memory(ours.memory(), theirs.memory())
+        with gpu.activate():
+            loss = ours.run_epoch(order, rates)
+        assert loss == pytest.approx(theirs.run_epoch(order, rates), rel=1e-5 * magnified)
+    with gpu.activate():
+        assert_same_parameters(gpu, engines, atol=4e-6 * magnified)
+        assert_same_memory(ours.memory(), theirs.memory())
 
 
 def assert_same_parameters(gpu: Backend, engines: tuple[Engine, Engine], *, atol: float) -> None:
@@ -84,18 +91,19 @@ def assert_same_memory(found: OptimizerState, expected: OptimizerState) -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))
 
 
-def assert_goes_on(gpu: Backend, name: str, start: Parameters, recipe: Recipe, *, atol: float) -> None:
-    """Train for an epoch, go on from what is remembered in other engines, and compare with who wasn't interrupted."""
+def assert_resumes(gpu: Backend, name: str, start: Parameters, recipe: Recipe, *, atol: float) -> None:
+    """Train for an epoch, resume in new engines from the optimiser's state, and compare with uninterrupted training."""
     ours, theirs = both(gpu, name, start, recipe)
     order = np.arange(N)
-    for engine in (ours, theirs):
-        engine.run_epoch(order)
-    found = ours.parameters()
-    weights, biases = ([np.array(gpu.to_host(array)) for array in each] for each in (found.weights, found.biases))
-    again = both(gpu, name, Parameters(weights, biases, start.functions, ours.memory()), recipe)
-    for engine in (*again, theirs):
-        engine.run_epoch(order[::-1])
-        assert engine.memory().steps == 2 * -(-N // recipe.batch_size)
-    assert_same_parameters(gpu, again, atol=atol)
-    assert_same_parameters(gpu, (again[0], theirs), atol=atol)
-    assert_same_memory(again[0].memory(), theirs.memory())
+    with gpu.activate():
+        for engine in (ours, theirs):
+            engine.run_epoch(order)
+        found = ours.parameters()
+        weights, biases = ([np.array(gpu.to_host(array)) for array in each] for each in (found.weights, found.biases))
+        again = both(gpu, name, Parameters(weights, biases, start.functions, ours.memory()), recipe)
+        for engine in (*again, theirs):
+            engine.run_epoch(order[::-1])
+            assert engine.memory().steps == 2 * -(-N // recipe.batch_size)
+        assert_same_parameters(gpu, again, atol=atol)
+        assert_same_parameters(gpu, (again[0], theirs), atol=atol)
+        assert_same_memory(again[0].memory(), theirs.memory())

@@ -1,10 +1,13 @@
 """A stand-in for CuPy that computes on the host and is as strict as a GPU.
 
-Its arrays refuse to meet NumPy arrays and to turn into one implicitly, as CuPy's do. So code that passes with it
-moves data between host and device only where it says so. What it can't show is what a GPU computes.
+Its arrays refuse to meet NumPy arrays or another GPU's arrays, and to turn into a NumPy array implicitly, as CuPy's do.
+So code that passes with it moves data between host and device only where it says so. They take CuPy's methods and
+arguments, need memory, and unlike CuPy's are only made inside `Backend.activate`. What it can't show is what a GPU
+computes, and when.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +36,36 @@ FUNCTIONS = frozenset(
         "zeros_like",
     }
 )
-"""What gpunn may use; each was looked up in CuPy, and does there what it does in NumPy."""
+"""The functions that gpunn may use; each was looked up in CuPy, and does there what it does in NumPy."""
+
+METHODS: dict[str, tuple[str, ...]] = {
+    "argmax": ("axis", "out", "dtype", "keepdims"),
+    "astype": ("dtype", "order", "copy"),
+    "copy": ("order",),
+    "fill": ("value",),
+    "item": (),
+    "max": ("axis", "out", "keepdims"),
+    "mean": ("axis", "dtype", "out", "keepdims"),
+    "min": ("axis", "out", "keepdims"),
+    "ravel": ("order",),
+    "reshape": ("order",),  # and the shape
+    "sum": ("axis", "dtype", "out", "keepdims"),
+    "take": ("indices", "axis", "out"),
+    "transpose": (),  # and the axes
+    "view": ("dtype",),
+}
+"""Likewise the methods of arrays, and the arguments that they have in CuPy, in that order.
+
+CuPy's `astype` has `casting` and `subok` too, and refuses them.
+"""
+
+VARIADIC = ("reshape", "transpose")
+"""Methods that take any number of positional arguments."""
+
+ATTRIBUTES = ("T", "dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
+
+OF_UFUNCS = frozenset({"dtype", "out"})
+"""Keyword arguments of elementwise functions that CuPy has: `where`, `casting`, `subok` and `order` are NumPy's."""
 
 
 class OutOfMemoryError(MemoryError):
@@ -44,26 +76,53 @@ class CUDARuntimeError(RuntimeError):
     __module__ = "cupy_backends.cuda.api.runtime"
 
 
-class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
-    """An array "on the device": every operation takes device arrays and Python scalars alone."""
+class CUBLASError(RuntimeError):
+    __module__ = "cupy_backends.cuda.libs.cublas"
 
-    def __init__(self, data: np.ndarray) -> None:
+
+class OutsideError(Exception):
+    """Something was computed outside `Backend.activate`, on whichever GPU was current, with errors left as they are."""
+
+
+class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array on the current device: every operation takes arrays of the same device, and Python scalars."""
+
+    def __init__(self, data: np.ndarray, runtime: "Runtime") -> None:
         self.data = data
+        self.runtime = runtime
+        self.device = Device(runtime, runtime.active_device())
+        size = data.nbytes if data.base is None else 0  # a view has the memory of its base
+        runtime.allocate(self.device.id, size)
+        self._allocated = size
+
+    def __del__(self) -> None:
+        # Where the constructor raised, there may be nothing to free.
+        if "_allocated" in vars(self):
+            self.runtime.used[self.device.id] -= self._allocated
 
     def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed")
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__":
+            return NotImplemented
         if "out" in kwargs:
-            kwargs["out"] = tuple(unwrap(array) for array in kwargs["out"])
-        result = getattr(ufunc, method)(*(unwrap(array) for array in inputs), **kwargs)
-        return self if "out" in kwargs else wrap(result)
+            (kwargs["out"],) = kwargs["out"]
+        return checked(ufunc, self.runtime)(*inputs, **kwargs)
 
     def __getitem__(self, index: Any) -> Any:
-        return wrap(self.data[index if isinstance(index, slice | int) else unwrap(index)])
+        return wrap(unwrap(self)[self._on_host(index)], self.runtime)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.data[index if isinstance(index, slice | int) else unwrap(index)] = unwrap(value)
+        unwrap(self)[self._on_host(index)] = unwrap(value)
+
+    def _on_host(self, index: Any) -> Any:
+        """Return `index` for NumPy; row numbers out of range wrap around, as CuPy's do."""
+        if isinstance(index, tuple):
+            return tuple(unwrap(each) for each in index)
+        found = unwrap(index)
+        wraps = isinstance(found, np.ndarray) and found.dtype != bool and len(self)
+        return found % len(self) if wraps else found
 
     def __len__(self) -> int:
         return len(self.data)
@@ -74,40 +133,102 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __float__(self) -> float:
         return float(self.data)
 
+    @property
+    def flags(self) -> SimpleNamespace:
+        flags = self.data.flags
+        return SimpleNamespace(c_contiguous=flags.c_contiguous, f_contiguous=flags.f_contiguous, owndata=flags.owndata)
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        found = getattr(self.data, name)
-        if isinstance(found, np.ndarray):
-            return wrap(found)
-        return checked(found) if callable(found) else found
+        if name in ATTRIBUTES:
+            found = getattr(self.data, name)
+            return wrap(found, self.runtime) if isinstance(found, np.ndarray) else found
+        if name not in METHODS:
+            raise AttributeError(f"'cupy.ndarray' object has no attribute {name!r}")
+        return partial(self._call, name)
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method as CuPy has it."""
+        names = METHODS[method]
+        if (len(args) > len(names) and method not in VARIADIC) or not kwargs.keys() <= set(names):
+            raise TypeError(f"{method}{names} got the arguments {args} and {kwargs}")
+        if method == "view" and not self.flags.c_contiguous:
+            raise ValueError("To change to a dtype of a different size, the array must be C-contiguous")
+        if method == "take":
+            kwargs["mode"] = "wrap"
+        return checked(getattr(unwrap(self), method), self.runtime)(*args, **kwargs)
 
 
 def unwrap(value: Any) -> Any:
+    """Return an array of the current device as NumPy's, or a Python object as it is."""
     if isinstance(value, DeviceArray):
+        current = value.runtime.active_device()
+        if value.device.id != current:
+            raise ValueError(f"Array device must be same as the current device: {value.device.id} != {current}")
         return value.data
     if isinstance(value, np.ndarray | np.generic):
         raise TypeError(f"Unsupported type {type(value)}")
     return value
 
 
-def wrap(value: Any) -> Any:
+def wrap(value: Any, runtime: "Runtime") -> Any:
     # CuPy has no scalars: reductions give arrays without dimensions.
-    return DeviceArray(np.asarray(value)) if isinstance(value, np.ndarray | np.generic) else value
+    return DeviceArray(np.asarray(value), runtime) if isinstance(value, np.ndarray | np.generic) else value
 
 
-def checked(function: Any) -> Any:
+def checked(function: Any, runtime: "Runtime") -> Callable[..., Any]:
+    """Return a function of NumPy's for arrays on the device; what it writes to `out` it returns."""
+
     def on_device(*args: Any, **kwargs: Any) -> Any:
-        return wrap(function(*map(unwrap, args), **{name: unwrap(value) for name, value in kwargs.items()}))
+        if isinstance(function, np.ufunc) and not kwargs.keys() <= OF_UFUNCS:
+            raise TypeError(f"{function.__name__} got the keyword arguments {set(kwargs)}, CuPy has {set(OF_UFUNCS)}")
+        runtime.active_device()
+        found = function(*map(unwrap, args), **{name: unwrap(value) for name, value in kwargs.items()})
+        out = kwargs.get("out")
+        return wrap(found, runtime) if out is None else out
 
     return on_device
 
 
 class Runtime:
+    """GPUs with memory, and the one that is current in each thread."""
+
     def __init__(self, n_devices: int, driver: int) -> None:
         self.n_devices = n_devices
         self.driver = driver
-        self.current = [0]
+        self.total = 8 * 2**30
+        self.free = [2**30 * (1 + index) for index in range(n_devices)]
+        """Bytes of each GPU that others leave."""
+        self.used = [0] * n_devices
+        self._of_thread = threading.local()
+
+    @property
+    def current(self) -> list[int]:
+        """The devices that this thread has entered, the current one last."""
+        if not hasattr(self._of_thread, "devices"):
+            self._of_thread.devices = []
+        devices: list[int] = self._of_thread.devices
+        return devices
+
+    @property
+    def streams(self) -> list["Stream"]:
+        """The streams that this thread has entered, the current one last."""
+        if not hasattr(self._of_thread, "streams"):
+            self._of_thread.streams = [Stream.null]
+        streams: list[Stream] = self._of_thread.streams
+        return streams
+
+    def active_device(self) -> int:
+        if not self.current:
+            raise OutsideError("arrays on a GPU are made and used inside backend.activate()")
+        return self.current[-1]
+
+    def allocate(self, device: int, size: int) -> None:
+        if self.used[device] + size > self.free[device]:
+            raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes (allocated so far: {self.used[device]:,})")
+        self.used[device] += size
+
+    def getDevice(self) -> int:  # noqa: N802
+        return self.current[-1] if self.current else 0
 
     def getDeviceCount(self) -> int:  # noqa: N802
         return self.n_devices
@@ -119,42 +240,55 @@ class Runtime:
         return 13000
 
     def memGetInfo(self) -> tuple[int, int]:  # noqa: N802
-        return 2**30 * (1 + self.current[-1]), 8 * 2**30
+        device = self.getDevice()
+        return self.free[device] - self.used[device], self.total
 
     def getDeviceProperties(self, index: int) -> dict[str, Any]:  # noqa: N802
-        return {"name": b"Stand-in", "major": 9, "minor": 0, "totalGlobalMem": 8 * 2**30}
+        return {"name": b"Stand-in", "major": 9, "minor": 0, "totalGlobalMem": self.total}
 
 
 class Cublas:
     """The library: its functions as `cupy.cuda.cublas` has them, and the product as `cupy.cublas` has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self.mode = 0
         self.modes: list[int] = []
         """In which the products were computed."""
 
+    def handle(self) -> int:
+        """Return the handle of the current device and thread."""
+        return hash((self._runtime.active_device(), threading.get_ident()))
+
     def getMathMode(self, handle: int) -> int:  # noqa: N802
-        assert handle == HANDLE
+        assert handle == self.handle()
         return self.mode
 
     def setMathMode(self, handle: int, mode: int) -> None:  # noqa: N802
-        assert handle == HANDLE
+        assert handle == self.handle()
         self.mode = mode
 
     def gemm(
         self, transa: str, transb: str, a: Any, b: Any, out: Any = None, alpha: float = 1.0, beta: float = 0.0
     ) -> None:
-        a, b, out = (array.data for array in (a, b, out))
+        a, b, out = (unwrap(array) for array in (a, b, out))
         assert transa == transb == "N"
         assert a.dtype == b.dtype == out.dtype == np.float32
         # A transposed array is taken as it is, any other layout would be copied first.
         assert all(array.flags.c_contiguous or array.flags.f_contiguous for array in (a, b))
         assert out.flags.c_contiguous
+        check_product(len(a), out.shape[1], a.shape[1], alpha, beta)
         self.modes.append(self.mode)
         out[...] = alpha * (a @ b) + (beta * out if beta else 0)
 
 
-HANDLE = 7
+def check_product(m: int, n: int, k: int, alpha: float, beta: float) -> None:
+    """Refuse what cuBLAS refuses, and factors that aren't Python's: their size depends on the type."""
+    if min(m, n, k) < 1:
+        raise CUBLASError(f"CUBLAS_STATUS_INVALID_VALUE: a product of m = {m}, n = {n}, k = {k}")
+    for factor in (alpha, beta):
+        if type(factor) not in (int, float):
+            raise TypeError(f"expected a factor of type float, got {type(factor).__name__}")
 
 
 class Device:
@@ -172,6 +306,32 @@ class Device:
         pass
 
 
+class Stream:
+    """A stream, current in the thread that has entered it; work is done at once, in whichever stream."""
+
+    null: "Stream"
+
+    def __init__(self, runtime: Runtime | None = None, *, non_blocking: bool = False) -> None:
+        self._runtime = runtime
+        self.non_blocking = non_blocking
+        self.ptr = 0 if runtime is None else id(self)
+
+    def __enter__(self) -> "Stream":
+        assert self._runtime is not None
+        self._runtime.streams.append(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        assert self._runtime is not None
+        self._runtime.streams.pop()
+
+    def synchronize(self) -> None:
+        pass
+
+
+Stream.null = Stream()
+
+
 class StrictCupy:
     """The module: `StrictCupy(n_devices=2)` behaves as `cupy` does on a machine with two GPUs."""
 
@@ -179,29 +339,40 @@ class StrictCupy:
 
     def __init__(self, n_devices: int = 1, driver: int = 13000) -> None:
         memory = type("memory", (), {"OutOfMemoryError": OutOfMemoryError})
-        runtime = Runtime(n_devices, driver)
-        self.cublas = Cublas()
+        self.runtime = runtime = Runtime(n_devices, driver)
+        self.cublas = Cublas(runtime)
+        stream = partial(Stream, runtime)
+        stream.null = Stream.null  # type: ignore[attr-defined]
         self.cuda: Any = SimpleNamespace(
             Device=partial(Device, runtime),
             runtime=runtime,
             memory=memory,
             cublas=self.cublas,
-            get_cublas_handle=lambda: HANDLE,
+            get_cublas_handle=self.cublas.handle,
+            get_current_stream=lambda: runtime.streams[-1],
+            Stream=stream,
         )
 
     def asarray(self, array: Any) -> DeviceArray:
-        return array if isinstance(array, DeviceArray) else DeviceArray(np.array(array))
+        if not isinstance(array, DeviceArray):
+            return DeviceArray(np.array(array), self.runtime)
+        unwrap(array)
+        return array
 
     def array(self, array: Any, dtype: Any = None) -> DeviceArray:
-        return DeviceArray(np.array(array.data if isinstance(array, DeviceArray) else array, dtype))
+        return DeviceArray(np.array(unwrap(array) if isinstance(array, DeviceArray) else array, dtype), self.runtime)
 
     def concatenate(self, arrays: Sequence[DeviceArray]) -> DeviceArray:
-        return DeviceArray(np.concatenate([unwrap(array) for array in arrays]))
+        return DeviceArray(np.concatenate([unwrap(array) for array in arrays]), self.runtime)
 
     def asnumpy(self, array: DeviceArray) -> np.ndarray:
         return array.data.copy()
 
+    def get_default_memory_pool(self) -> SimpleNamespace:
+        runtime = self.runtime
+        return SimpleNamespace(free_all_blocks=lambda: None, total_bytes=lambda: runtime.used[runtime.getDevice()])
+
     def __getattr__(self, name: str) -> Any:
         if name not in FUNCTIONS:
             raise AttributeError(f"module 'cupy' has no attribute {name!r}")
-        return checked(getattr(np, name))
+        return checked(getattr(np, name), self.runtime)

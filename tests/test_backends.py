@@ -42,7 +42,8 @@ def test_every_backend_has_the_signatures_of_the_contract(backend: type[Backend]
 def test_arrays_go_to_the_device_and_back_unchanged(backend: Backend) -> None:
     for dtype in (np.uint8, np.float32, np.int64):
         host = np.arange(12, dtype=dtype).reshape(3, 4)
-        back = backend.to_host(backend.asarray(host))
+        with backend.activate():
+            back = backend.to_host(backend.asarray(host))
         assert type(back) is np.ndarray
         assert back.dtype == dtype
         np.testing.assert_array_equal(back, host)

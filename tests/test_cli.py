@@ -20,6 +20,7 @@ from gpunn.cli import main
 from gpunn.cli.signals import SIGNALS
 
 from .conftest import Outcome, Run, idx_bytes, write_data_set
+from .strict_cupy import StrictCupy
 
 CUT_SHORT = gzip.compress(idx_bytes(np.zeros(60, np.uint8)), mtime=0)[:-9]
 """Labels, gzipped and truncated; without the time, which would be a part of the tests' ids."""
@@ -128,6 +129,16 @@ def test_predict_works_with_a_single_class(run: Run) -> None:
     outcome = run("predict", "one", "digit.npy")
     assert re.fullmatch(r"digit\.npy: ([01]) \(\d+%; next [01], \d+%\).*\n", outcome.out)
     assert int(outcome.out.split()[1]) == MLP.load("one").predict(gpunn.read_digit("digit.npy"))
+
+
+def test_devices_shows_what_decides_over_tf32(run: Run, install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(StrictCupy())
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    assert "NVIDIA_TF32_OVERRIDE" not in run("devices").out
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    (line,) = [line for line in run("devices").out.splitlines() if "NVIDIA_TF32_OVERRIDE" in line]
+    assert line.startswith("cuda:0")
+    assert line.endswith(", NVIDIA_TF32_OVERRIDE 0")
 
 
 def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:

@@ -1,5 +1,6 @@
 """Engines for GPUs, held to float64 on the CPU, with stand-ins for CuPy and the kernels that are as strict as a GPU."""
 
+import re
 import sys
 from typing import Any
 
@@ -12,7 +13,6 @@ from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.kernels.cuda.epoch.layout import CudaLayout
 
 from .conftest import parameters, random_split
-from .strict_cupy import OutOfMemoryError as CupysOutOfMemoryError
 from .strict_cupy import StrictCupy
 from .strict_kernels import StrictKernels, strict_gpu
 
@@ -40,15 +40,16 @@ def test_fused_on_a_gpu_follows_float64(gpu: CudaBackend, sizes: tuple[int, ...]
 
 def test_fused_goes_on_with_orders_of_any_length(gpu: CudaBackend, small: Split) -> None:
     net, exact = MLP([12, 5, 3]), MLP([12, 5, 3], dtype=np.float64)
-    images, labels = gpu.asarray(small.images), gpu.asarray(small.labels)
-    ours: Any = choose_engine("fused", gpu, start(net), Recipe(32, 0.1))
-    ours = ours(gpu, start(net), Examples(images, labels), Recipe(32, 0.1))
     theirs = ENGINES["plain"](CPU, start(exact), Examples(small.images, small.labels), Recipe(32, 0.1))
-    for order in (np.arange(50), np.arange(200)[::-1], np.arange(3)):
-        assert ours.run_epoch(order) == pytest.approx(theirs.run_epoch(order), rel=1e-5)
-    for order in (np.arange(201), np.array([-1])):
-        with pytest.raises(IndexError, match="found order"):
-            ours.run_epoch(order)
+    with gpu.activate():
+        images, labels = gpu.asarray(small.images), gpu.asarray(small.labels)
+        ours: Any = choose_engine("fused", gpu, start(net), Recipe(32, 0.1))
+        ours = ours(gpu, start(net), Examples(images, labels), Recipe(32, 0.1))
+        for order in (np.arange(50), np.arange(200)[::-1], np.arange(3)):
+            assert ours.run_epoch(order) == pytest.approx(theirs.run_epoch(order), rel=1e-5)
+        for order in (np.arange(201), np.array([-1])):
+            with pytest.raises(IndexError, match="found order"):
+                ours.run_epoch(order)
 
 
 def test_tf32_is_used_when_asked_for_and_never_else(gpu: CudaBackend, small: Split) -> None:
@@ -76,6 +77,32 @@ def test_tf32_is_refused_where_it_is_not(gpu: CudaBackend, small: Split, engine:
         train(MLP([12, 5, 3]), small, **recipe | {"precision": "float16"}, device="cpu")
 
 
+@pytest.mark.parametrize(("override", "precision", "warned"), [
+    ("1", "float32", True),
+    ("1", "tf32", False),
+    ("0", "float32", False),
+    (None, "float32", False),
+])  # fmt: skip
+def test_nvidias_override_of_float32_is_warned_of(
+    gpu: CudaBackend,
+    small: Split,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    override: str | None,
+    precision: str,
+    warned: bool,
+) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    if override is not None:
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
+    recipe: dict[str, Any] = {"epochs": 2, "batch_size": 50, "learning_rate": 0.1, "engine": "fused"}
+    train(MLP([12, 5, 3]), small, **recipe, precision=precision, device=gpu)
+    train(MLP([12, 5, 3]), small, **recipe, device="cpu")
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    message = "NVIDIA_TF32_OVERRIDE is 1: cuBLAS multiplies in TF32, although the precision is float32"
+    assert warnings.count(message) == warned
+
+
 def test_tf32_takes_a_gpu_that_has_it(gpu: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     properties = gpu.xp.cuda.runtime.getDeviceProperties(0) | {"major": 7, "minor": 5}
     monkeypatch.setattr(gpu.xp.cuda.runtime, "getDeviceProperties", lambda index: properties, raising=False)
@@ -88,39 +115,32 @@ def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
 ) -> None:
     caplog.set_level("INFO", "gpunn")
     recipe: dict[str, Any] = {"epochs": 1, "batch_size": 50, "learning_rate": 0.1}
-
-    def full(shape: Any, dtype: Any) -> None:
-        raise CupysOutOfMemoryError("Out of memory allocating 1,024 bytes")
-
-    monkeypatch.setattr(gpu.xp, "empty", full, raising=False)
+    gpu.xp.runtime.free[0] = 4000  # room for the images, and little more
     monkeypatch.setattr("gpunn.engines.runner.get_backend", lambda name: CPU if name == "cpu" else gpu)
     assert train(MLP([12, 5, 3]), small, **recipe, engine="plain").device == "cpu"
-    message = r"device auto: cpu, as cuda:0 is out of memory (Out of memory allocating 1,024 bytes; 1,073,741,824 of"
-    assert any(line.startswith(message) for line in caplog.messages)
+    message = (
+        r"device auto: cpu, as cuda:0 is out of memory \(Out of memory allocating [\d,]+ bytes \(allocated so far: "
+        r"[23],\d{3}\); 1?,?\d{3} of 8,589,934,592 bytes are free\)"
+    )
+    assert any(re.match(message, line) for line in caplog.messages)
     with pytest.raises(OutOfMemoryError, match=r"cuda:0 is out of memory .* use a smaller batch, or the CPU"):
         train(MLP([12, 5, 3]), small, **recipe, engine="plain", device="cuda")
 
 
 def test_tf32_does_not_go_on_on_the_cpu(gpu: CudaBackend, small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(shape: Any, dtype: Any) -> None:
-        raise CupysOutOfMemoryError("Out of memory allocating 1,024 bytes")
-
-    monkeypatch.setattr(gpu.xp, "empty", full, raising=False)
+    gpu.xp.runtime.free[0] = 4000
     monkeypatch.setattr("gpunn.engines.runner.get_backend", lambda name: CPU if name == "cpu" else gpu)
     with pytest.raises(OutOfMemoryError, match="cuda:0 is out of memory"):
         train(MLP([12, 5, 3]), small, epochs=1, batch_size=50, learning_rate=0.1, precision="tf32")
 
 
 def test_a_trial_without_memory_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels, gpu = StrictKernels(), CudaBackend(StrictCupy(), 0)
+    kernels, cupy = StrictKernels(), StrictCupy()
+    gpu = CudaBackend(cupy, 0)
     monkeypatch.setitem(sys.modules, "gpunn.kernels.cuda.contract", kernels)
     monkeypatch.setattr("gpunn.kernels.cuda.contract", kernels, raising=False)
-
-    def full(array: Any) -> None:
-        raise CupysOutOfMemoryError("Out of memory allocating 1,024 bytes")
-
     with monkeypatch.context() as patch:
-        patch.setattr(gpu.xp, "asarray", full)
+        patch.setattr(cupy.runtime, "free", [10])
         with pytest.raises(OutOfMemoryError, match="is out of memory"):
             _ = gpu.kernels
     assert gpu.kernels is kernels

@@ -12,7 +12,7 @@ from gpunn.engines import Recipe, choose_engine
 from gpunn.optimizers import SGD, OptimizerState
 from gpunn.schedules import OneCycle
 
-from .recipes import OPTIMIZERS, OUTPUTS, N, assert_goes_on, assert_same, both, drawn, examples
+from .recipes import OPTIMIZERS, OUTPUTS, N, assert_resumes, assert_same, both, drawn, examples
 from .strict_kernels import strict_gpu
 
 
@@ -67,7 +67,7 @@ def test_rates_change_from_batch_to_batch(gpu: CudaBackend, optimizer: str) -> N
 def test_training_goes_on_with_what_is_remembered(gpu: CudaBackend, optimizer: str) -> None:
     recipe = Recipe(7, 0.005, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer])
     start = drawn((12, 9, 3), ("relu", "softmax"))
-    assert_goes_on(gpu, "fused", start, recipe, atol=1e-4 if "Adam" in optimizer else 4e-6)
+    assert_resumes(gpu, "fused", start, recipe, atol=1e-4 if "Adam" in optimizer else 4e-6)
 
 
 def test_the_memory_of_another_optimizer_is_refused(gpu: CudaBackend) -> None:
@@ -100,7 +100,8 @@ def test_a_step_of_all_layers_takes_few_launches(
 ) -> None:
     start = drawn((12, 9, 6, 3), ("relu", "relu", "softmax"))
     ours, _ = both(gpu, "fused", start, Recipe(N, 0.1, loss="cross_entropy", **options))
-    ours.run_epoch(np.arange(N))
+    with gpu.activate():
+        ours.run_epoch(np.arange(N))
     passes = ["gather_scale", *["bias_activate"] * 3, "output_delta", *["hidden_delta"] * 2]
     assert gpu.kernels.launched == passes + launches
     # Forward, backward and gradients.

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ everywhere = pytest.mark.parametrize(("device", "name"), PLACES, ids=map(" ".joi
 
 
 @pytest.fixture
-def backend(device: str, monkeypatch: pytest.MonkeyPatch) -> Backend:
-    return CPU if device == "cpu" else strict_gpu(monkeypatch)
+def backend(device: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    found = CPU if device == "cpu" else strict_gpu(monkeypatch)
+    with found.activate():
+        yield found
 
 
 def drawn(n: int = N) -> Split:

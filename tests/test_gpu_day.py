@@ -1,8 +1,10 @@
 """What a GPU day does without a GPU: rehearsed on the CPU, with a clock that is set, and workers that break down."""
 
 import json
+import multiprocessing
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,23 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import gpu_day
+from benchmarks import gpu_check, gpu_day
 from benchmarks.bars import Row
 from benchmarks.contest import Contest
 from benchmarks.exactness import TOLERANCES
+from benchmarks.gpu_check import Checked, check_device
 from benchmarks.gpu_report import Report
 from benchmarks.gpu_rounds import fitting, measure
 from benchmarks.gpu_rows import LARGE, ON_CPU, SMALL, WIDE, Task, tasks
+from benchmarks.gpu_tests import GpuTests, Outcome
 from benchmarks.job import Job, _add_auto, exact_on
 from benchmarks.schedule import LONGEST, PREPARATION, RESERVE, Schedule
 from benchmarks.standings import Result
 from benchmarks.worker import GivenUpError
+from gpunn import backends
+from gpunn.backends import cuda
+
+from .strict_cupy import StrictCupy
 
 TASK = Task(Row(SMALL, 32, bar=8), at_most=5e-3)
 
@@ -48,6 +56,8 @@ class PretendWorker:
     def __init__(self, clock: Clock, takes: float, *answers: Contest | GivenUpError) -> None:
         self.clock, self.takes, self.answers = clock, takes, list(answers)
         self.jobs: list[Job] = []
+        self.stopped: list[int] = []
+        """After how many jobs it was stopped."""
 
     def ask(self, job: Job, seconds: float) -> Contest:
         self.jobs.append(job)
@@ -56,6 +66,9 @@ class PretendWorker:
         if isinstance(answer, GivenUpError):
             raise answer
         return answer
+
+    def stop(self) -> None:
+        self.stopped.append(len(self.jobs))
 
 
 def run(
@@ -242,7 +255,85 @@ def test_a_rehearsal_on_the_cpu_goes_through_everything(tmp_path: Path, monkeypa
     assert max(document["rows"][0]["deviations"].values()) <= TOLERANCES["float32"]
     assert "torch.graphs: computes on cuda, and the device is cpu" in document["not done"]
     assert "GPU tests: the device is the CPU" in document["not done"]
+    assert document["compiled"].startswith("kernels compiled ahead: ")
     assert outcome.output.count("784-16-10           32") == 2
+
+
+class PretendDay:
+    """A GPU day on a machine with a GPU: what each process of its own would answer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **found: Any) -> None:
+        self.said: list[tuple[str, tuple[Any, ...]]] = []
+        described = {"name": "Stand-in", "compute capability": "9.0"}
+        checked = Checked("cuda:1", described, {"copy": 3000.0}, {}, found.get("shared_memory", 232448))
+
+        def note(name: str, answer: Any) -> Any:
+            def answer_to(*arguments: Any) -> Any:
+                self.said.append((name, arguments[2:]))
+                return answer
+
+            return answer_to
+
+        monkeypatch.setattr(gpu_day, "_check", lambda device, seconds: checked)
+        compiled = Outcome(found.get("compiled", 0), tail=deque(["117 of 118 compiled in 9 s, 1 failed"]))
+        monkeypatch.setattr(gpu_day, "compile_ahead", note("compile", compiled))
+        tested = GpuTests(found.get("counts", {"passed": 3}), found.get("failed", []), 0, timed_out=False, tail=[])
+        monkeypatch.setattr(gpu_day, "run_gpu_tests", note("test", tested))
+        monkeypatch.setattr(gpu_day, "Worker", lambda *_: PretendWorker(Clock(), 0.0))
+        monkeypatch.setattr(gpu_day, "tasks", lambda **_kwargs: [TASK])
+        # Whoever imports CuPy here means to open a context.
+        monkeypatch.setitem(sys.modules, "cupy", None)
+        cuda._import_cupy.cache_clear()
+        cuda._tried.cache_clear()
+
+
+def test_kernels_are_compiled_for_the_gpu_before_tests_and_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    day, path = PretendDay(monkeypatch), tmp_path / "day.json"
+    opened: list[str] = []
+    monkeypatch.setattr(backends, "_cuda", opened.append)
+    outcome = CliRunner().invoke(gpu_day.main, ["--device", "cuda:1", "--json", str(path)], catch_exceptions=False)
+    assert outcome.exit_code == 0, outcome.output
+    assert day.said == [("compile", ("--capability", "9.0", "--shared", "232448")), ("test", ())]
+    document = json.loads(path.read_text())
+    assert document["device"] == "cuda:1"
+    assert document["compiled"] == "kernels compiled ahead: 117 of 118 compiled in 9 s, 1 failed, exit code 0"
+    assert document["tests"]["counts"] == {"passed": 3}
+    assert len(document["rows"]) == 1
+    # In EXCLUSIVE_PROCESS mode, a context of this process would keep all others from theirs.
+    assert opened == []
+
+
+def test_what_failed_is_named_and_what_was_not_compiled_is_not_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    PretendDay(monkeypatch, compiled=1, counts={"failed": 1}, failed=["tests/gpu/test_a.py::test_b"])
+    path = tmp_path / "day.json"
+    outcome = CliRunner().invoke(gpu_day.main, ["--json", str(path)], catch_exceptions=False)
+    assert outcome.exit_code == 1
+    document = json.loads(path.read_text())
+    assert document["failures"] == ["GPU tests: 1 failed, exit code 0; tests/gpu/test_a.py::test_b"]
+    assert list(document["not done"]) == ["kernels compiled ahead: 117 of 118 compiled in 9 s, 1 failed, exit code 1"]
+    day = PretendDay(monkeypatch, shared_memory="ModuleNotFoundError: No module named 'numba_cuda'")
+    outcome = CliRunner().invoke(gpu_day.main, [], catch_exceptions=False)
+    assert [name for name, _ in day.said] == ["test"]
+    assert "kernels compiled ahead: ModuleNotFoundError: No module named 'numba_cuda'" in outcome.output
+
+
+def test_the_device_is_checked_in_a_process_of_its_own_which_ends() -> None:
+    checked = gpu_day._check("cpu", 60)
+    assert (checked.device, checked.missing) == ("cpu", {})
+    assert all(value > 0 for value in checked.ceilings.values())
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_keeps_much_memory_is_replaced() -> None:
+    kept = contest(torch=0.08, auto=0.004)
+    kept.keeps_memory = True
+    worker = PretendWorker(Clock(), 1.0, kept, contest(torch=0.08, auto=0.004))
+    run([TASK, Task(Row(WIDE, 32))], worker)
+    assert worker.stopped == [1]
 
 
 @pytest.mark.parametrize(("assert_speed", "missed", "failures", "code"), [
@@ -254,22 +345,39 @@ def test_a_rehearsal_on_the_cpu_goes_through_everything(tmp_path: Path, monkeypa
 def test_failures_count_always_and_targets_where_they_are_asserted(
     assert_speed: bool, missed: list[str], failures: list[str], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def pretend(_backend: Any, report: Report, *_args: Any) -> None:
+    def pretend(_device: str, report: Report, *_args: Any) -> None:
         report.missed += missed
         report.failures += failures
 
-    monkeypatch.setattr(gpu_day, "_check", lambda *_args: None)
+    PretendDay(monkeypatch)
     monkeypatch.setattr(gpu_day, "_measure", pretend)
-    options = ["--device", "cpu", *(["--assert-speed"] if assert_speed else [])]
+    options = ["--assert-speed"] if assert_speed else []
     assert CliRunner().invoke(gpu_day.main, options).exit_code == code
 
 
-def test_without_a_gpu_it_ends_with_one_line(install: Any) -> None:
+def test_without_a_gpu_it_ends_with_one_line(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     install(None)
+    reason = check_device("cuda", lambda _name, _act: None)
+    assert isinstance(reason, str)
+    assert reason.startswith("CuPy is not installed")
+    # No GPU is visible, wherever this runs.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     outcome = CliRunner().invoke(gpu_day.main, [])
     assert outcome.exit_code == 2
     (line,) = outcome.output.strip().splitlines()
-    assert line.startswith("Error: CuPy is not installed")
+    assert line.startswith("Error: ")
+    assert line.endswith("; use device cpu or auto")
+
+
+def test_a_gpu_is_described_with_what_its_kernels_are_compiled_for(
+    install: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(StrictCupy())
+    monkeypatch.setattr(gpu_check, "measure_ceilings", lambda _backend: ({}, {}))
+    checked = check_device("cuda", lambda _name, _act: None)
+    assert isinstance(checked, Checked)
+    assert checked.described["compute capability"] == "9.0"
+    assert "driver, GPU" in checked.described
 
 
 def test_a_file_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:

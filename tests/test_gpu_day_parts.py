@@ -1,27 +1,34 @@
 """The parts that a GPU day is made of: the process that measures, the tests it runs, the ceilings."""
 
+import importlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from benchmarks import ceilings
+from benchmarks import ceilings, gpu_tests
 from benchmarks.bars import Row
 from benchmarks.ceilings import measure_ceilings
-from benchmarks.contest import Contest, DeviceLostError, Watch
+from benchmarks.contest import Contest, DeviceLostError, Watch, hold
 from benchmarks.exactness import TOLERANCES
 from benchmarks.gpu_rows import ON_CPU, SMALL, Task
-from benchmarks.gpu_tests import run_gpu_tests
-from benchmarks.job import Job, do_job
-from benchmarks.worker import GivenUpError, Worker
+from benchmarks.gpu_tests import GpuTests, Outcome, lines_of, run_gpu_tests
+from benchmarks.job import A_STEP, Job, do_job, patience_for
+from benchmarks.machine import GPU_LIBRARIES, describe_machine
+from benchmarks.peers import Place
+from benchmarks.worker import PATIENCE, GivenUpError, Worker
 from gpunn import get_backend
+from gpunn.backends.cuda import COMPILERS
 
+from .conftest import random_split
 from .strict_cupy import StrictCupy
 
 TASK = Task(Row(SMALL, 32), peers=("numpy", "torch.graphs"))
@@ -71,7 +78,7 @@ def job(images: int | None = 512) -> Job:
 def test_a_worker_that_does_not_answer_says_who_had_its_turn(
     do: Callable[[Job, Watch], Contest], name: str, reason: str
 ) -> None:
-    worker = Worker(do, {"start": 60.0, "prepare": 60.0, "train": 0.2})
+    worker = Worker(do, lambda _job: {"start": 60.0, "prepare": 60.0, "train": 0.2})
     with pytest.raises(GivenUpError, match=reason) as caught:
         worker.ask(job(), 60)
     assert caught.value.name == name
@@ -96,6 +103,12 @@ def test_the_ceilings_of_the_cpu_are_measured() -> None:
     assert missing == {}
     assert all(value > 0 for value in found.values())
     assert set(found) == {"copy in GB/s, read + written", "float32 product in GFLOP/s"}
+
+
+def test_a_result_names_what_compiles_and_links_kernels() -> None:
+    wanted = {package for pair in COMPILERS for package in pair}
+    assert wanted | {"numba-cuda", "cuda-bindings", "cuda-core"} <= set(GPU_LIBRARIES)
+    assert set(describe_machine(GPU_LIBRARIES)) >= set(GPU_LIBRARIES)
 
 
 class PretendGpu:
@@ -131,36 +144,146 @@ def script(text: str) -> list[str]:
     return [sys.executable, "-c", text]
 
 
-def test_pytests_counts_are_read_from_its_output() -> None:
+TESTS = """
+import time
+from pathlib import Path
+import pytest
+
+@pytest.mark.parametrize("number", range(3))
+def test_a(number):
+    assert number != 1, "one is wrong"
+
+@pytest.fixture
+def broken():
+    raise ValueError("no device")
+
+def test_b(broken):
+    pass
+
+def test_c():
+    pytest.skip("not today")
+
+def test_d():
+    Path(__file__).with_name("reached").touch()
+    time.sleep(SECONDS)
+
+def test_e():
+    pass
+"""
+
+
+@pytest.fixture
+def run_tests(tmp_path: Path) -> Callable[[float, float], tuple[GpuTests, list[str]]]:
+    """Run tests, one of which takes some seconds, for at most so many; return the outcome and what was told."""
+
+    def run(seconds: float, at_most: float) -> tuple[GpuTests, list[str]]:
+        (tmp_path / "test_some.py").write_text(TESTS.replace("SECONDS", str(seconds)))
+        said: list[str] = []
+        command = [str(tmp_path / "test_some.py") if word == "tests/gpu" else word for word in gpu_tests.TESTS]
+        return run_gpu_tests(at_most, said.append, command), said
+
+    return run
+
+
+def test_failures_are_told_when_they_occur(run_tests: Callable[[float, float], tuple[GpuTests, list[str]]]) -> None:
+    tested, said = run_tests(0, 60)
+    assert tested.counts == {"passed": 4, "failed": 1, "errors": 1, "skipped": 1}
+    assert [name.rpartition("::")[2] for name in tested.failed] == ["test_a[1]", "test_b"]
+    assert not tested.passed
+    assert str(tested) == "GPU tests: 4 passed, 1 failed, 1 errors, 1 skipped, exit code 1"
+    wrong = next(number for number, line in enumerate(said) if "AssertionError: one is wrong" in line)
+    assert wrong < next(number for number, line in enumerate(said) if "test_b ERROR" in line)
+    assert not any("PASSED" in line for line in said)
+
+
+def test_tests_that_take_too_long_leave_what_became_of_the_others(
+    run_tests: Callable[[float, float], tuple[GpuTests, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class AsSoonAsItSleeps(threading.Thread):
+        """A timer whose time is up when `test_d` sleeps; the one that would kill never is."""
+
+        def __init__(self, seconds: float, do: Callable[[], None]) -> None:
+            super().__init__(daemon=True)
+            self._interrupt = do if seconds == 200 else None
+
+        def run(self) -> None:
+            while self._interrupt is not None and not (tmp_path / "reached").exists():
+                time.sleep(0.05)
+            if self._interrupt is not None:
+                self._interrupt()
+
+        def cancel(self) -> None:
+            self._interrupt = None
+
+    monkeypatch.setattr("threading.Timer", AsSoonAsItSleeps)
+    tested, _ = run_tests(100, 200)
+    assert tested.timed_out
+    assert tested.counts == {"passed": 2, "failed": 1, "errors": 1, "skipped": 1}
+    assert str(tested).endswith("stopped as the time was up")
+    assert "test_d" in "".join(tested.tail)
+
+
+def test_a_gpu_is_required_of_the_tests() -> None:
     said: list[str] = []
-    text = (
-        "import os, sys; print('GPU required:', os.environ['GPUNN_REQUIRE_GPU']);"
-        "print('2 failed, 12 passed, 1 skipped, 3 warnings in 75.30s (0:01:15)'); sys.exit(1)"
-    )
-    outcome = run_gpu_tests(30, said.append, script(text))
-    assert outcome.counts == {"failed": 2, "passed": 12, "skipped": 1, "warnings": 3}
-    assert not outcome.passed
-    assert said[0] == "GPU required: 1"
-    assert str(outcome) == "GPU tests: 2 failed, 12 passed, 1 skipped, 3 warnings, exit code 1"
+    text = "import os; print('GPU required:', os.environ['GPUNN_REQUIRE_GPU'])"
+    assert not run_gpu_tests(30, said.append, script(text)).passed
+    assert said == ["GPU required: 1"]
 
 
-def test_tests_that_take_too_long_are_stopped_with_all_they_started() -> None:
+def test_a_command_that_ignores_its_interruption_is_stopped_with_all_it_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     text = (
-        "import subprocess, sys; print('begun', flush=True); subprocess.run([sys.executable, '-c', 'input()'], stdin=0)"
+        "import signal, subprocess, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print('begun', flush=True);"
+        "subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
     )
-    text = text.replace("'input()'], stdin=0", "'import time; time.sleep(60)']")
-    started = time.monotonic()
-    outcome = run_gpu_tests(1.0, lambda _line: None, script(text))
+    monkeypatch.setattr(gpu_tests, "GRACE", 0.5)
+    started, outcome = time.monotonic(), Outcome()
+    assert list(lines_of(script(text), 1.0, outcome, {})) == ["begun"]
     assert time.monotonic() - started < 20
     assert outcome.timed_out
-    assert not outcome.passed
-    assert list(outcome.tail) == ["begun"]
+
+
+def test_slow_rows_are_given_time_by_their_steps() -> None:
+    online, images = Task(Row(SMALL, 1)), 60_000
+    assert patience_for(Job(online, "cuda:0", None, 1, 1.0, {}))["train"] == PATIENCE["train"] + images * A_STEP
+    assert patience_for(Job(online, "cuda:0", 512, 1, 1.0, {}))["prepare"] == PATIENCE["prepare"] + 512 * A_STEP
+    assert patience_for(Job(TASK, "cuda:0", None, 1, 1.0, {})) == pytest.approx(
+        PATIENCE | {act: PATIENCE[act] + images / 32 * A_STEP for act in ("prepare", "train")}
+    )
+    # As long as no row has shown how slow it is, an engine with a launch of 0.3 ms for each of 3 steps may have a turn.
+    assert images * 3 * 3e-4 < patience_for(Job(online, "cuda:0", None, 1, 1.0, {}))["train"]
+
+
+def test_jax_opens_the_gpu_it_is_to_use_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: dict[str, str] = {}
+    jax: Any = ModuleType("jax")
+    jax.config = SimpleNamespace(update=set_to.__setitem__)
+    jax.devices = lambda kind: [f"{kind}:{set_to.get('jax_cuda_visible_devices', 'all of them')}"]
+    jax.numpy = jax.lax = ModuleType("jax.numpy")
+    for name, module in {"jax": jax, "jax.numpy": jax.numpy}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    monkeypatch.delitem(sys.modules, "benchmarks.peers.jax_scan", raising=False)
+    peer = importlib.import_module("benchmarks.peers.jax_scan")
+    monkeypatch.setitem(sys.modules, "benchmarks.peers.jax_scan", peer)  # and gone afterwards
+    assert peer._device(Place("cuda:2")) == "cuda:2"
+    assert peer._device(Place("cuda:2")) == "cuda:2"
+    with pytest.raises(RuntimeError, match="JAX has opened cuda:2 in this process"):
+        peer._device(Place("cuda:0"))
+
+
+def test_jax_comes_last_and_the_float64_network_first() -> None:
+    turns: list[str] = []
+    split = random_split(40, 784, 10)
+    hold(Row(SMALL, 20), split, ["plain"], ["jax", "numpy"], 1, watch=lambda name, _act: turns.append(name))
+    seen = list(dict.fromkeys(turns))
+    assert seen[:3] == ["float64", "plain", "numpy"]
+    assert seen[3:] in ([], ["jax"])
 
 
 def test_a_job_on_a_gpu_takes_its_contestants_there_and_leaves_the_cpu_beside_it(install: Any) -> None:
-    cupy: Any = StrictCupy()
-    cupy.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: None)
-    install(cupy)
+    install(StrictCupy())
     turns: list[tuple[str, str]] = []
     asked = Job(TASK, "cuda:0", 300, 1, 1.0, {"fused": "why not"})
     held = do_job(asked, lambda name, act: turns.append((name, act)))

@@ -2,7 +2,7 @@
 
 The images stay uint8: XLA fuses scaling into the gathering. The parameters are donated, so that they change in place.
 XLA's threads are set up once, before JAX is imported, and number as many as there are cores. On a GPU it takes memory
-when it needs it; by default it would take most of what there is at once.
+when it needs it; by default it would take most of what there is at once. It opens one GPU, and not all there are.
 """
 
 import os
@@ -48,6 +48,22 @@ def train_epoch(
     return parameters, total / len(order)
 
 
+_opened: dict[int, Any] = {}
+"""The one GPU of this process, by number."""
+
+
+def _device(place: Place) -> Any:
+    """Return JAX's device; raises `RuntimeError` for a second GPU, which JAX can't open later."""
+    if place.kind == "cpu":
+        return jax.devices("cpu")[0]
+    if not _opened:
+        jax.config.update("jax_cuda_visible_devices", str(place.index))
+        (_opened[place.index],) = jax.devices("cuda")
+    if place.index not in _opened:
+        raise RuntimeError(f"JAX has opened cuda:{next(iter(_opened))} in this process, and opens no other GPU")
+    return _opened[place.index]
+
+
 @final
 class JaxScan(Peer):
     """One call an epoch."""
@@ -59,7 +75,7 @@ class JaxScan(Peer):
         # Measured with JAX 0.10 on a CPU: wide layers are several times faster at small batches with weights
         # (n_in, n_out), everything else is faster as it is.
         self._inputs_first = place.kind == "cpu" and recipe.batch_size < 32 and len(start.biases[0]) >= 64
-        self._device = jax.devices(place.kind)[place.index]
+        self._device = _device(place)
         # On GPUs the default is TF32. CPUs have one precision.
         asked = {"tf32": "tensorfloat32", "float32": "highest"}[recipe.precision] if place.kind == "cuda" else None
         with jax.default_device(self._device), jax.default_matmul_precision(asked):

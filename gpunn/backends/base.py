@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from gpunn.equations import Array
 
+TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
+"""Environment variable by which cuBLAS multiplies float32 matrices in TF32 (1) or never does (0), whatever is set."""
+
 
 class Backend(ABC):
     """A device and its array library. Passed explicitly; there is no current backend."""

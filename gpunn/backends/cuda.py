@@ -3,6 +3,7 @@
 import functools
 import importlib
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, final
@@ -10,7 +11,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.backends.base import Backend, self_test, version
+from gpunn.backends.base import TF32_OVERRIDE, Backend, self_test, version
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, DeviceError, OutOfMemoryError
 from gpunn.kernels.overheard import overheard
@@ -123,6 +124,7 @@ class CudaBackend(Backend):
     def describe(self) -> dict[str, str]:
         runtime = self._cupy.cuda.runtime
         properties = runtime.getDeviceProperties(self._device.id)
+        override = os.environ.get(TF32_OVERRIDE)
         return {
             "name": properties["name"].decode(),
             "compute capability": f"{properties['major']}.{properties['minor']}",
@@ -131,7 +133,7 @@ class CudaBackend(Backend):
             "runtime": _cuda_version(runtime.runtimeGetVersion()),
             "cupy": self._cupy.__version__,
             "numba-cuda": version("numba-cuda"),
-        }
+        } | ({TF32_OVERRIDE: override} if override else {})
 
 
 def cuda_backend(index: int) -> CudaBackend:

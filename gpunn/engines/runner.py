@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend, get_backend
+from gpunn.backends.base import TF32_OVERRIDE
 from gpunn.engines.base import Engine, Examples, Parameters, Recipe
 from gpunn.engines.threads import blas_threads
 from gpunn.errors import OutOfMemoryError
@@ -97,6 +98,9 @@ def running(
     In the block the device is active, and BLAS has one thread if the engine has its own threads.
     """
     with backend.activate(), blas_threads(1) if engine.own_threads else nullcontext():
+        on_gpu = backend.name != "cpu"
+        if on_gpu and recipe.precision == "float32" and backend.describe().get(TF32_OVERRIDE) == "1":
+            logger.warning("%s is 1: cuBLAS multiplies in TF32, although the precision is float32", TF32_OVERRIDE)
         on_device = Examples(*(None if part is None else backend.asarray(part) for part in examples))
         yield Runner(backend, engine, start, on_device, recipe)
 

@@ -10,11 +10,11 @@ from gpunn import MLP, Adam, Backend, Dataset, train
 from gpunn.activations import HIDDEN
 from gpunn.dropout import mask
 from gpunn.engines import Recipe
-from gpunn.optimizers import SGD
+from gpunn.optimizers import SGD, Optimizer
 from gpunn.schedules import Cosine, OneCycle
 
 from ..conftest import parameters
-from ..recipes import OPTIMIZERS, OUTPUTS, N, assert_goes_on, assert_same, both, drawn
+from ..recipes import OPTIMIZERS, OUTPUTS, N, assert_resumes, assert_same, both, drawn
 
 pytestmark = pytest.mark.gpu
 
@@ -90,9 +90,10 @@ def test_fused_takes_floats_and_rows_of_targets(gpu: Backend, loss: str, output:
 
 
 # Each combination is a kernel that takes seconds to compile: of hidden and output layers every one, but not every pair.
-@pytest.mark.parametrize(
-    ("hidden", "loss", "output"), [(HIDDEN[i % len(HIDDEN)], *output) for i, output in enumerate(OUTPUTS)]
-)
+FUNCTIONS = [(HIDDEN[i % len(HIDDEN)], *output) for i, output in enumerate(OUTPUTS)]
+
+
+@pytest.mark.parametrize(("hidden", "loss", "output"), FUNCTIONS)
 def test_epoch_takes_every_activation_and_loss(gpu: Backend, hidden: str, loss: str, output: str) -> None:
     start = drawn((12, 9, 6, 3), (hidden, "tanh", output))
     recipe = Recipe(15, 0.02, loss=loss, schedule=Cosine())
@@ -100,14 +101,18 @@ def test_epoch_takes_every_activation_and_loss(gpu: Backend, hidden: str, loss: 
         assert_same(gpu, both(gpu, "epoch", start, recipe), recipe, magnified=2)
 
 
+RESUMED = ["momentum", "Adam"]
+"""Optimisers with which `epoch` resumes training."""
+
+
 @pytest.mark.parametrize(
-    ("engine", "optimizer"), [*(("fused", name) for name in OPTIMIZERS), ("epoch", "momentum"), ("epoch", "Adam")]
+    ("engine", "optimizer"), [*(("fused", name) for name in OPTIMIZERS), *(("epoch", name) for name in RESUMED)]
 )
 def test_training_goes_on_with_what_is_remembered(gpu: Backend, engine: str, optimizer: str) -> None:
     recipe = Recipe(7, 0.005, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer])
     start = drawn((12, 9, 3), ("relu", "softmax"))
     with gpu.activate():
-        assert_goes_on(gpu, engine, start, recipe, atol=1e-4 if "Adam" in optimizer else 8e-6)
+        assert_resumes(gpu, engine, start, recipe, atol=1e-4 if "Adam" in optimizer else 8e-6)
 
 
 MNIST_RECIPES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
@@ -144,11 +149,14 @@ def test_recipes_follow_float64_on_digits(
         assert np.abs(ours - theirs).max() <= tolerance * max(1, np.abs(theirs).max())
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "rate", "engine"),
-    [(Adam(), 0.001, "fused"), (Adam(decoupled=True), 0.001, "epoch"), (SGD(0.9), 0.05, "epoch")],
-    ids=str,
-)
+LEARNERS: list[tuple[Optimizer, float, str]] = [
+    (Adam(), 0.001, "fused"),
+    (Adam(decoupled=True), 0.001, "epoch"),
+    (SGD(0.9), 0.05, "epoch"),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "rate", "engine"), LEARNERS, ids=str)
 def test_digits_are_learnt(gpu: Backend, mnist: Dataset, optimizer: Any, rate: float, engine: str) -> None:
     net = MLP([784, 64, 10], hidden="relu", output="softmax", init="he")
     recipe: dict[str, Any] = {"epochs": 3, "batch_size": 64, "learning_rate": rate, "optimizer": optimizer}

@@ -112,11 +112,13 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
-    """A GPU whose arrays are the stand-in's, and whose kernels are simulated."""
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaBackend]:
+    """A GPU whose arrays are the stand-in's, and whose kernels are simulated; it is active."""
     cupy = StrictCupy()
     monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
     monkeypatch.setattr("gpunn.kernels.cuda.contract.as_handle", unwrap)
     monkeypatch.setattr("gpunn.kernels.cuda.epoch.run.as_cuda_array", unwrap)
     monkeypatch.setattr("gpunn.engines.cuda.epoch.THREADS", 32)
-    return CudaBackend(cupy, 0)
+    backend = CudaBackend(cupy, 0)
+    with backend.activate():
+        yield backend

@@ -9,7 +9,7 @@ from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import Recipe, choose_engine
 from gpunn.schedules import OneCycle
 
-from ..recipes import OPTIMIZERS, OUTPUTS, N, assert_goes_on, assert_same, both, drawn, examples
+from ..recipes import OPTIMIZERS, OUTPUTS, N, assert_resumes, assert_same, both, drawn, examples
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_velocities_stay_outside_where_they_do_not_fit_shared_memory(monkeypatch
 def test_training_goes_on_with_what_is_remembered(gpu: CudaBackend, optimizer: str) -> None:
     recipe = Recipe(7, 0.005, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer])
     start = drawn((12, 5, 3), ("relu", "softmax"))
-    assert_goes_on(gpu, "epoch", start, recipe, atol=1e-4 if "Adam" in optimizer else 4e-6)
+    assert_resumes(gpu, "epoch", start, recipe, atol=1e-4 if "Adam" in optimizer else 4e-6)
 
 
 @pytest.mark.parametrize(
