@@ -14,6 +14,7 @@ from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Examples, Parameters, Recipe, choose_engine
+from gpunn.engines.devices import Job
 from gpunn.engines.runner import Trained, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import Evaluation, evaluate_on_device
@@ -77,7 +78,8 @@ def train(
     they support: "auto" picks one that supports the settings.
 
     `precision="tf32"` multiplies with 10-bit mantissas on GPUs, which is faster for large networks; see
-    `gpunn.engines.Recipe`. With `device="auto"`, training falls back to the CPU if the GPU's memory is too small.
+    `gpunn.engines.Recipe`. `device="auto"` is the device that is estimated to be done first, see
+    `gpunn.engines.devices`; training falls back to the CPU if the GPU's memory is too small.
 
     Raises `ConfigurationError` for invalid arguments, `DataError` for data that doesn't fit the network, `DeviceError`
     if the device can't be used, and `DivergenceError` if the loss or a parameter becomes non-finite.
@@ -124,11 +126,14 @@ def train(
         answer = None if on_epoch is None else on_epoch(history)
         return not isinstance(answer, bool | np.bool_) or bool(answer)
 
-    before = net.weights
+    before, start = net.weights, Parameters(net.weights, net.biases, net.functions)
+    examples = Examples(split.inputs(net.dtype), split.targets(net.dtype, net.sizes[-1]))
     run = partial(
         _train_on,
         net=net,
+        start=start,
         split=split,
+        examples=examples,
         epochs=epochs,
         recipe=recipe,
         suited=suited,
@@ -137,14 +142,21 @@ def train(
         watched=watched,
         tell=tell,
     )
-    return on_device(device, run, lambda: net.weights is before and recipe.precision == "float32")
+    return on_device(
+        device,
+        run,
+        lambda: net.weights is before and recipe.precision == "float32",
+        lambda: Job(start, examples, recipe, engine, epochs),
+    )
 
 
 def _train_on(
     backend: Backend,
     *,
     net: MLP,
+    start: Parameters,
     split: Split,
+    examples: Examples,
     epochs: int,
     recipe: Recipe,
     suited: float,
@@ -153,8 +165,6 @@ def _train_on(
     watched: tuple[EarlyStopping, Split] | None,
     tell: Callable[[History], bool],
 ) -> History:
-    start = Parameters(net.weights, net.biases, net.functions)
-    examples = Examples(split.inputs(net.dtype), split.targets(net.dtype, net.sizes[-1]))
     with backend.activate():
         engine_type = choose_engine(engine, backend, start, recipe, examples)
     logger.info(

@@ -33,7 +33,7 @@ def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, 
     test = load_mnist(data_dir, n_classes=net.sizes[-1]).test
     for warning in _misfits(net, test):
         click.echo(f"gpunn: {warning}", err=True)
-    backend, loss = get_backend(device), loss_for(net.functions[-1], loss)
+    backend, loss = evaluation.device_for(net, test, device), loss_for(net.functions[-1], loss)
     result = evaluation.evaluate(net, test, loss=loss, device=backend)
     if as_json:
         about: dict[str, Any] = {
