@@ -26,7 +26,8 @@ class DeviceStatus:
 def get_backend(device: str | Backend = "auto") -> Backend:
     """Return the backend of `device`: "cpu", "cuda" (the first GPU), "cuda:N", or "auto".
 
-    "auto" is the first GPU if usable, otherwise the CPU, and logs which and why. A backend is returned unchanged.
+    "auto" is the first GPU if usable, otherwise the CPU, and logs which and why. (Training and evaluation leave to the
+    CPU what is done sooner there, see `gpunn.engines.devices`.) A backend is returned unchanged.
     Raises `ConfigurationError` for another name, and `DeviceError` with the cause if a requested GPU can't be used.
     """
     if isinstance(device, Backend):

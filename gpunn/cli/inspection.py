@@ -12,6 +12,7 @@ from gpunn import evaluation
 from gpunn.backends import get_backend
 from gpunn.cli import options
 from gpunn.datasets import Split, load_mnist
+from gpunn.engines import tuned
 from gpunn.evaluation import Evaluation
 from gpunn.losses import loss_for
 from gpunn.network import MLP
@@ -56,10 +57,10 @@ def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, 
 def devices(as_json: bool) -> None:
     """List devices, and why any can't be used."""
     found = gpunn.backends.devices()
-    auto = get_backend("auto").name
+    auto, is_tuned = get_backend("auto").name, bool(tuned.measured())
     if as_json:
         rows = [{"device": d.name, "usable": d.usable, "description": d.description, "reason": d.reason} for d in found]
-        click.echo(json.dumps({"auto": auto, "devices": rows}))
+        click.echo(json.dumps({"auto": auto, "tuned": is_tuned, "devices": rows}))
         return
     for status in found:
         if status.usable:
@@ -67,7 +68,10 @@ def devices(as_json: bool) -> None:
             click.echo(f"{status.name:8}usable: {what}")
         else:
             click.echo(f"{status.name:8}not usable: {status.reason}")
-    click.echo(f"{'auto':8}selects {auto}")
+    click.echo(f"{'auto':8}selects {auto}{'' if auto == 'cpu' else ' where it is estimated to be faster, else cpu'}")
+    click.echo(
+        f"{'speeds':8}{'measured here by gpunn tune' if is_tuned else 'built in; gpunn tune measures them here'}"
+    )
 
 
 def _misfits(net: MLP, test: Split) -> Iterator[str]:

@@ -157,6 +157,8 @@ def _checked(document: Any) -> Kept:
     known = constants(BUILT_IN)
     for name, value in values.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name not in known or not number or not 0 <= value <= LARGEST:
-            raise ValueError(f"found {name!r}: {value!r}, expected a known constant, and a number of 0 to {LARGEST:g}")
+        if name not in known or not number or not 0 < value <= LARGEST:
+            raise ValueError(
+                f"found {name!r}: {value!r}, expected a known constant, and a number above 0, to {LARGEST:g}"
+            )
     return Kept(cpu, gpu, {name: float(value) for name, value in values.items()})
