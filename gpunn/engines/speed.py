@@ -66,6 +66,8 @@ class Cost:
     """A batch that several threads share, for each thread but one: the time that they wait for each other."""
     weight: float = 0.0
     """A weight that a batch's step changes."""
+    upper: float = 0.0
+    """A weight above the first layer, besides: a batch fetches it once, however many examples use it."""
     example: float = 0.0
     """An example."""
     sparse: float = 0.0
@@ -73,7 +75,7 @@ class Cost:
     product: float = 0.0
     """Any other multiplication, by one thread."""
     chunk: int = 0
-    """Maximum examples at a time: a larger batch costs `batch` and `weight` several times. 0 if there is none."""
+    """Maximum examples at a time: a larger batch costs `batch`, `weight` and `upper` several times. 0 if none."""
 
     def counts(self, work: Work, threads: int) -> dict[str, float]:
         """Return how often an epoch of `work` costs each of the times above."""
@@ -84,7 +86,7 @@ class Cost:
         dark = lit < 1
         sparse, dense = 2 * lit * first if dark else 0.0, 3 * upper + (0.0 if dark else 2.0 * first)
         # Gradients and moments are read and written besides. Adam steps every weight, others those of lit inputs.
-        passes = 2 * (1 + work.moments) if work.moments else 1
+        passes = 1 + 4 * work.moments
         stepped = (first if work.moments > 1 else lit * first) + upper
         turns = work.n_batches * (-(-work.batch_size // self.chunk) if self.chunk else 1)
         return {
@@ -92,6 +94,7 @@ class Cost:
             "layer": work.n_batches * (1 + len(others)),
             "meeting": work.n_batches * (threads - 1),
             "weight": turns * passes * stepped,
+            "upper": turns * upper,
             "example": work.n,
             "sparse": work.n * sparse / threads,
             "product": work.n * dense / threads,
@@ -117,7 +120,7 @@ class Speeds:
     784-100-50-10 and 784-1024-1024-10, at batch sizes from 1 to 60,000. Images without zeros take up to twice as long.
     """
 
-    cpu_epoch: Cost = Cost(XEON, meeting=2_000, weight=0.07, example=68, sparse=0.04, product=0.0163)
+    cpu_epoch: Cost = Cost(XEON, meeting=2_000, weight=0.045, upper=0.25, example=68, sparse=0.04, product=0.0163)
     cpu_fused: Cost = Cost(XEON, layer=28_000, meeting=380_000, weight=0.5, example=300, sparse=0.06, product=0.0155)
     cpu_plain: Cost = Cost(XEON, layer=15_000, weight=1.4, example=700, product=0.018)
     # A chunk of 32 images takes 11.4 us with 784-16-10 and 56 us with 784-128-10, divided by 0.65.
