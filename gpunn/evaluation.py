@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.backends import Backend, get_backend
+from gpunn.backends import Backend
 from gpunn.datasets.arrays import scaled
 from gpunn.datasets.split import Split, check_fits
 from gpunn.engines.base import Parameters
+from gpunn.engines.devices import evaluation_device
 from gpunn.equations import Array, decided, mean, mean_logits, propagate, scale
 from gpunn.errors import DataError, DivergenceError
 from gpunn.losses import LOSSES, loss_for
@@ -54,7 +55,9 @@ def or_none(accuracy: float) -> float | None:
 
 
 def evaluate(net: Network, split: Split, *, loss: str | None = None, device: str | Backend = "auto") -> Evaluation:
-    """Return loss, accuracy and confusion matrix of `net`, an `MLP` or an `Ensemble`, on `split`, computed on `device`.
+    """Return loss, accuracy and confusion matrix of `net`, an `MLP` or an `Ensemble`, on `split`.
+
+    They are computed on `device`, see `device_for`.
 
     `loss` is a name from `gpunn.losses`; the default is cross-entropy for softmax outputs, otherwise squared error.
 
@@ -69,7 +72,7 @@ def evaluate(net: Network, split: Split, *, loss: str | None = None, device: str
             "grey levels: expected uint8, or floats from 0 to 1"
         )
     loss = loss_for(net.output, loss)
-    backend = get_backend(device)
+    backend = device_for(net, split, device)
     with backend.activate():
         asarray = backend.asarray
         classes = split.classes
@@ -90,6 +93,14 @@ def evaluate(net: Network, split: Split, *, loss: str | None = None, device: str
             f"the loss is {result.loss}, as the network's weights are too large: train it with a lower learning rate"
         )
     return result
+
+
+def device_for(net: Network, split: Split, device: str | Backend = "auto") -> Backend:
+    """Return the backend on which `evaluate` evaluates; "auto" is the device that is estimated to be done first.
+
+    Raises the errors of `get_backend`.
+    """
+    return evaluation_device(device, [one.sizes for one in net.nets], len(split), (CHUNK_ON_CPU, CHUNK))
 
 
 def evaluate_on_device(

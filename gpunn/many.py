@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, final
 
@@ -19,6 +20,7 @@ from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import Engine, Examples
 from gpunn.engines.cpu.sharing import shared_nonzero
 from gpunn.engines.cuda.epoch import EpochCudaEngine, EpochCudaGroup, group_key, group_size
+from gpunn.engines.devices import Job
 from gpunn.engines.runner import Trained, on_device, on_host
 from gpunn.engines.stopping import Stopped, stopped_by
 from gpunn.engines.threads import blas_threads
@@ -97,11 +99,21 @@ def train_many(
 
     def plan(number: int) -> Plan:
         own = {name: values[number] for name, values in settings.items()}
-        return plan_for(nets[number], data, **own, **common, early_stopping=early_stopping)
+        with _naming(number):
+            return plan_for(nets[number], data, **own, **common, early_stopping=early_stopping)
 
     many = _Many(nets, plan, on_epoch, on_end)
-    on_device(device, many.run, lambda: not many.histories and precision == "float32")
+    on_device(device, many.run, lambda: not many.histories and precision == "float32", many.jobs)
     return [many.histories[number] for number in range(len(nets))]
+
+
+@contextmanager
+def _naming(number: int) -> Iterator[None]:
+    """Let errors of arguments say which network they are of."""
+    try:
+        yield
+    except (ConfigurationError, DataError) as error:
+        raise type(error)(f"network {number}: {error}") from error
 
 
 def _one_each(name: str, value: Any, n: int) -> Sequence[Any]:
@@ -131,14 +143,17 @@ class _Many:
         self._evaluators: dict[Hashable, Evaluators] = {}
         self._examples: dict[Hashable, Examples] = {}
 
+    def jobs(self) -> list[Job]:
+        """Return what the choice of a device needs to know."""
+        plans = map(self._plan, range(len(self._nets)))
+        return [plan.job(self._shared_examples(plan)) for plan in plans]
+
     def run(self, backend: Backend) -> None:
         """Train all networks on `backend`."""
         for number in range(len(self._nets)):
-            try:
-                plan = self._plan(number)
+            plan = self._plan(number)
+            with _naming(number):
                 self._engines[number] = plan.engine_on(backend, self._shared_examples(plan))
-            except (ConfigurationError, DataError) as error:
-                raise type(error)(f"network {number}: {error}") from error
         largest_first = sorted(range(len(self._nets)), key=lambda number: -self._nets[number].n_parameters)
         if backend.name == "cpu":
             self._run_in_threads(backend, largest_first)

@@ -14,6 +14,7 @@ from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Engine, Examples, Parameters, Recipe, choose_engine
+from gpunn.engines.devices import Job
 from gpunn.engines.runner import Trained, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import Evaluation, evaluate_on_device
@@ -77,7 +78,8 @@ def train(
     they support: "auto" picks one that supports the settings.
 
     `precision="tf32"` multiplies with 10-bit mantissas on GPUs, which is faster for large networks; see
-    `gpunn.engines.Recipe`. With `device="auto"`, training falls back to the CPU if the GPU's memory is too small.
+    `gpunn.engines.Recipe`. `device="auto"` is the device that is estimated to be done first, see
+    `gpunn.engines.devices`; training falls back to the CPU if the GPU's memory is too small.
 
     Raises `ConfigurationError` for invalid arguments, `DataError` for data that doesn't fit the network, `DeviceError`
     if the device can't be used, and `DivergenceError` if the loss or a parameter becomes non-finite.
@@ -105,8 +107,9 @@ def train(
             print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - requested by `progress`
         return goes_on(None if on_epoch is None else on_epoch(history))
 
+    examples = plan.examples()
+
     def run(backend: Backend) -> History:
-        examples = plan.examples()
         engine_type = plan.engine_on(backend, examples)
         logger.info(
             "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
@@ -116,7 +119,9 @@ def train(
         return session.history
 
     before = net.weights
-    return on_device(device, run, lambda: net.weights is before and precision == "float32")
+    return on_device(
+        device, run, lambda: net.weights is before and precision == "float32", lambda: [plan.job(examples)]
+    )
 
 
 def goes_on(answer: object) -> bool:
@@ -158,6 +163,10 @@ class Plan:
     def examples(self) -> Examples:
         """Return the training examples, on the host."""
         return Examples(self.split.inputs(self.net.dtype), self.split.targets(self.net.dtype, self.net.sizes[-1]))
+
+    def job(self, examples: Examples) -> Job:
+        """Return what the choice of a device needs to know."""
+        return Job(self.start, examples, self.recipe, self.engine, self.epochs)
 
     def evaluators(self, backend: Backend) -> "Evaluators":
         """Return the evaluations after each epoch, with their examples on the device of `backend`."""

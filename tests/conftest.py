@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from gpunn import MLP, Dataset, Split, load_mnist
 from gpunn.backends import cuda
 from gpunn.cli import main
+from gpunn.engines import tuned
+from gpunn.engines.speed import Cost, Speeds
 
 ROOT = Path(__file__).parent.parent
 
@@ -178,6 +180,23 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield pretend
     for cached in (cuda._tried, cuda._import_cupy):
         cached.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for settings: tests go by the built-in speeds, whether or not this machine is tuned."""
+    folder: Path = tmp_path_factory.mktemp("settings")
+    for name in ("XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, str(folder))
+    return folder
+
+
+@pytest.fixture
+def swift_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every GPU faster than this machine's CPU, whatever there is to do."""
+    free = Cost("made up")
+    speeds = Speeds(gpu_epoch=free, gpu_fused=free, gpu_plain=free, gpu_start=0.0, gpu_load=0.0)
+    monkeypatch.setattr(tuned, "BUILT_IN", speeds)
 
 
 @pytest.fixture

@@ -145,8 +145,12 @@ def test_devices_lists_the_cpu_and_says_what_auto_takes(run: Run) -> None:
     outcome = run("devices")
     assert outcome.code == 0
     assert re.search(r"^cpu     usable: .*cores \d+, numpy \d", outcome.out, re.MULTILINE)
-    assert re.search(r"^auto    selects (cpu|cuda:0)$", outcome.out, re.MULTILINE)
+    assert re.search(
+        r"^auto    selects (cpu|cuda:0 where it is estimated to be faster, else cpu)$", outcome.out, re.MULTILINE
+    )
+    assert outcome.out.splitlines()[-1] == "speeds  built in; gpunn tune measures them here"
     document = json.loads(run("devices", "--json").out)
+    assert document["tuned"] is False
     assert document["devices"][0]["device"] == "cpu"
     assert document["auto"] in {row["device"] for row in document["devices"] if row["usable"]}
 
@@ -268,7 +272,7 @@ def test_cuda_without_a_gpu_gets_one_line_with_the_cause(run: Run, data_dir: Pat
 def test_no_command_prints_the_help(run: Run) -> None:
     outcome = run()
     assert "Usage: gpunn" in outcome.out
-    for command in ("train", "evaluate", "predict", "devices"):
+    for command in ("train", "evaluate", "predict", "devices", "tune"):
         assert command in outcome.out
         assert "Usage: gpunn " + command in run(command, "--help").out
     assert re.fullmatch(r"gpunn, version \d+\.\d+\.\d+\n", run("--version").out)

@@ -111,12 +111,13 @@ def test_tf32_takes_a_gpu_that_has_it(gpu: CudaBackend, monkeypatch: pytest.Monk
 
 
 def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
-    gpu: CudaBackend, small: Split, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gpu: CudaBackend, small: Split, swift_gpu: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "gpunn")
     recipe: dict[str, Any] = {"epochs": 1, "batch_size": 50, "learning_rate": 0.1}
     gpu.xp.runtime.free[0] = 4000  # room for the images, and little more
     monkeypatch.setattr("gpunn.engines.runner.get_backend", lambda name: CPU if name == "cpu" else gpu)
+    monkeypatch.setattr("gpunn.engines.devices.usable_gpu", lambda: gpu)
     assert train(MLP([12, 5, 3]), small, **recipe, engine="plain").device == "cpu"
     message = (
         r"device auto: cpu, as cuda:0 is out of memory \(Out of memory allocating [\d,]+ bytes \(allocated so far: "
@@ -130,6 +131,7 @@ def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
 def test_tf32_does_not_go_on_on_the_cpu(gpu: CudaBackend, small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu.xp.runtime.free[0] = 4000
     monkeypatch.setattr("gpunn.engines.runner.get_backend", lambda name: CPU if name == "cpu" else gpu)
+    monkeypatch.setattr("gpunn.engines.devices.usable_gpu", lambda: gpu)
     with pytest.raises(OutOfMemoryError, match="cuda:0 is out of memory"):
         train(MLP([12, 5, 3]), small, epochs=1, batch_size=50, learning_rate=0.1, precision="tf32")
 

@@ -125,7 +125,9 @@ def test_a_gpu_gets_the_same_as_the_cpu(install: Any, *, early_stopping: bool) -
         assert type(found.coefs_[0]) is np.ndarray
 
 
-def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
+    install: Any, swift_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(StrictCupy())
     devices = []
 

@@ -8,7 +8,7 @@ from gpunn.backends.base import Backend
 from gpunn.backends.cpu import CpuBackend
 from gpunn.errors import ConfigurationError, DeviceError
 
-__all__ = ["Backend", "DeviceStatus", "devices", "get_backend"]
+__all__ = ["Backend", "DeviceStatus", "devices", "get_backend", "usable_gpu"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ class DeviceStatus:
 def get_backend(device: str | Backend = "auto") -> Backend:
     """Return the backend of `device`: "cpu", "cuda" (the first GPU), "cuda:N", or "auto".
 
-    "auto" is the first GPU if usable, otherwise the CPU, and logs which and why. A backend is returned unchanged.
+    "auto" is the first GPU if usable, otherwise the CPU, and logs which and why. (Training and evaluation leave to the
+    CPU what is done sooner there, see `gpunn.engines.devices`.) A backend is returned unchanged.
     Raises `ConfigurationError` for another name, and `DeviceError` with the cause if a requested GPU can't be used.
     """
     if isinstance(device, Backend):
@@ -34,13 +35,8 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     if device == "cpu":
         return CpuBackend()
     if device == "auto":
-        try:
-            backend = _cuda(0)
-        except DeviceError as error:
-            # Without CuPy no GPU is expected; `gpunn devices` says how to install it.
-            absent = isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name == "cupy"
-            level = logging.DEBUG if absent else logging.INFO
-            logger.log(level, "device auto: cpu, as there is no usable GPU (%s)", error)
+        backend = usable_gpu()
+        if backend is None:
             return CpuBackend()
         logger.info("device auto: %s, %s", backend.name, backend.describe()["name"])
         return backend
@@ -51,6 +47,18 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         return _cuda(int(match[1] or 0))
     except DeviceError as error:
         raise type(error)(f"{error}; use device cpu or auto") from error.__cause__
+
+
+def usable_gpu() -> Backend | None:
+    """Return the first GPU, or None if it can't be used; logs why that makes "auto" the CPU."""
+    try:
+        return _cuda(0)
+    except DeviceError as error:
+        # Without CuPy no GPU is expected; `gpunn devices` says how to install it.
+        absent = isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name == "cupy"
+        level = logging.DEBUG if absent else logging.INFO
+        logger.log(level, "device auto: cpu, as there is no usable GPU (%s)", error)
+        return None
 
 
 def devices() -> list[DeviceStatus]:

@@ -1,9 +1,10 @@
 """CUDA backend: CuPy arrays in device memory. CuPy is imported when a GPU is first requested."""
 
 import functools
-import importlib
+import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, final
@@ -150,6 +151,16 @@ def cuda_backend(index: int) -> CudaBackend:
 def n_cuda_devices() -> int:
     """Return the number of GPUs; raises `DeviceError` with the cause if none can be used."""
     return _count(_cupy())
+
+
+def may_be_usable() -> bool:
+    """Whether CuPy is installed; it isn't imported."""
+    return sys.modules.get("cupy") is not None or importlib.util.find_spec("cupy") is not None
+
+
+def is_started() -> bool:
+    """Whether this process has tried a GPU."""
+    return bool(_tried.cache_info().currsize)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""The command line: gpunn train | evaluate | predict | devices | report."""
+"""The command line: gpunn train | evaluate | predict | devices | report | tune."""
 
 import io
 import os
@@ -14,6 +14,7 @@ from gpunn.cli.predict import predict as predict_command
 from gpunn.cli.report import report as report_command
 from gpunn.cli.signals import INTERRUPTED, handlers_restored
 from gpunn.cli.train import train as train_command
+from gpunn.cli.tune import tune as tune_command
 from gpunn.errors import GpunnError
 from gpunn.printing import one_line
 
@@ -27,7 +28,7 @@ def gpunn_command(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (train_command, inspection.evaluate, predict_command, inspection.devices, report_command):
+for _command in (train_command, inspection.evaluate, predict_command, inspection.devices, report_command, tune_command):
     gpunn_command.add_command(_command)
 
 

@@ -12,6 +12,7 @@ from gpunn import evaluation
 from gpunn.backends import get_backend
 from gpunn.cli import options
 from gpunn.datasets import Split, load_mnist
+from gpunn.engines import tuned
 from gpunn.ensemble import load
 from gpunn.evaluation import Evaluation
 from gpunn.losses import loss_for
@@ -34,7 +35,7 @@ def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, 
     test = load_mnist(data_dir, n_classes=net.n_outputs).test
     for warning in _misfits(net, test):
         click.echo(f"gpunn: {warning}", err=True)
-    backend, loss = get_backend(device), loss_for(net.output, loss)
+    backend, loss = evaluation.device_for(net, test, device), loss_for(net.output, loss)
     result = evaluation.evaluate(net, test, loss=loss, device=backend)
     if as_json:
         about: dict[str, Any] = {"model": str(model), **net.layers(), "loss_function": loss}
@@ -52,10 +53,10 @@ def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, 
 def devices(as_json: bool) -> None:
     """List devices, and why any can't be used."""
     found = gpunn.backends.devices()
-    auto = get_backend("auto").name
+    auto, is_tuned = get_backend("auto").name, bool(tuned.measured())
     if as_json:
         rows = [{"device": d.name, "usable": d.usable, "description": d.description, "reason": d.reason} for d in found]
-        click.echo(json.dumps({"auto": auto, "devices": rows}))
+        click.echo(json.dumps({"auto": auto, "tuned": is_tuned, "devices": rows}))
         return
     for status in found:
         if status.usable:
@@ -63,7 +64,10 @@ def devices(as_json: bool) -> None:
             click.echo(f"{status.name:8}usable: {what}")
         else:
             click.echo(f"{status.name:8}not usable: {status.reason}")
-    click.echo(f"{'auto':8}selects {auto}")
+    click.echo(f"{'auto':8}selects {auto}{'' if auto == 'cpu' else ' where it is estimated to be faster, else cpu'}")
+    click.echo(
+        f"{'speeds':8}{'measured here by gpunn tune' if is_tuned else 'built in; gpunn tune measures them here'}"
+    )
 
 
 def _misfits(net: Network, test: Split) -> Iterator[str]:

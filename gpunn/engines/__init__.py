@@ -9,6 +9,8 @@ from gpunn.engines.cpu.fused import FusedEngine
 from gpunn.engines.cuda.epoch import EpochCudaEngine
 from gpunn.engines.cuda.fused import FusedCudaEngine
 from gpunn.engines.plain import PlainEngine
+from gpunn.engines.speed import Work, spoken
+from gpunn.engines.tuned import speeds
 from gpunn.errors import ConfigurationError
 from gpunn.losses import loss_for
 
@@ -21,17 +23,6 @@ ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (PlainEngi
 CUDA_ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (FusedCudaEngine, EpochCudaEngine)}
 """Engines with an implementation of their own for GPUs."""
 
-LARGE_FOR_BLAS = 2_000_000
-"""Weights between two hidden layers from which BLAS is faster.
-
-Measured with one and two threads at batch sizes from 1 to 60,000: up to 1024 x 1024 `epoch` is faster than `fused`, by
-1.1 times (1024 x 1024, batch size 1024) to a hundred (784-16-10, batch size 1); with 2048 x 2048, `fused` by up to 1.3.
-"""
-
-
-MIN_PRODUCTS_PER_LAUNCH = 200_000
-"""Multiplications that one multiprocessor of a GPU does while a kernel is launched (estimated, not measured)."""
-
 
 def choose_engine(
     name: str, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
@@ -43,13 +34,23 @@ def choose_engine(
     "auto" is the fastest engine that supports them, by measurements; the choice and the reason are logged. Raises
     `ConfigurationError` for an unknown name, and for an engine that can't train these parameters.
     """
+    engine, why = pick_engine(name, backend, start, recipe, examples)
+    if name == "auto":
+        logger.info("engine auto: %s, %s", engine.name, why)
+    return engine
+
+
+def pick_engine(
+    name: str, backend: Backend, start: Parameters, recipe: Recipe, examples: Examples | None = None
+) -> tuple[type[Engine], str]:
+    """Do what `choose_engine` does, and return the reason for "auto" instead of logging it."""
     loss_for(start.functions[-1], recipe.loss)
+    why = ""
     if name == "auto":
         engine, why = _fastest(backend, start, recipe, examples)
         # For float32, `_fastest` has checked this.
         if recipe.precision == "float32" or engine.unsupported_reason(backend, start, recipe, examples) is None:
-            logger.info("engine auto: %s, %s", engine.name, why)
-            return engine
+            return engine, why
     elif name in ENGINES:
         engine = _on(backend, name)
     else:
@@ -58,7 +59,7 @@ def choose_engine(
     if unsupported_reason is not None:
         advice = "choose the engine auto, or plain" if recipe.precision == "float32" else "choose the precision float32"
         raise ConfigurationError(f"the engine {engine.name} can't train this network: {unsupported_reason}; {advice}")
-    return engine
+    return engine, why
 
 
 def _on(backend: Backend, name: str) -> type[Engine]:
@@ -80,15 +81,16 @@ def _fastest(
             return fused, why
         return PlainEngine, why if other_reason == unsupported_reason else f"{why}; nor can fused: {other_reason}"
     fused_can = other_reason is None
+    table = speeds(backend)
     if backend.name != "cpu":
-        # `fused` launches about six kernels and products per layer for each batch.
-        launches = 6 * len(start.weights)
-        products = recipe.batch_size * start.n_weights
-        if products >= launches * MIN_PRODUCTS_PER_LAUNCH and fused_can:
-            return fused, f"the fastest for batches of {products:,} multiplications"
-        return epoch, f"the fastest for batches of {products:,} multiplications"
+        n = recipe.batch_size if examples is None else len(examples.inputs)
+        work = Work.of(start, recipe, n)
+        seconds = {engine: table.seconds("gpu", engine.name, work) for engine in (epoch, fused)}
+        best, other = (fused, epoch) if fused_can and seconds[fused] < seconds[epoch] else (epoch, fused)
+        compared = f"{other.name} at {spoken(seconds[other])}" if fused_can else f"as fused can't: {other_reason}"
+        return best, f"estimated at {spoken(seconds[best])} for {n:,} examples, {compared}"
     largest = max((W.size for W in start.weights[1:]), default=0)
-    if largest >= LARGE_FOR_BLAS and fused_can:
+    if largest >= table.large_for_blas and fused_can:
         return fused, f"the fastest for hidden layers of {largest:,} weights"
-    size = "networks of this size" if largest < LARGE_FOR_BLAS else "this network of those that can train it"
+    size = "networks of this size" if largest < table.large_for_blas else "this network of those that can train it"
     return epoch, f"the fastest for {size}"

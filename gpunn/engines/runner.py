@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, TypeVar, final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gpunn.backends import Backend, get_backend
 from gpunn.backends.base import TF32_OVERRIDE
 from gpunn.engines.base import Engine, Examples, Parameters, Recipe
+from gpunn.engines.devices import Job, training_device
 from gpunn.engines.threads import blas_threads
 from gpunn.errors import OutOfMemoryError
 from gpunn.optimizers import OptimizerState
@@ -105,12 +106,18 @@ def running(
         yield Runner(backend, engine, start, on_device, recipe)
 
 
-def on_device(device: str | Backend, run: Callable[[Backend], T], may_retry: Callable[[], bool]) -> T:
+def on_device(
+    device: str | Backend,
+    run: Callable[[Backend], T],
+    may_retry: Callable[[], bool],
+    jobs: Callable[[], Sequence[Job]] | None = None,
+) -> T:
     """Call `run` with the backend for `device`; if "auto" chose a GPU that runs out of memory, again with the CPU.
 
-    It only retries if `may_retry()` is True at that time.
+    It only retries if `may_retry()` is True at that time. "auto" is the device that is faster for `jobs()`; without
+    `jobs`, a GPU that works.
     """
-    backend = get_backend(device)
+    backend = training_device(jobs()) if device == "auto" and jobs is not None else get_backend(device)
     try:
         return run(backend)
     except OutOfMemoryError as error:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gpunn.backends import Backend
 from gpunn.engines import Examples, Recipe, choose_engine
+from gpunn.engines.devices import Job
 from gpunn.engines.plain import PlainEngine
 from gpunn.engines.runner import on_device, running
 from gpunn.estimators.epochs import Epochs
@@ -60,6 +61,7 @@ def fit_network(
         device,
         lambda backend: _train_on(backend, engine, examples, epochs, incremental=incremental),
         lambda: not progress.epochs,
+        lambda: [Job(epochs.start(), examples, _recipe(epochs), engine, 1 if incremental else settings.max_iter)],
     )
 
 

@@ -65,7 +65,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
     max_fun : int, default 15000
         Parameter of "lbfgs", unused.
     device : str, default "auto"
-        Device to train on: "auto", "cpu", "cuda" or "cuda:N", see `gpunn.get_backend`. Predictions need no GPU.
+        Device to train on: "cpu", "cuda", "cuda:N", or "auto", the one that is estimated to do `max_iter` epochs
+        first. Predictions need no GPU.
     engine : {"auto", "plain", "fused", "epoch"}, default "auto"
         Implementation: "plain" trains in the precision of X, with the same steps as scikit-learn; the others in
         float32. "auto" is "plain" if an epoch is little work, otherwise the fastest that supports the settings, in

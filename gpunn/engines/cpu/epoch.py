@@ -26,13 +26,11 @@ from gpunn.engines.cpu.first_layer import are_sparse
 from gpunn.engines.cpu.sharing import nonzero_of
 from gpunn.engines.cpu.steps import EpochSteps
 from gpunn.engines.kinds import kind_of
+from gpunn.engines.speed import SHARED_DENSE, SHARED_SPARSE
 from gpunn.losses import LOSSES
 from gpunn.optimizers import PLAIN, OptimizerState
 
 logger = logging.getLogger(__name__)
-
-SHARED_SPARSE, SHARED_DENSE = 8, 32
-"""Batch sizes from which two threads are faster than one; with smaller ones they mostly wait for each other."""
 
 MAX_WORK_PER_CALL = 10**10
 """Examples times parameters per call of the kernel (at least one batch): about a second's work.

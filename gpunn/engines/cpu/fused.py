@@ -25,14 +25,12 @@ from gpunn.engines.cpu.first_layer import DenseInputs, SparseInputs, are_sparse
 from gpunn.engines.cpu.steps import GRADIENT_ROWS, Descent, ParamAndMoments, is_implicit
 from gpunn.engines.cpu.threads import part
 from gpunn.engines.kinds import kind_of
+from gpunn.engines.speed import MIN_PRODUCTS_FOR_THREADS
 from gpunn.engines.stopping import check_stopped
 from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.losses import LOSSES
 from gpunn.optimizers import OptimizerState
-
-MIN_PRODUCTS_FOR_THREADS = 1_500_000
-"""Multiplications in a batch's largest product from which several threads are faster."""
 
 
 class _Batch(NamedTuple):
