@@ -16,7 +16,7 @@ from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.runner import Trained, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
-from gpunn.evaluation import Evaluation, evaluate_on_device
+from gpunn.evaluation import Evaluation, evaluate_on_device, inputs_on_device
 from gpunn.guessing import ENOUGH_EXAMPLES, ENOUGH_STEPS, Guessing
 from gpunn.history import Epoch, History
 from gpunn.losses import loss_for
@@ -177,9 +177,11 @@ def _train_on(
         return order, recipe.learning_rate * recipe.schedule.factors(number - 1, epochs, n_batches)
 
     with running(backend, engine_type, start, examples, recipe) as runner:
-        evaluate_test = _evaluator(backend, net, test, recipe.loss)
-        evaluate_train = _evaluator(backend, net, None if test is None else _sample(split), recipe.loss)
-        evaluate_held_out = _evaluator(backend, net, None if watched is None else watched[1], recipe.loss)
+        # Only compiled engines for CPUs have threads of their own.
+        evaluator = partial(_evaluator, backend, net, loss=recipe.loss, compiled=engine_type.own_threads)
+        evaluate_test = evaluator(test)
+        evaluate_train = evaluator(None if test is None else _sample(split))
+        evaluate_held_out = evaluator(None if watched is None else watched[1])
 
         def finish(number: int, trained: Trained) -> bool:
             loss, seconds, weights, biases, parameters = trained
@@ -224,11 +226,13 @@ def _sample(split: Split) -> Split:
     return split[:: -(-len(split) // TRAIN_SAMPLE)]
 
 
-def _evaluator(backend: Backend, net: MLP, split: Split | None, loss: str) -> Callable[[Parameters], Evaluation | None]:
+def _evaluator(
+    backend: Backend, net: MLP, split: Split | None, *, loss: str, compiled: bool
+) -> Callable[[Parameters], Evaluation | None]:
     """Return a function that evaluates parameters on `split`, kept on the device; it returns None without a split."""
     if split is None:
         return lambda _: None
-    images = backend.asarray(split.inputs(net.dtype))
+    images = inputs_on_device(backend, split.inputs(net.dtype), compiled=compiled)
     labels = backend.asarray(split.targets(net.dtype, net.sizes[-1]))
     found = split.classes
     classes = None if found is None else backend.asarray(found)
