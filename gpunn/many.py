@@ -186,7 +186,7 @@ class _Many:
         examples = self._shared_examples(plan)
         session = self._session(number, plan, backend, engine)
         try:
-            session.run_on(backend, engine, examples, self._shared_evaluators(plan, backend))
+            session.run_on(backend, engine, examples, self._shared_evaluators(plan, backend, engine))
         except DivergenceError as error:
             session.history.failure = str(error)
         except Stopped:
@@ -219,7 +219,10 @@ class _Many:
             self._session(number, plan, backend, EpochCudaEngine) for number, plan in zip(numbers, plans, strict=True)
         ]
         # With early stopping they hold out the same examples.
-        examples, evaluators = self._shared_examples(plans[0]), self._shared_evaluators(plans[0], backend)
+        examples, evaluators = (
+            self._shared_examples(plans[0]),
+            self._shared_evaluators(plans[0], backend, EpochCudaEngine),
+        )
         with backend.activate(), ThreadPoolExecutor(1, "gpunn") as ahead:
             on_gpu = Examples(*(None if part is None else backend.asarray(part) for part in examples))
             group = EpochCudaGroup(backend, [p.start for p in plans], on_gpu, [p.recipe for p in plans])
@@ -270,13 +273,13 @@ class _Many:
             key = plan.net.dtype, plan.net.sizes[-1]
             return self._examples.setdefault(key, self._examples.get(key) or plan.examples())
 
-    def _shared_evaluators(self, plan: Plan, backend: Backend) -> Evaluators:
+    def _shared_evaluators(self, plan: Plan, backend: Backend, engine: type[Engine]) -> Evaluators:
         """Return the evaluators of a plan; likewise."""
         if plan.watched is not None:
-            return plan.evaluators(backend)
+            return plan.evaluators(backend, engine)
         with self._preparing:
-            key = plan.net.dtype, plan.net.sizes[-1], plan.recipe.loss
-            return self._evaluators.setdefault(key, self._evaluators.get(key) or plan.evaluators(backend))
+            key = plan.net.dtype, plan.net.sizes[-1], plan.recipe.loss, engine.own_threads
+            return self._evaluators.setdefault(key, self._evaluators.get(key) or plan.evaluators(backend, engine))
 
 
 def _begin(sessions: dict[int, Session], epoch: int) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64] | None]]:

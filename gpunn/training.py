@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, final
 
 import numpy as np
@@ -17,7 +18,7 @@ from gpunn.engines import PRECISIONS, Engine, Examples, Parameters, Recipe, choo
 from gpunn.engines.devices import Job
 from gpunn.engines.runner import Trained, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
-from gpunn.evaluation import Evaluation, evaluate_on_device
+from gpunn.evaluation import Evaluation, evaluate_on_device, inputs_on_device
 from gpunn.guessing import ENOUGH_EXAMPLES, ENOUGH_STEPS, Guessing
 from gpunn.history import Epoch, History
 from gpunn.losses import loss_for
@@ -168,14 +169,14 @@ class Plan:
         """Return what the choice of a device needs to know."""
         return Job(self.start, examples, self.recipe, self.engine, self.epochs)
 
-    def evaluators(self, backend: Backend) -> "Evaluators":
-        """Return the evaluations after each epoch, with their examples on the device of `backend`."""
+    def evaluators(self, backend: Backend, engine: type[Engine]) -> "Evaluators":
+        """Return the evaluations after each epoch of `engine`, with their examples on the device of `backend`."""
         held_out = None if self.watched is None else self.watched[1]
         sample = None if self.test is None else _sample(self.split)
         with backend.activate():
-            return Evaluators(
-                *(_evaluator(backend, self.net, split, self.recipe.loss) for split in (self.test, sample, held_out))
-            )
+            # Only compiled engines for CPUs have threads of their own.
+            evaluator = partial(_evaluator, backend, self.net, loss=self.recipe.loss, compiled=engine.own_threads)
+            return Evaluators(*map(evaluator, (self.test, sample, held_out)))
 
     def engine_on(self, backend: Backend, examples: Examples) -> type[Engine]:
         """Return the engine that trains this on `backend`; raises the errors of `choose_engine`."""
@@ -275,7 +276,7 @@ class Session:
         """Train on `examples` (host arrays) by `engine` on `backend`; `evaluators` are the plan's by default."""
         plan = self._plan
         with running(backend, engine, plan.start, examples, plan.recipe) as runner:
-            self.evaluators = evaluators or plan.evaluators(backend)
+            self.evaluators = evaluators or plan.evaluators(backend, engine)
             runner.run(plan.epochs, self.begin, self.finish)
 
     def begin(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
@@ -334,11 +335,11 @@ def _sample(split: Split) -> Split:
     return split[:: -(-len(split) // TRAIN_SAMPLE)]
 
 
-def _evaluator(backend: Backend, net: MLP, split: Split | None, loss: str) -> Evaluator:
+def _evaluator(backend: Backend, net: MLP, split: Split | None, *, loss: str, compiled: bool) -> Evaluator:
     """Return a function that evaluates parameters on `split`, kept on the device; it returns None without a split."""
     if split is None:
         return lambda _: None
-    images = backend.asarray(split.inputs(net.dtype))
+    images = inputs_on_device(backend, split.inputs(net.dtype), compiled=compiled)
     labels = backend.asarray(split.targets(net.dtype, net.sizes[-1]))
     found = split.classes
     classes = None if found is None else backend.asarray(found)

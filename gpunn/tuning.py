@@ -14,7 +14,6 @@ from gpunn.backends import Backend, get_backend, usable_gpu
 from gpunn.backends.cuda import is_started
 from gpunn.datasets import load_mnist
 from gpunn.engines import Engine, Examples, Parameters, Recipe, pick_engine
-from gpunn.engines.cuda.epoch import group_size
 from gpunn.engines.devices import Job
 from gpunn.engines.speed import BUILT_IN, TIMES, Cost, Work, threads_of
 from gpunn.engines.threads import blas_threads
@@ -191,8 +190,7 @@ def _measure_gpu(found: Measurements, tuner: _Tuner, say: Say, fit: Callable[[Ba
         found.values = {name: value for name, value in found.values.items() if not name.startswith("gpu_")}
         found.gpu = None
         return
-    with gpu.activate():
-        found.values["gpu_networks"] = float(group_size())
+    found.values["gpu_networks"] = float(gpu.describe()["multiprocessors"])
     if np.isfinite(tuner.preparing):
         found.values["gpu_load"] = tuner.preparing
 

@@ -244,7 +244,7 @@ class Runtime:
         return self.free[device] - self.used[device], self.total
 
     def getDeviceProperties(self, index: int) -> dict[str, Any]:  # noqa: N802
-        return {"name": b"Stand-in", "major": 9, "minor": 0, "totalGlobalMem": self.total}
+        return {"name": b"Stand-in", "major": 9, "minor": 0, "totalGlobalMem": self.total, "multiProcessorCount": 132}
 
 
 class Cublas:

@@ -3,9 +3,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunn import MLP, DataError, DivergenceError, Evaluation, Split, evaluate, evaluation
+from gpunn import MLP, DataError, Dataset, DivergenceError, Evaluation, Split, evaluate, evaluation, get_backend, train
 from gpunn.backends.cuda import CudaBackend
+from gpunn.engines.base import Parameters
+from gpunn.engines.cpu.first_layer import SparseImages
 from gpunn.equations import Array, Pass
+from gpunn.evaluation import evaluate_on_device, inputs_on_device
 
 from .conftest import random_split
 from .strict_cupy import StrictCupy
@@ -39,6 +42,47 @@ def test_the_cuda_backends_code_path_gives_the_same(small: Split) -> None:
     cpu, gpu = evaluate(net, small, device="cpu"), evaluate(net, small, device=CudaBackend(StrictCupy(), 0))
     assert gpu.to_dict() == cpu.to_dict()
     assert type(gpu.confusion) is np.ndarray
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options"),
+    [
+        ((784, 10), {"output": "softmax"}),
+        ((784, 16, 10), {}),
+        ((784, 70, 10), {"hidden": "tanh"}),
+        ((784, 33, 20, 10), {"hidden": "relu", "output": "softmax"}),
+    ],
+)
+def test_sparse_images_give_the_same_to_rounding(mnist: Dataset, sizes: tuple[int, ...], options: Any) -> None:
+    net, split, cpu = MLP(sizes, **options), mnist.test[:2500], get_backend("cpu")
+    images = inputs_on_device(cpu, split.images, compiled=True)
+    assert isinstance(images, SparseImages)
+    for part in (slice(None), slice(1000, 1777), slice(2499, None), slice(7, 7)):
+        X = split.images[part].astype(np.float64) / 255
+        np.testing.assert_allclose(images[part] @ net.weights[0].T, X @ net.weights[0].T, rtol=0, atol=1e-5)
+    loss = "cross_entropy" if options.get("output") == "softmax" else "squared_error"
+    found = evaluate_on_device(cpu, Parameters(net.weights, net.biases, net.functions), images, split.labels, loss)
+    expected = evaluate(net, split, device="cpu")
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+    np.testing.assert_array_equal(found.confusion, expected.confusion)
+
+
+def test_images_that_are_dense_or_floats_stay_arrays(mnist: Dataset) -> None:
+    cpu, images = get_backend("cpu"), mnist.test.images[:100]
+    for inputs, compiled in ((255 - images, True), (images / np.float32(255), True), (images, False)):
+        assert inputs_on_device(cpu, inputs, compiled=compiled) is inputs
+    assert isinstance(inputs_on_device(cpu, images, compiled=True), SparseImages)
+
+
+@pytest.mark.parametrize("engine", ["epoch", "fused", "plain"])
+def test_training_evaluates_as_evaluate_does(mnist: Dataset, engine: str) -> None:
+    net, data = MLP([784, 16, 10]), Dataset(mnist.train[:3000], mnist.test[:1100])
+    (epoch,) = train(net, data, epochs=1, device="cpu", engine=engine).epochs
+    for found, split in ((epoch.test, data.test), (epoch.train, data.train)):
+        assert found is not None
+        expected = evaluate(net, split, device="cpu")
+        assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+        np.testing.assert_array_equal(found.confusion, expected.confusion)
 
 
 def test_data_must_fit_the_network() -> None:

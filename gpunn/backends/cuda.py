@@ -129,6 +129,7 @@ class CudaBackend(Backend):
         return {
             "name": properties["name"].decode(),
             "compute capability": f"{properties['major']}.{properties['minor']}",
+            "multiprocessors": str(properties["multiProcessorCount"]),
             "memory": f"{properties['totalGlobalMem'] / 2**30:.0f} GiB",
             "driver": _cuda_version(runtime.driverGetVersion()),
             "runtime": _cuda_version(runtime.runtimeGetVersion()),

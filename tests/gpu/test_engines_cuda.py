@@ -284,6 +284,7 @@ def test_the_gpu_describes_itself(gpu: Backend, monkeypatch: pytest.MonkeyPatch)
     assert list(status.description) == [
         "name",
         "compute capability",
+        "multiprocessors",
         "memory",
         "driver",
         "runtime",

@@ -1,6 +1,6 @@
 """The first layer's weights and inputs, sparse or dense."""
 
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,43 @@ def nonzero_share(images: NDArray[np.uint8]) -> float:
 def are_sparse(images: NDArray[np.uint8]) -> bool:
     """Whether sparse products of `images` are faster."""
     return nonzero_share(images) < SPARSE
+
+
+@final
+class SparseImages:
+    """Images (n, n_0) for forward passes: stands for the array of activations a^0, float32, in X[rows] and X @ W.T.
+
+    Products have its rounding errors, but not the same ones.
+    """
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        """Take grey levels (n, n_0), which are copied, as far as they aren't zero."""
+        from gpunn.kernels.cpu.sparse import find_nonzero
+
+        # Writable, as Numba would compile the function again for other arrays.
+        self._pixels = find_nonzero(np.require(images, requirements=["C", "W"]))
+        self._rows = np.arange(len(images))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice) -> Self:
+        part = object.__new__(type(self))
+        part._pixels, part._rows = self._pixels, self._rows[rows]
+        return part
+
+    def __matmul__(self, W: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the product with `W`, (n_0, n_1) float32."""
+        from gpunn.kernels.cpu.epoch.layout import Layout
+        from gpunn.kernels.cpu.sparse_matmul import sparse_product
+
+        n_pixels, n_neurons = W.shape
+        layout = Layout((n_pixels, n_neurons), sparse=True, batch_size=1)
+        width = layout.layers[0].width
+        packed = layout.pack([W.T], [np.zeros(n_neurons, np.float32)])
+        out = np.empty((len(self), width), np.float32)
+        sparse_product(self._pixels, self._rows, packed[: n_pixels * width], out=out)
+        return out if width == n_neurons else out[:, :n_neurons].copy()
 
 
 @final
