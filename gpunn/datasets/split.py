@@ -169,8 +169,8 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     n_held_out = max(1, round(share * len(split)))
     if n_held_out >= len(split):
         raise ConfigurationError(
-            f"{n_held_out} of {len(split)} examples would be held out, which leaves none to train on: use more examples "
-            "or a smaller share"
+            f"{n_held_out} of {len(split)} examples would be held out, which leaves none to train on: use more "
+            "examples or a smaller share"
         )
     order = np.random.default_rng((seed, HELD_OUT)).permutation(len(split))
     return split[np.sort(order[n_held_out:])], split[np.sort(order[:n_held_out])]
