@@ -150,7 +150,8 @@ def _setting_axis(name: str, runs: Sequence[Run]) -> Axis:
         names = {_sortable(name, run.configuration): _named(name, run.configuration) for run in runs}
         places = {value: (k / (len(values) - 1) if len(values) > 1 else 0.5) for k, value in enumerate(values)}
         ticks = [(places[value], names[value]) for value in values]
-        return Axis(TITLES[name], lambda run: places[_sortable(name, run.configuration)], ticks, min(0.1, SPREAD / len(values)))
+        spread = min(0.1, SPREAD / len(values))
+        return Axis(TITLES[name], lambda run: places[_sortable(name, run.configuration)], ticks, spread)
     if name == "hidden":
         return _scale("parameters", lambda run: float(run.n_parameters), runs, logarithmic=True)
     return _scale(
