@@ -102,8 +102,8 @@ class Sweep:
     ) -> list[MLP]:
         """Train all networks that `record` doesn't have; return the `keep` best ones, the best one first.
 
-        `on_run` is called with each run, those of `record` first, and `on_epoch` with a network's number after each of
-        its epochs; both are called one at a time, maybe from other threads. After `KeyboardInterrupt` and errors,
+        `on_run` is called with each run that finishes, and `on_epoch` with a network's number after each of its epochs;
+        both are called one at a time, maybe from other threads. After `KeyboardInterrupt` and errors,
         `runs` and `record` have what was finished. The best networks of a record are trained again, which makes the
         same ones on the same machine: there are fewer than `keep` if not as many could be trained.
 
@@ -113,8 +113,6 @@ class Sweep:
         check_whole("keep", keep, 1)
         on_epoch, on_run = on_epoch or _nothing, on_run or _nothing
         self.runs = [] if record is None else list(record.runs)
-        for run in self.runs:
-            on_run(run)
         best = ranked(self.runs)[:keep]
         nets: dict[int, MLP] = {}
 

@@ -48,9 +48,14 @@ def fixed(configurations: Sequence[Configuration]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {spelled(name, first)}" for name in told if name != "seed")
 
 
+def number_of(count: int, what: str) -> str:
+    """Return a number with its noun, such as "1 network" or "1,000 networks"."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def table(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
     """Return a table of `runs`, the best one first, with the settings `names`, in lines of at most `WIDTH` columns."""
-    columns = [["rank", *(str(rank) for rank in range(1, 1 + len(runs)))], ["held out", *map(_score, runs)]]
+    columns = [["rank", *(str(rank) for rank in range(1, 1 + len(runs)))], ["held out", *map(score, runs)]]
     columns += [[TITLES[name], *(spelled(name, run.configuration) for run in runs)] for name in names]
     left = [False, False, *(name in WORDS for name in names)]
     widths = [max(map(len, column)) for column in columns]
@@ -89,7 +94,8 @@ def _rows(runs: Sequence[Run], settings: Sequence[str], results: Sequence[str]) 
         yield [place, run.number, *(values[name] for name in settings), *(getattr(run, name) for name in results)]
 
 
-def _score(run: Run) -> str:
+def score(run: Run) -> str:
+    """Return the held-out accuracy of a run in words, or the loss if there are no classes."""
     if run.held_out_loss is None:
         return "diverged"
     return f"{run.held_out_loss:.5f}" if run.held_out_accuracy is None else f"{run.held_out_accuracy:.2%}"
