@@ -208,6 +208,8 @@ def _scale(title: str, number: Callable[[Run], float], runs: Sequence[Run], *, l
     def place(value: float) -> float:
         if value < low:
             return 0.0
+        if low == high:
+            return 1.0
         share = math.log(value / low) / math.log(high / low) if logarithmic else (value - low) / (high - low)
         return foot + (1 - foot) * share
 

@@ -227,8 +227,10 @@ def _check(name: str, value: Any) -> None:
             check_whole("layer size" if name == "hidden" else name, end, LEAST[name])
         elif name == "dropout":
             check_number(name, end, least=0, below=1)
-        elif name == "learning_rate" or (name == "l2" and isinstance(value, Range)):
+        elif name == "learning_rate":
             check_number(name, end, above=0)
+        elif name == "l2" and isinstance(value, Range):  # whose logarithm is drawn
+            check_number("an end of a range of l2", end, above=0)
         elif name == "l2":
             check_number(name, end, least=0)
 

@@ -7,10 +7,10 @@ from dataclasses import fields
 from typing import Any
 
 from gpunn.sweep.runs import Run, ranked
-from gpunn.sweep.space import Configuration
+from gpunn.sweep.space import DIGITS, Configuration
 
 WIDTH = 80
-"""Maximum width of the table, in columns."""
+"""Width of the table that settings of the usual length don't exceed, in columns."""
 
 TITLES = {
     "hidden": "hidden",
@@ -33,12 +33,18 @@ def varying(configurations: Sequence[Configuration]) -> list[str]:
     return [name for name in TITLES if len({getattr(each, name) for each in configurations}) > 1]
 
 
-def spelled(name: str, configuration: Configuration) -> str:
-    """Return a configuration's setting in words, "none" for what it hasn't."""
+def spelled(name: str, configuration: Configuration, digits: int = 6) -> str:
+    """Return a configuration's setting in words, "none" for what it hasn't, and so many digits of other numbers."""
     value: Any = getattr(configuration, name)
     if name == "hidden":
         return ",".join(map(str, value)) or "none"
-    return (value or "none") if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        (value or "none")
+        if isinstance(value, str)
+        else f"{value:.{digits}g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def fixed(configurations: Sequence[Configuration]) -> str:
@@ -54,9 +60,10 @@ def number_of(count: int, what: str) -> str:
 
 
 def table(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
-    """Return a table of `runs`, the best one first, with the settings `names`, in lines of at most `WIDTH` columns."""
-    columns = [["rank", *(str(rank) for rank in range(1, 1 + len(runs)))], ["held out", *map(score, runs)]]
-    columns += [[TITLES[name], *(spelled(name, run.configuration) for run in runs)] for name in names]
+    """Return a table of `runs`, in this order, with the settings `names`; long lists of hidden layers are cut."""
+    ranks = [str(rank) if run.failure is None else "-" for rank, run in enumerate(runs, 1)]
+    columns = [["rank", *ranks], ["held out", *map(score, runs)]]
+    columns += [[TITLES[name], *(spelled(name, run.configuration, DIGITS) for run in runs)] for name in names]
     left = [False, False, *(name in WORDS for name in names)]
     widths = [max(map(len, column)) for column in columns]
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else " "
