@@ -185,7 +185,7 @@ def test_a_signal_that_asks_to_end_keeps_the_network_of_the_last_finished_epoch(
     tmp_path: Path, name: str, code: int
 ) -> None:
     process = start(
-        "train", "--device", "cpu", "--hidden", 4, "--epochs", 1000, "--output", "net",
+        "train", "--device", "cpu", "--hidden", 4, "--epochs", 400, "--output", "net",
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     read_up_to("epoch    2", process.stdout)
@@ -242,7 +242,7 @@ def test_a_sweep_that_is_stopped_goes_on_and_ends_with_the_same_network(
     tmp_path: Path, data_dir: Path, name: str, as_json: bool
 ) -> None:
     number = getattr(signal, name)
-    options = ["--data-dir", data_dir, "--device", "cpu", "--epochs", 100, "--batch-size", 10, "--hidden", 5, "6,4"]
+    options = ["--data-dir", data_dir, "--device", "cpu", "--epochs", 40, "--batch-size", 10, "--hidden", 5, "6,4"]
     sweep = ["sweep", *options, "--learning-rate", 0.1, 1, "--seed", "0..14", *(["--json"] if as_json else [])]
     process = start(*sweep, "--output", "net", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     record = tmp_path / "net.sweep.jsonl"
@@ -274,7 +274,7 @@ def test_a_sweep_that_is_stopped_goes_on_and_ends_with_the_same_network(
     _, *lines = [json.loads(line) for line in record.read_text().splitlines()]
     assert sorted(line["number"] for line in lines) == list(range(1, 61))
     best = min(lines, key=lambda line: (-line["held_out_accuracy"], line["held_out_loss"], line["number"]))
-    only = ["--learning-rate", best["learning_rate"], "--seed", best["seed"], "--epochs", 100, "--batch-size", 10]
+    only = ["--learning-rate", best["learning_rate"], "--seed", best["seed"], "--epochs", 40, "--batch-size", 10]
     only += ["--hidden", ",".join(map(str, best["hidden"])), "--data-dir", data_dir, "--device", "cpu"]
     assert start("sweep", *only, "--output", "same", cwd=tmp_path, stdout=subprocess.DEVNULL).wait() == 0
     assert (tmp_path / "net").read_bytes() == (tmp_path / "same").read_bytes()
