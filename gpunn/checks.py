@@ -31,4 +31,5 @@ def check_number(
     bounds += [f"> {above:g}"] if above > -math.inf else []
     bounds += [f"< {below:g}"] if below < math.inf else []
     bounds += [f"<= {most:g}"] if most < math.inf else []
-    raise ConfigurationError(f"{name} must be a finite number {' and '.join(bounds)}, got {value!r}")
+    rule = f" {' and '.join(bounds)}" if bounds else ""
+    raise ConfigurationError(f"{name} must be a finite number{rule}, got {value!r}")

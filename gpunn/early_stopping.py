@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.checks import check_number, check_whole
-from gpunn.datasets.split import Split
-from gpunn.errors import ConfigurationError
+from gpunn.datasets.split import Split, hold_out
 
 Arrays = list[NDArray[Any]]
 
@@ -35,23 +33,11 @@ class EarlyStopping:
 
     def divide(self, split: Split, seed: int) -> tuple[Split, Split]:
         """Return the training and the held-out examples, at least one each."""
-        n_held_out = max(1, round(self.share * len(split)))
-        if n_held_out >= len(split):
-            raise ConfigurationError(
-                f"early stopping would hold out {n_held_out} of {len(split)} examples and leave none to train on: "
-                "use more examples or a smaller share"
-            )
-        order = np.random.default_rng((seed, HELD_OUT)).permutation(len(split))
-        kept, held_out = np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
-        return split[kept], split[held_out]
+        return hold_out(split, self.share, seed)
 
     def watch(self) -> "Watch":
         """Return a `Watch` for one training run."""
         return Watch(self)
-
-
-HELD_OUT = 1
-"""Second seed component of the generator of held-out examples; epoch orders have none, dropout has 2."""
 
 
 @final

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import Any, final
 
@@ -139,6 +139,7 @@ class _Many:
         """By the network's number, from its first finished epoch, or its end, on."""
         self._nets, self._plan, self._on_epoch, self._on_end = nets, plan, on_epoch, on_end
         self._callbacks, self._preparing = threading.Lock(), threading.Lock()
+        self._failed = False
         self._engines: dict[int, type[Engine]] = {}
         self._evaluators: dict[Hashable, Evaluators] = {}
         self._examples: dict[Hashable, Examples] = {}
@@ -191,7 +192,8 @@ class _Many:
             session.history.failure = str(error)
         except Stopped:
             return
-        self._end(number, session.history)
+        with suppress(Stopped):
+            self._end(number, session.history)
 
     def _run_in_groups(self, backend: Backend, numbers: Sequence[int]) -> None:
         """Train networks of one kind together, and those that no group can train by themselves."""
@@ -249,7 +251,7 @@ class _Many:
 
     def _session(self, number: int, plan: Plan, backend: Backend, engine: type[Engine]) -> Session:
         def tell(history: History) -> bool:
-            with self._callbacks:
+            with self._calling():
                 self.histories[number] = history
                 return goes_on(None if self._on_epoch is None else self._on_epoch(number, history))
 
@@ -258,9 +260,21 @@ class _Many:
 
         return Session(plan, backend.name, engine.name, tell, warn)
 
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Let no other callback run in the block, and none at all after one that failed."""
+        with self._callbacks:
+            if self._failed:
+                raise Stopped
+            try:
+                yield
+            except BaseException:
+                self._failed = True
+                raise
+
     def _end(self, number: int, history: History) -> None:
         """Record that training of a network has ended."""
-        with self._callbacks:
+        with self._calling():
             self.histories[number] = history
             if self._on_end is not None:
                 self._on_end(number, history)

@@ -272,7 +272,7 @@ def test_cuda_without_a_gpu_gets_one_line_with_the_cause(run: Run, data_dir: Pat
 def test_no_command_prints_the_help(run: Run) -> None:
     outcome = run()
     assert "Usage: gpunn" in outcome.out
-    for command in ("train", "evaluate", "predict", "devices", "tune"):
+    for command in ("train", "sweep", "evaluate", "predict", "devices", "tune"):
         assert command in outcome.out
         assert "Usage: gpunn " + command in run(command, "--help").out
     assert re.fullmatch(r"gpunn, version \d+\.\d+\.\d+\n", run("--version").out)
@@ -490,7 +490,7 @@ def test_a_program_that_calls_the_command_line_keeps_its_handlers_after_an_inter
         signal.signal(signal.SIGINT, inherited)
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "devices", "report"])
+@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "predict", "devices", "report"])
 def test_every_command_offers_json(run: Run, command: str) -> None:
     assert "--json" in run(command, "--help").out
 
@@ -503,6 +503,8 @@ def test_every_command_offers_json(run: Run, command: str) -> None:
         ("train", "--data-dir", "a\x07b"),
         ("train", "--output", "/absent/\x1b[2J"),
         ("train", "--device", "\x1b[2J"),
+        ("sweep", "--record", "/absent/\x1b[2J"),
+        ("sweep", "--hidden", "\x1b[2J"),
         ("\x1b[2J",),
         ("report", "a\u202eb.json"),
     ],

@@ -185,7 +185,7 @@ def test_a_signal_that_asks_to_end_keeps_the_network_of_the_last_finished_epoch(
     tmp_path: Path, name: str, code: int
 ) -> None:
     process = start(
-        "train", "--device", "cpu", "--hidden", 4, "--epochs", 1000, "--output", "net",
+        "train", "--device", "cpu", "--hidden", 4, "--epochs", 4000, "--output", "net",
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     read_up_to("epoch    2", process.stdout)
@@ -227,3 +227,65 @@ def test_file_names_in_any_encoding_can_be_shown(tmp_path: Path) -> None:
     assert (process.returncode, err) == (0, "")
     assert "written to n\\udce4t\n" in out
     assert MLP.load(tmp_path / name).sizes == (784, 16, 10)
+
+
+def wait_for_lines(path: Path, count: int) -> None:
+    """Wait until the file has so many whole lines."""
+    deadline = time.monotonic() + 120
+    while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("name", "as_json"), [("SIGINT", False), ("SIGTERM", True), ("SIGKILL", False)])
+def test_a_sweep_that_is_stopped_goes_on_and_ends_with_the_same_network(
+    tmp_path: Path, data_dir: Path, name: str, as_json: bool
+) -> None:
+    number = getattr(signal, name)
+    options = ["--data-dir", data_dir, "--device", "cpu", "--epochs", 40, "--batch-size", 10, "--hidden", 5, "6,4"]
+    sweep = ["sweep", *options, "--learning-rate", 0.1, 1, "--seed", "0..14", *(["--json"] if as_json else [])]
+    process = start(*sweep, "--output", "net", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    record = tmp_path / "net.sweep.jsonl"
+    wait_for_lines(record, 6)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    finished = record.read_bytes().count(b"\n") - 1
+    assert 5 <= finished < 60
+    assert not (tmp_path / "net").exists()
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+        record.write_bytes(record.read_bytes() + b'{"number": 5')
+    else:
+        assert process.returncode == 128 + number
+        if as_json:
+            document = json.loads(out)
+            assert document["interrupted"] is True
+            assert len(document["networks"]) == finished
+        else:
+            assert err == ""
+            where = f"{finished} of 60 networks are in net.sweep.jsonl"
+            assert out.splitlines()[-1] == f"interrupted: {where}; the same command with --resume goes on"
+
+    process = start(*sweep, "--output", "net", "--resume", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert f"net.sweep.jsonl has {finished} of them already" in (err if as_json else out)
+    _, *lines = [json.loads(line) for line in record.read_text().splitlines()]
+    assert sorted(line["number"] for line in lines) == list(range(1, 61))
+    best = min(lines, key=lambda line: (-line["held_out_accuracy"], line["held_out_loss"], line["number"]))
+    only = ["--learning-rate", best["learning_rate"], "--seed", best["seed"], "--epochs", 40, "--batch-size", 10]
+    only += ["--hidden", ",".join(map(str, best["hidden"])), "--data-dir", data_dir, "--device", "cpu"]
+    assert start("sweep", *only, "--output", "same", cwd=tmp_path, stdout=subprocess.DEVNULL).wait() == 0
+    assert (tmp_path / "net").read_bytes() == (tmp_path / "same").read_bytes()
+
+
+def test_a_terminal_sees_a_live_table_of_the_best_networks(tmp_path: Path, data_dir: Path) -> None:
+    options = ["--data-dir", data_dir, "--device", "cpu", "--epochs", 50, "--batch-size", 10, "--seed", "0..39"]
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", on_terminal(tmp_path, "sweep", *options, "--learning-rate", 0.1, 1))
+    assert re.search(r"rank  held out  rate  seed\s+1 +\d+\.\d\d%  +\S+ +\d+\s", text)
+    assert re.search(r" \d+/80 networks  0:\d\d:\d\d left", text)
+    assert "best: " not in text.partition("left")[0]  # there are no lines in place of the table
+    *_, figures, written = text.splitlines()
+    assert re.fullmatch(r"best: 16-16-10, held out .*%; test accuracy .*%, measured for it alone", figures)
+    assert written.startswith("written to 16-16-10-seed")

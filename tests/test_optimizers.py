@@ -275,7 +275,7 @@ def test_least_improvement_counts(small: Split) -> None:
 
 
 def test_too_few_examples_to_hold_any_out_are_refused(small: Split) -> None:
-    with pytest.raises(ConfigurationError, match="early stopping would hold out 1 of 1 examples and leave none"):
+    with pytest.raises(ConfigurationError, match="1 of 1 examples would be held out, which leaves none"):
         train(MLP([12, 3]), small[:1], epochs=1, batch_size=1, learning_rate=1, early_stopping=EarlyStopping())
 
 

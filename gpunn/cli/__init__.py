@@ -1,4 +1,4 @@
-"""The command line: gpunn train | evaluate | predict | devices | report | tune."""
+"""The command line: gpunn train | sweep | evaluate | predict | devices | report | tune."""
 
 import io
 import os
@@ -13,8 +13,10 @@ from gpunn.cli import inspection
 from gpunn.cli.predict import predict as predict_command
 from gpunn.cli.report import report as report_command
 from gpunn.cli.signals import INTERRUPTED, handlers_restored
+from gpunn.cli.sweep import sweep as sweep_command
 from gpunn.cli.train import train as train_command
 from gpunn.cli.tune import tune as tune_command
+from gpunn.cli.values import repeated
 from gpunn.errors import GpunnError
 from gpunn.printing import one_line
 
@@ -28,7 +30,15 @@ def gpunn_command(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (train_command, inspection.evaluate, predict_command, inspection.devices, report_command, tune_command):
+for _command in (
+    train_command,
+    sweep_command,
+    inspection.evaluate,
+    predict_command,
+    inspection.devices,
+    report_command,
+    tune_command,
+):
     gpunn_command.add_command(_command)
 
 
@@ -48,7 +58,7 @@ def _run(arguments: Sequence[str] | None) -> None:
             # File names may hold characters that the terminal can't encode: escape them.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = gpunn_command.main(arguments, prog_name="gpunn", standalone_mode=False)
+        code = gpunn_command.main(repeated(gpunn_command, arguments), prog_name="gpunn", standalone_mode=False)
     except click.ClickException as error:
         _fail(error, error.format_message())
     except GpunnError as error:

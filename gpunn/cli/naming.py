@@ -1,6 +1,7 @@
-"""Output file names of `gpunn train`, and protection of existing files."""
+"""Names of output files, and protection of existing files."""
 
-from itertools import chain, count
+from collections.abc import Iterator
+from itertools import chain, count, islice, takewhile
 from pathlib import Path
 
 from gpunn.ensemble import load
@@ -16,8 +17,26 @@ def default_name(net: MLP, seed: int) -> Path:
     sizes = str(net)
     if len(sizes) > LONGEST:
         sizes = f"{net.sizes[0]}-{len(net.sizes) - 2}-layers-{net.sizes[-1]}"
-    names = (Path(f"{sizes}-seed{seed}{suffix}.safetensors") for suffix in chain([""], (f"-{k}" for k in count(2))))
-    return next(name for name in names if not name.exists() and not name.is_symlink())
+    return next(name for name in _numbered(Path(f"{sizes}-seed{seed}.safetensors")) if not _is_used(name))
+
+
+def record_name(output: Path | None, *, resume: bool) -> Path:
+    """Return the name of a sweep's record beside `output`, or in the working directory: sweep.jsonl, sweep-2.jsonl, ...
+
+    It is the first unused one; with `resume` the last used one, if there is one.
+    """
+    name = Path("sweep.jsonl") if output is None else output.with_name(f"{output.stem}.sweep.jsonl")
+    used = list(takewhile(_is_used, _numbered(name)))
+    return used[-1] if resume and used else next(islice(_numbered(name), len(used), None))
+
+
+def _numbered(name: Path) -> Iterator[Path]:
+    """Yield the name, and the name with -2, -3, ... before its ending."""
+    return chain([name], (name.with_name(f"{name.stem}-{k}{name.suffix}") for k in count(2)))
+
+
+def _is_used(name: Path) -> bool:
+    return name.exists() or name.is_symlink()
 
 
 def check_replaceable(output: Path, net: MLP) -> None:

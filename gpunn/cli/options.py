@@ -5,6 +5,9 @@ from pathlib import Path
 
 import click
 
+from gpunn.activations import OUTPUT
+from gpunn.defaults import EPOCHS
+from gpunn.initialization import DIVISORS
 from gpunn.losses import LOSSES
 
 
@@ -28,6 +31,30 @@ def as_path(ctx: click.Context, param: click.Parameter, value: str | None) -> Pa
 
 
 model = click.argument("model", type=click.Path(), callback=as_path)
+init = click.option(
+    "--init",
+    type=click.Choice(list(DIVISORS)),
+    default="scaled",
+    show_default=True,
+    help="Weight initialisation; scaled is normal / sqrt(number of inputs).",
+)
+output_activation = click.option(
+    "--output-activation",
+    "output_activation",
+    type=click.Choice(OUTPUT),
+    default="sigmoid",
+    show_default=True,
+    help="Activation function of the output layer.",
+)
+schedule = click.option(
+    "--schedule",
+    metavar="NAME[:NUMBERS]",
+    default="constant",
+    show_default=True,
+    help="Learning-rate schedule: constant, step[:EVERY,BY] (multiply by BY every EVERY epochs), exponential[:BY] "
+    "(multiply by BY every epoch), cosine, or one-cycle[:RISING] (RISING is the warm-up fraction).",
+)
+epochs = click.option("--epochs", type=int, default=EPOCHS, show_default=True, help="Passes over the training images.")
 device = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="Device to run on."
 )
@@ -38,6 +65,9 @@ data_dir = click.option(
     help="Folder with another data set in MNIST's four-file format, gzipped or not, such as Fashion-MNIST, KMNIST, "
     "QMNIST or EMNIST (whose transposed images are turned upright). If the folder holds several data sets, append "
     "the prefix of the file names, as in emnist/emnist-letters.  [default: the embedded MNIST]",
+)
+classes = click.option(
+    "--classes", type=click.IntRange(min=1), help="Number of classes.  [default: inferred from the labels]"
 )
 loss = click.option(
     "--loss",

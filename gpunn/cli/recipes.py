@@ -6,10 +6,9 @@ from typing import Any, TypeVar
 
 import click
 
-from gpunn.activations import HIDDEN, OUTPUT
+from gpunn.activations import HIDDEN
 from gpunn.cli import options
 from gpunn.errors import ConfigurationError
-from gpunn.initialization import DIVISORS
 from gpunn.optimizers import OPTIMIZERS, SGD, Optimizer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -20,21 +19,8 @@ WITH_MOMENTUM = ("momentum", "nesterov")
 def network_options(command: Command) -> Command:
     """Add the options of `MLP` other than its sizes."""
     for option in (
-        click.option(
-            "--init",
-            type=click.Choice(list(DIVISORS)),
-            default="scaled",
-            show_default=True,
-            help="Weight initialisation; scaled is normal / sqrt(number of inputs).",
-        ),
-        click.option(
-            "--output-activation",
-            "output_activation",
-            type=click.Choice(OUTPUT),
-            default="sigmoid",
-            show_default=True,
-            help="Activation function of the output layer.",
-        ),
+        options.init,
+        options.output_activation,
         click.option(
             "--activation",
             type=click.Choice(HIDDEN),
@@ -59,15 +45,7 @@ def learning_options(command: Command) -> Command:
         click.option(
             "--dropout", type=float, default=0.0, show_default=True, help="Fraction of hidden activations to drop."
         ),
-        click.option(
-            "--schedule",
-            metavar="NAME[:NUMBERS]",
-            default="constant",
-            show_default=True,
-            help="Learning-rate schedule: constant, step[:EVERY,BY] (multiply by BY every EVERY epochs), "
-            "exponential[:BY] (multiply by BY every epoch), cosine, or one-cycle[:RISING] (RISING is the warm-up "
-            "fraction).",
-        ),
+        options.schedule,
         click.option("--l2", type=float, default=0.0, show_default=True, help="L2 penalty; with adamw, weight decay."),
         click.option("--momentum", type=float, help="Momentum of --optimizer momentum or nesterov.  [default: 0.9]"),
         click.option(

@@ -16,7 +16,7 @@ from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.recipes import learning_options, network_options, optimizer_with
 from gpunn.cli.signals import Interruptible, exit_code
 from gpunn.datasets import load_mnist
-from gpunn.defaults import BATCH_SIZE, EPOCHS
+from gpunn.defaults import BATCH_SIZE
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import ENGINES, PRECISIONS
 from gpunn.errors import DeviceError, DivergenceError, OutputError
@@ -37,7 +37,7 @@ from gpunn.printing import printable
     help='Sizes of the hidden layers, such as 16 or 100,50; "" for no hidden layer.',
 )
 @network_options
-@click.option("--epochs", type=int, default=EPOCHS, show_default=True, help="Passes over the training images.")
+@options.epochs
 @click.option("--batch-size", type=int, help=f"Batch size.  [default: {BATCH_SIZE}, or all images if fewer]")
 @click.option(
     "--learning-rate", type=float, help="Learning rate.  [default: derived from the network; 1 for 784-16-10]"
@@ -62,7 +62,7 @@ from gpunn.printing import printable
     help="Precision of matrix products; tf32 is faster on newer GPUs but less precise.",
 )
 @options.data_dir
-@click.option("--classes", type=click.IntRange(min=1), help="Number of classes.  [default: inferred from the labels]")
+@options.classes
 @click.option(
     "--output",
     type=click.Path(),

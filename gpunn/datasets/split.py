@@ -157,6 +157,25 @@ def check_alike(trained: Split, test: Split) -> None:
             )
 
 
+HELD_OUT = 1
+"""Second seed component of the generator of held-out examples; epoch orders have none, dropout has 2."""
+
+
+def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Return the examples to train on and a `share` of them that is held out, drawn by `seed`, at least one each.
+
+    Raises `ConfigurationError` if none would be left to train on.
+    """
+    n_held_out = max(1, round(share * len(split)))
+    if n_held_out >= len(split):
+        raise ConfigurationError(
+            f"{n_held_out} of {len(split)} examples would be held out, which leaves none to train on: use more "
+            "examples or a smaller share"
+        )
+    order = np.random.default_rng((seed, HELD_OUT)).permutation(len(split))
+    return split[np.sort(order[n_held_out:])], split[np.sort(order[:n_held_out])]
+
+
 class Dataset(NamedTuple):
     """A training and a test split."""
 
