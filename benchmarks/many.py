@@ -1,6 +1,6 @@
 """Many networks at once: gpunn's `train_many` beside `train`, JAX's `vmap` and `torch.func`.
 
-    python -m benchmarks.many [--networks 1,16,100] [--epochs 5] [--peers jax.vmap] [--rounds 3] [--json PATH]
+    python -m benchmarks.many [--networks 1,16,100] [--epochs 5] [--device cuda] [--peers jax.vmap] [--json PATH]
 
 All networks have one shape and a batch size, and each has its own start, order and learning rate. A row's time is that
 of all epochs of all networks: gpunn's with everything that a call does, the peers' after they were compiled. After
@@ -23,18 +23,20 @@ from numpy.typing import NDArray
 from benchmarks.contest import SETTLE
 from benchmarks.exactness import TOLERANCES, deviation_of, exact_epoch
 from benchmarks.machine import describe_machine
+from benchmarks.peers.base import Place
 from benchmarks.peers.many import MANY_PEERS, load_many_peer
 from benchmarks.timing import quartiles
-from gpunn import MLP, History, Split, load_mnist, train, train_many
-from gpunn.backends.limits import at_most_cores
+from gpunn import MLP, History, Split, get_backend, load_mnist, train, train_many
+from gpunn.backends.limits import at_most_cores, usable_cores
 from gpunn.engines import Parameters, Recipe
+from gpunn.errors import GpunnError
 from gpunn.files import check_writable, write_whole
 
 NETWORKS = "1,16,132,1000"
 LONG = 120.0
 """Seconds that a contestant may be expected to take for a row."""
 
-MANY, IN_TURN = "train_many", "train, one core"
+MANY, IN_TURN = "train_many", "train in turn"
 
 
 class Task(NamedTuple):
@@ -45,6 +47,7 @@ class Task(NamedTuple):
     epochs: int
     recipe: Recipe
     split: Split
+    device: str = "cpu"
 
     def nets(self) -> list[MLP]:
         """Return the networks at their start."""
@@ -78,7 +81,7 @@ def gpunn_many(task: Task, nets: list[MLP]) -> list[History]:
 
 
 def gpunn_in_turn(task: Task, nets: list[MLP]) -> list[History]:
-    """Train by `train`, one network after another, on one core."""
+    """Train by `train`, one network after another, on one core or a GPU."""
     with at_most_cores(1):
         return [
             train(net, task.split, **_settings(task), learning_rate=float(task.rates[number]), seed=number)
@@ -87,7 +90,7 @@ def gpunn_in_turn(task: Task, nets: list[MLP]) -> list[History]:
 
 
 def _settings(task: Task) -> dict[str, Any]:
-    return {"epochs": task.epochs, "batch_size": task.recipe.batch_size, "device": "cpu"}
+    return {"epochs": task.epochs, "batch_size": task.recipe.batch_size, "device": task.device}
 
 
 GPUNN: dict[str, Callable[[Task, list[MLP]], list[History]]] = {MANY: gpunn_many, IN_TURN: gpunn_in_turn}
@@ -104,7 +107,8 @@ def run_gpunn(name: str, task: Task) -> Trained:
 
 def run_peer(name: str, task: Task) -> Trained:
     """Train by a peer; compiling isn't timed."""
-    peer = load_many_peer(name)([_parameters(net) for net in task.nets()], task.split, task.recipe, task.rates)
+    place = Place(task.device, usable_cores())
+    peer = load_many_peer(name)([_parameters(net) for net in task.nets()], task.split, task.recipe, task.rates, place)
     orders = task.orders()
     time.sleep(SETTLE)
     started = time.perf_counter()
@@ -195,6 +199,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str) -> list[int]:
 @click.command()
 @click.option("--networks", default=NETWORKS, show_default=True, callback=_numbers, help="Numbers of networks.")
 @click.option("--sizes", default="784-16-10", show_default=True, help="Layer sizes of all of them.")
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda or cuda:N.")
 @click.option("--epochs", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(min=1))
 @click.option("--images", type=click.IntRange(min=1), help="Train on the first ones only.")
@@ -204,6 +209,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str) -> list[int]:
 def main(  # noqa: PLR0917 - one argument an option, passed by name
     networks: list[int],
     sizes: str,
+    device: str,
     epochs: int,
     batch_size: int,
     images: int | None,
@@ -219,16 +225,20 @@ def main(  # noqa: PLR0917 - one argument an option, passed by name
         layers = [int(size) for size in sizes.split("-")]
     except ValueError as error:
         raise click.UsageError(f"found the sizes {sizes!r}, expected sizes such as 784-16-10") from error
-    if json_path is not None:
-        check_writable(json_path)
+    try:
+        device = get_backend(device).name
+        if json_path is not None:
+            check_writable(json_path)
+    except GpunnError as error:
+        raise click.UsageError(str(error)) from error
     logging.getLogger("gpunn.training").setLevel(logging.ERROR)  # low rates of few epochs learn nothing, as expected
     machine = describe_machine(["torch", "jax"])
     click.echo("; ".join(f"{key} {value}" for key, value in machine.items()))
-    click.echo(f"{sizes}, batch size {batch_size}, median of {rounds} rounds")
+    click.echo(f"{sizes}, batch size {batch_size}, on {device}, median of {rounds} rounds")
     split, seconds, records, wrong = load_mnist().train[:images], dict[str, float](), [], []
     for number in sorted(networks):
         rates = np.linspace(0.1, 1.0, number, dtype=np.float32)
-        task = Task(layers, rates, epochs, Recipe(batch_size, 1.0), split)
+        task = Task(layers, rates, epochs, Recipe(batch_size, 1.0), split, device)
         found = contest(task, [*GPUNN, *chosen], rounds, seconds)
         click.echo("\n".join(lines(task, found)))
         times = {name: {"seconds": timed.seconds, "problem": timed.problem} for name, timed in found.items()}
@@ -239,7 +249,7 @@ def main(  # noqa: PLR0917 - one argument an option, passed by name
             if timed.problem is not None and timed.problem.startswith("network ")
         ]
         if json_path is not None:
-            about = {"machine": machine, "network": sizes, "batch_size": batch_size, "rows": records}
+            about = {"machine": machine, "device": device, "network": sizes, "batch_size": batch_size, "rows": records}
             write_whole(json_path, json.dumps(about, indent=1).encode())
     if wrong:
         raise click.ClickException("\n".join(wrong))

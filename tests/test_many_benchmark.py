@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from benchmarks import many
+from benchmarks.peers.base import Place
 from benchmarks.peers.many import ManyPeer
 from gpunn import Split
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe
@@ -22,7 +23,10 @@ from .recipes import CPU
 class Honest(ManyPeer):
     name = "honest"
 
-    def __init__(self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32]) -> None:
+    def __init__(
+        self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32], place: Place
+    ) -> None:
+        assert place.device == "cpu"
         examples = Examples(split.images, split.labels)
         self.engines = [
             ENGINES["plain"](CPU, start, examples, Recipe(recipe.batch_size, float(rate)))
@@ -78,14 +82,14 @@ def test_every_contestant_has_a_line_a_row(tmp_path: Path) -> None:
     found = run("--networks", "3,1", "--epochs", "2", "--peers", "honest,absent", "--json", str(tmp_path / "many.json"))
     assert found.exit_code == 0, found.output
     lines = [line.split() for line in found.output.splitlines()[2:]]
-    names = ["train_many", "train,", "honest", "absent"]
+    names = ["train_many", "train", "honest", "absent"]
     assert [line[0] for line in lines] == ["1", *names, "3", *names]
     assert "not installed: pip install absent (no such library)" in found.output
     written = json.loads((tmp_path / "many.json").read_text())
     assert [(row["networks"], row["epochs"]) for row in written["rows"]] == [(1, 2), (3, 2)]
     for row in written["rows"]:
         counts = {name: len(each["seconds"]) for name, each in row["contestants"].items()}
-        assert counts == {"train_many": 2, "train, one core": 2, "honest": 2, "absent": 0}
+        assert counts == {"train_many": 2, "train in turn": 2, "honest": 2, "absent": 0}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,7 @@ def test_whoever_takes_too_long_is_left_out_of_larger_rows(monkeypatch: pytest.M
         (["--networks", "0"], "found '0', expected whole numbers"),
         (["--networks", "a"], "found 'a', expected whole numbers"),
         (["--peers", "theano"], "found the peer 'theano', expected honest, lazy, liar, absent or none"),
+        (["--device", "cuda:7", "--peers", "none"], "use device cpu or auto"),
         (["--sizes", "784-x", "--peers", "none"], "found the sizes '784-x'"),
     ],
 )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.peers.base import Place
 from benchmarks.peers.jax_scan import train_epoch
 from benchmarks.peers.many import ManyPeer
 from gpunn import Split
@@ -24,7 +25,15 @@ class JaxVmap(ManyPeer):
 
     name = "jax.vmap"
 
-    def __init__(self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32]) -> None:
+    def __init__(
+        self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32], place: Place
+    ) -> None:
+        self._device = jax.devices(place.kind)[place.index]
+        # On GPUs the default is TF32. CPUs have one precision.
+        with jax.default_device(self._device), jax.default_matmul_precision("highest"):
+            self._set_up(starts, split, recipe, rates)
+
+    def _set_up(self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32]) -> None:
         layers = range(len(starts[0].weights))
         self._parameters: list[tuple[Any, Any]] = [
             (jnp.stack([start.weights[n] for start in starts]), jnp.stack([start.biases[n] for start in starts]))
@@ -43,7 +52,8 @@ class JaxVmap(ManyPeer):
         self._epoch = mapped.lower(self._parameters, orders, self._rates, self._images, self._targets).compile()
 
     def run_epoch(self, orders: NDArray[np.int64]) -> NDArray[np.float32]:
-        there = jnp.asarray(orders.astype(np.int32))
+        with jax.default_device(self._device):
+            there = jnp.asarray(orders.astype(np.int32))
         self._parameters, losses = self._epoch(self._parameters, there, self._rates, self._images, self._targets)
         for W, b in self._parameters:
             W.block_until_ready()

@@ -1,4 +1,4 @@
-"""The contract of a peer that trains many networks at once, on the CPU, as an expert in its library would."""
+"""The contract of a peer that trains many networks at once, as an expert in its library would."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.peers.base import Place
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -18,7 +19,9 @@ class ManyPeer(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def __init__(self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32]) -> None:
+    def __init__(
+        self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32], place: Place
+    ) -> None:
         """Take copies of `starts` (host arrays, float32), B of them, and of `rates` (B,), and compile.
 
         `recipe` has what all networks share.

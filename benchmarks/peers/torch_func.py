@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.func import grad_and_value, vmap
 
+from benchmarks.peers.base import Place
 from benchmarks.peers.many import ManyPeer
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
@@ -25,18 +26,25 @@ class TorchFunc(ManyPeer):
 
     name = "torch.func"
 
-    def __init__(self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32]) -> None:
+    def __init__(
+        self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32], place: Place
+    ) -> None:
+        torch.set_float32_matmul_precision("highest")
+        self._device = torch.device(place.device)
         layers = range(len(starts[0].weights))
-        self._weights = [torch.from_numpy(np.stack([start.weights[n] for start in starts])) for n in layers]
-        self._biases = [torch.from_numpy(np.stack([start.biases[n] for start in starts])) for n in layers]
-        self._images = torch.from_numpy(split.images.astype(np.float32) / 255)
-        self._targets = torch.eye(len(starts[0].biases[-1]))[torch.from_numpy(split.labels.astype(np.int64))]
-        self._batch_size, self._rates = recipe.batch_size, torch.from_numpy(rates)
+        self._weights = [self._there(np.stack([start.weights[n] for start in starts])) for n in layers]
+        self._biases = [self._there(np.stack([start.biases[n] for start in starts])) for n in layers]
+        self._images = self._there(split.images.astype(np.float32) / 255)
+        self._targets = self._there(np.eye(len(starts[0].biases[-1]), dtype=np.float32)[split.labels])
+        self._batch_size, self._rates = recipe.batch_size, self._there(rates)
         self._gradients: Any = vmap(grad_and_value(_loss, argnums=(0, 1)))
 
+    def _there(self, array: NDArray[Any]) -> Any:
+        return torch.from_numpy(array).to(self._device)
+
     def run_epoch(self, orders: NDArray[np.int64]) -> NDArray[np.float32]:
-        examples: Any = torch.from_numpy(orders)
-        total = torch.zeros(len(orders))
+        examples = self._there(orders)
+        total = torch.zeros(len(orders), device=self._device)
         for batch in examples.split(self._batch_size, dim=1):
             X, Y = self._images[batch], self._targets[batch]
             gradients, losses = self._gradients(self._weights, self._biases, X, Y)
@@ -44,7 +52,9 @@ class TorchFunc(ManyPeer):
                 for array, gradient in zip(arrays, found, strict=True):
                     array -= self._rates.view(-1, *[1] * (array.ndim - 1)) * gradient
             total += losses * batch.shape[1]
-        return np.asarray(total / orders.shape[1])
+        return np.asarray((total / orders.shape[1]).numpy(force=True))
 
     def parameters(self, number: int) -> Parameters:
-        return Parameters([W[number].numpy() for W in self._weights], [b[number].numpy() for b in self._biases])
+        return Parameters(
+            [W[number].numpy(force=True) for W in self._weights], [b[number].numpy(force=True) for b in self._biases]
+        )
