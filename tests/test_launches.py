@@ -1,0 +1,100 @@
+"""What reaches the driver: kernels compiled, cached, loaded and launched as on a GPU, by a driver that isn't there."""
+
+from pathlib import Path
+
+import pytest
+
+from gpunn.kernels.cuda.epoch.layout import CudaLayout
+
+from .fake_driver import Calls, build_driver, run_on_driver
+
+MAX_DYNAMIC_SHARED = 8
+"""The driver's number of the attribute with which a kernel asks for more shared memory."""
+LEGACY = 1
+"""The driver's number of the stream that all threads of a process share."""
+
+ALL_OPERATIONS = """
+import numpy as np
+from tests.fake_driver import Cupy, DriverArray
+from tests.kernel_cases import CASES
+cupy = Cupy()
+from gpunn.kernels.cuda import contract
+for case in CASES:
+    arguments, _, shape, _ = case.draw(np.random.default_rng(0), 33, 20)
+    there = [DriverArray(value) if isinstance(value, np.ndarray) else value for value in arguments]
+    operation, out = getattr(contract, case.name), DriverArray(np.empty(shape, np.float32))
+    operation(*there, out=out)
+"""
+
+EPOCH_ON_TWO_GPUS = """
+import numpy as np
+from tests.fake_driver import Cupy, DriverArray
+from gpunn.kernels.formulas.steps import N_NUMBERS
+cupy = Cupy()
+from gpunn.kernels.cuda.epoch.run import EpochKernel
+for device, stream in ((0, 0), (1, 0), (1, 4096)):
+    cupy.use(device)
+    cupy.pointer = stream
+    kernel = EpochKernel((784, 16, 10), batch_size=32, threads=512)
+    n = kernel.layout.n_parameters
+    arrays = {
+        "words": ((9, 196), np.uint32), "labels": (9, np.uint8), "orders": ((3, 9), np.int64),
+        "batch_sizes": (3, np.int64), "numbers": ((3, 1, N_NUMBERS), np.float32), "parameters": ((3, n), np.float32),
+        "collected": ((3, 1), np.float32), "moments": ((3, 1), np.float32), "losses": ((3, 512), np.float64),
+    }
+    kernel.prepare(**{name: DriverArray(np.zeros(shape, dtype)) for name, (shape, dtype) in arrays.items()})
+    count = DriverArray(np.zeros(1, np.int64))
+    kernel.compile(count)
+    kernel.launch(count)
+"""
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("driver")
+    build_driver(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def epochs(driver: Path) -> Calls:
+    return run_on_driver(driver, EPOCH_ON_TWO_GPUS)
+
+
+def test_the_whole_epoch_kernel_is_launched_with_the_shared_memory_that_it_asked_for(epochs: Calls) -> None:
+    layout = CudaLayout((784, 16, 10), batch_size=32, threads=512, capacity=227 * 1024)
+    assert layout.shared_bytes > 48 * 1024
+    compiled, *_ = launches = epochs.launches
+    assert (compiled.grid, compiled.block, compiled.shared) == ((3, 1, 1), (512, 1, 1), 0)
+    # With no examples first, which compiles it.
+    assert [launch.shared for launch in launches] == [0, layout.shared_bytes] * 3
+    assert {launch.kernel for launch in launches} == {compiled.kernel}
+    assert "run_epochs" in compiled.kernel
+    assert epochs.attributes == [(MAX_DYNAMIC_SHARED, layout.shared_bytes, device) for device in (0, 1, 1)]
+
+
+def test_kernels_are_launched_on_the_current_gpu_and_stream(epochs: Calls) -> None:
+    assert epochs.loads == [0], "the driver takes it to the other GPU by itself"
+    assert [launch.device for launch in epochs.launches] == [0, 0, 1, 1, 1, 1]
+    assert [launch.stream for launch in epochs.launches] == [0] * 4 + [4096] * 2
+    assert epochs.others == []
+
+
+def test_kernels_are_compiled_once_for_all_processes(driver: Path, epochs: Calls) -> None:
+    def kept() -> dict[Path, int]:
+        # A file that is written again is another one.
+        return {path: path.stat().st_ino for path in (driver / "cache").rglob("*.nbc")}
+
+    before = kept()
+    assert len(before) == 1
+    assert run_on_driver(driver, EPOCH_ON_TWO_GPUS).launches == epochs.launches
+    assert kept() == before
+
+
+def test_every_operation_of_the_contract_is_launched_without_waiting(driver: Path) -> None:
+    calls = run_on_driver(driver, ALL_OPERATIONS)
+    names = ("gather_scale", "add_and_activate", "multiply_by_slope", "output_delta", "_drop")
+    for name in (*names, "optimizer_step", "_descend_sums", "_column_sums"):
+        assert any(name in launch.kernel for launch in calls.launches), name
+    assert {launch.stream for launch in calls.launches} == {0}
+    assert calls.others == []
