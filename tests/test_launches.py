@@ -76,7 +76,7 @@ def test_the_whole_epoch_kernel_is_launched_with_the_shared_memory_that_it_asked
 def test_kernels_are_launched_on_the_current_gpu_and_stream(epochs: Calls) -> None:
     assert epochs.loads == [0], "the driver takes it to the other GPU by itself"
     assert [launch.device for launch in epochs.launches] == [0, 0, 1, 1, 1, 1]
-    assert [launch.stream for launch in epochs.launches] == [0] * 4 + [4096] * 2
+    assert [launch.stream for launch in epochs.launches] == [LEGACY] * 4 + [4096] * 2
     assert epochs.others == []
 
 
@@ -96,5 +96,11 @@ def test_every_operation_of_the_contract_is_launched_without_waiting(driver: Pat
     names = ("gather_scale", "add_and_activate", "multiply_by_slope", "output_delta", "_drop")
     for name in (*names, "optimizer_step", "_descend_sums", "_column_sums"):
         assert any(name in launch.kernel for launch in calls.launches), name
-    assert {launch.stream for launch in calls.launches} == {0}
+    assert {launch.stream for launch in calls.launches} == {LEGACY}
     assert calls.others == []
+
+
+def test_kernels_stay_on_cupys_stream_where_threads_have_streams_of_their_own(driver: Path) -> None:
+    calls = run_on_driver(driver, ALL_OPERATIONS, CUDA_PYTHON_CUDA_PER_THREAD_DEFAULT_STREAM="1")
+    assert all(launch.thread_streams for launch in calls.launches)
+    assert {launch.stream for launch in calls.launches} == {LEGACY}

@@ -30,6 +30,9 @@ __all__ = [
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 
+LEGACY_STREAM = 1
+"""The stream that CuPy calls 0. The driver may take 0 for a stream of the thread's own, if cuda.bindings is set so."""
+
 
 def _import_cuda() -> Any:
     if not SIMULATED and importlib.util.find_spec("numba_cuda") is None:
@@ -80,8 +83,7 @@ def current_stream() -> Any:
     cupy = sys.modules.get("cupy")
     if SIMULATED or cupy is None:
         return 0
-    pointer = cupy.cuda.get_current_stream().ptr
-    return _external_stream(pointer) if pointer else 0
+    return _external_stream(cupy.cuda.get_current_stream().ptr or LEGACY_STREAM)
 
 
 def current_device() -> int:
