@@ -1,7 +1,6 @@
 """A GPU whose kernels run on the host: gpunn's own wrappers and engines launch them, with a real GPU's sizes."""
 
 import math
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
@@ -52,6 +51,7 @@ class HostGpu:
         kernels = "gpunn.kernels.cuda"
         # The arrays are those that the simulator has.
         monkeypatch.setattr(f"{kernels}.arrays.SIMULATED", True)
+        monkeypatch.setattr(f"{kernels}.launch.SIMULATED", True)
         monkeypatch.setattr(f"{kernels}.launch.multiprocessors", lambda: MULTIPROCESSORS)
         monkeypatch.setattr(f"{kernels}.launch.current_stream", lambda: 0)
         monkeypatch.setattr(f"{kernels}.launch._configured", self._configured)
@@ -61,7 +61,6 @@ class HostGpu:
         monkeypatch.setattr(f"{kernels}.contract.as_handle", unwrap)
         monkeypatch.setattr(f"{kernels}.epoch.run.as_cuda_array", unwrap)
         cupy = StrictCupy()
-        monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
         self.backend = CudaBackend(cupy, 0)
         _ = self.backend.kernels  # which tries one of them
         self.launches.clear()

@@ -4,6 +4,7 @@ Its arrays refuse to meet NumPy arrays and to turn into one implicitly, as CuPy'
 moves data between host and device only where it says so. What it can't show is what a GPU computes.
 """
 
+import ctypes
 from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
@@ -35,6 +36,10 @@ FUNCTIONS = frozenset(
 """What gpunn may use; each was looked up in CuPy, and does there what it does in NumPy."""
 
 
+ADDRESSES: set[int] = set()
+"""Addresses of arrays "on the device" that were asked for."""
+
+
 class OutOfMemoryError(MemoryError):
     pass
 
@@ -63,6 +68,12 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.data[index if isinstance(index, slice | int) else unwrap(index)] = unwrap(value)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        address = self.data.ctypes.data
+        ADDRESSES.add(address)
+        return {"shape": self.shape, "typestr": self.data.dtype.str, "data": (address, False), "version": 3}
 
     def __len__(self) -> int:
         return len(self.data)
@@ -125,10 +136,10 @@ class Runtime:
 
 
 class Cublas:
-    """The library: its functions as `cupy.cuda.cublas` has them, and the product as `cupy.cublas` has it."""
+    """The library: its functions as `cupy.cuda.cublas` has them."""
 
     def __init__(self) -> None:
-        self.mode = 0
+        self.mode = self.pointer_mode = 0
         self.modes: list[int] = []
         """In which the products were computed."""
 
@@ -140,17 +151,33 @@ class Cublas:
         assert handle == HANDLE
         self.mode = mode
 
-    def gemm(
-        self, transa: str, transb: str, a: Any, b: Any, out: Any = None, alpha: float = 1.0, beta: float = 0.0
-    ) -> None:
-        a, b, out = (array.data for array in (a, b, out))
-        assert transa == transb == "N"
-        assert a.dtype == b.dtype == out.dtype == np.float32
-        # A transposed array is taken as it is, any other layout would be copied first.
-        assert all(array.flags.c_contiguous or array.flags.f_contiguous for array in (a, b))
-        assert out.flags.c_contiguous
+    def getPointerMode(self, handle: int) -> int:  # noqa: N802
+        assert handle == HANDLE
+        return self.pointer_mode
+
+    def setPointerMode(self, handle: int, mode: int) -> None:  # noqa: N802
+        assert handle == HANDLE
+        self.pointer_mode = mode
+
+    def sgemm(self, handle: int, transa: int, transb: int, m: int, n: int, k: int, *addresses: int) -> None:
+        """Compute C = alpha A B + beta C, for matrices by columns; the factors are where the pointer mode says."""
+        assert handle == HANDLE
+        alpha, a, lda, b, ldb, beta, c, ldc = addresses
+        assert {a, b, c} <= ADDRESSES
+        assert alpha in ADDRESSES or not self.pointer_mode
+        A = _by_columns(a, lda, k if transa else m, m if transa else k)
+        B = _by_columns(b, ldb, n if transb else k, k if transb else n)
+        C = _by_columns(c, ldc, m, n)
+        factor, kept = (_by_columns(address, 1, 1, 1)[0, 0] for address in (alpha, beta))
         self.modes.append(self.mode)
-        out[...] = alpha * (a @ b) + (beta * out if beta else 0)
+        C[...] = factor * ((A.T if transa else A) @ (B.T if transb else B)) + (kept * C if kept else 0)
+
+
+def _by_columns(address: int, leading: int, rows: int, columns: int) -> np.ndarray:
+    """Return float32 numbers in memory as a matrix by columns, `leading` numbers apart."""
+    assert leading >= rows
+    memory = (ctypes.c_float * (leading * columns)).from_address(address)
+    return np.ctypeslib.as_array(memory).reshape(columns, leading).T[:rows]
 
 
 HANDLE = 7

@@ -1,9 +1,12 @@
 """A stand-in for the CUDA kernels that computes on the host and is as strict as a GPU: it takes handles and numbers."""
 
+import functools
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gpunn.backends.cuda import CudaBackend
@@ -21,29 +24,79 @@ class Handle:
         self.array = array
 
 
-class StrictKernels:
-    """The oracle's kernels, which take handles, numbers and names alone, and note what has been launched."""
+class Operation:
+    """An operation of the oracle's, for handles; `noted` gets the name of each launch."""
 
-    as_handle = Handle
+    def __init__(self, function: Callable[..., None], noted: list[str]) -> None:
+        self._function, self._noted = function, noted
+        self._signature = inspect.signature(function)
+
+    def prepare(self, *args: Any, **kwargs: Any) -> list[Callable[[], None]]:
+        given = self._signature.bind(*args, **kwargs).arguments
+        assert all(isinstance(value, Handle | int | float | str | Numbers | tuple) for value in given.values())
+        return [functools.partial(self._launch, *args, **kwargs)]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        for launch in self.prepare(*args, **kwargs):
+            launch()
+
+    def _launch(self, *args: Any, **kwargs: Any) -> None:
+        bound = self._signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            bound.arguments[name] = self._host(name, value)
+        self._noted.append(self._function.__name__)
+        self._function(*bound.args, **bound.kwargs)
+
+    def _host(self, name: str, value: Any) -> Any:
+        if isinstance(value, tuple) and not isinstance(value, Numbers):
+            return tuple(self._host(name, each) for each in value)
+        if not isinstance(value, Handle):
+            return value
+        array = unwrap(value.array)
+        if name not in READ or self._function is next_batch:
+            return array
+        # Numbers that kernels find on the GPU.
+        assert (array.shape, array.dtype) == READ[name]
+        return Numbers(*array.tolist()) if name == "numbers" else array[0].item()
+
+
+READ = {
+    "factor": ((1,), np.float32),
+    "key": ((1,), np.uint32),
+    "first": ((1,), np.uint32),
+    "numbers": ((len(Numbers._fields),), np.float32),
+}
+"""Shape and dtype of the arrays that may take the place of numbers."""
+
+
+def next_batch(
+    order: Any, labels: Any, table: Any, place: Any, *, rows: Any, classes: Any, first: Any, numbers: Any
+) -> None:
+    number, begin = place.tolist()
+    part = slice(begin, begin + len(rows))
+    rows[:], classes[:], numbers[:], first[0] = order[part], labels[part], table[number], begin
+    place += 1, len(rows)
+
+
+class StrictKernels:
+    """The oracle's kernels, which take handles, numbers and names alone, and note what has been made and launched."""
 
     def __init__(self) -> None:
         self.launched: list[str] = []
+        self.handles = 0
+        self.next_batch = Operation(next_batch, self.launched)
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        kernel = getattr(oracle, name)
+    def as_handle(self, array: DeviceArray) -> Handle:
+        self.handles += 1
+        return Handle(array)
 
-        def launch(*args: Any, out: Handle) -> None:
-            assert all(isinstance(value, Handle | int | float | str | Numbers) for value in args)
-            self.launched.append(name)
-            kernel(*(unwrap(value.array) if isinstance(value, Handle) else value for value in args), out=out.array.data)
-
-        return launch
+    def __getattr__(self, name: str) -> Operation:
+        return Operation(getattr(oracle, name), self.launched)
 
 
 def strict_gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
     """Return a GPU with stand-ins for CuPy and kernels."""
     cupy = StrictCupy()
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
     monkeypatch.setattr(CudaBackend, "_tried_kernels", lambda self: StrictKernels())
     return CudaBackend(cupy, 0)

@@ -1,6 +1,7 @@
 """Engines for GPUs, held to float64 on the CPU, with stand-ins for CuPy and the kernels that are as strict as a GPU."""
 
 import sys
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from gpunn import MLP, ConfigurationError, OutOfMemoryError, Split, get_backend, train
 from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
+from gpunn.engines.cuda.arrays import Cublas
 from gpunn.kernels.cuda.epoch.layout import CudaLayout
 
 from .conftest import parameters, random_split
@@ -49,6 +51,40 @@ def test_fused_goes_on_with_orders_of_any_length(gpu: CudaBackend, small: Split)
     for order in (np.arange(201), np.array([-1])):
         with pytest.raises(IndexError, match="found order"):
             ours.run_epoch(order)
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_an_epoch_prepares_nothing_but_its_numbers(gpu: CudaBackend, small: Split, batch_size: int, l2: float) -> None:
+    net, recipe = MLP([12, 5, 3]), Recipe(batch_size, 0.1, l2=l2)
+    examples = Examples(gpu.asarray(small.images), gpu.asarray(small.labels))
+    engine = choose_engine("fused", gpu, start(net), recipe)(gpu, start(net), examples, recipe)
+    engine.run_epoch(np.arange(200))  # the smaller last batch is prepared now
+    gpu.kernels.launched.clear()
+    gpu.xp.cublas.modes.clear()
+    handles, n_batches = gpu.kernels.handles, -(-200 // batch_size)
+    engine.run_epoch(np.arange(200)[::-1])
+    assert gpu.kernels.handles == handles
+    # next_batch, gather_scale, twice bias_activate, output_delta, hidden_delta, twice descend_sums.
+    assert len(gpu.kernels.launched) == 8 * n_batches
+    assert len(gpu.xp.cublas.modes) == 5 * n_batches
+
+
+def test_products_are_those_of_matrices_in_either_order(gpu: CudaBackend) -> None:
+    rng, cublas, asarray = np.random.default_rng(0), Cublas(gpu.xp), gpu.asarray
+    for m, n, k in ((1, 1, 1), (1, 5, 3), (4, 1, 3), (4, 5, 1), (4, 5, 3)):
+        a, b, out = (rng.normal(size=shape).astype(np.float32) for shape in ((m, k), (k, n), (m, n)))
+        for ours, theirs in product((asarray(a), asarray(a.T.copy()).T), (asarray(b), asarray(b.T.copy()).T)):
+            for factors in ((1.0, 0.0), (-0.5, 2.0), asarray(np.array([0.25, -1], np.float32))):
+                found = asarray(out)
+                multiply = cublas.prepare(ours, theirs, out=found, factors=factors)
+                with cublas.in_use("float32"):
+                    multiply()
+                    multiply()
+                alpha, beta = factors if isinstance(factors, tuple) else (0.25, -1)
+                once = alpha * (a @ b) + beta * out
+                np.testing.assert_allclose(gpu.to_host(found), alpha * (a @ b) + beta * once, rtol=1e-5, atol=1e-5)
+                assert gpu.xp.cublas.pointer_mode == 0
 
 
 def test_tf32_is_used_when_asked_for_and_never_else(gpu: CudaBackend, small: Split) -> None:

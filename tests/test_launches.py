@@ -7,6 +7,7 @@ import pytest
 from gpunn.kernels.cuda.epoch.layout import CudaLayout
 
 from .fake_driver import Calls, build_driver, run_on_driver
+from .kernel_cases import CASES
 
 MAX_DYNAMIC_SHARED = 8
 """The driver's number of the attribute with which a kernel asks for more shared memory."""
@@ -25,6 +26,32 @@ for case in CASES:
     operation, out = getattr(contract, case.name), DriverArray(np.empty(shape, np.float32))
     operation(*there, out=out)
 """
+
+PREPARED = (
+    """
+import ctypes
+import cuda.core
+from numba.cuda import dispatcher
+launched, launch = [], cuda.core.launch
+def note(stream, config, kernel, *arguments):
+    numbers = [number.value if isinstance(number, ctypes._SimpleCData) else int(number) for number in arguments]
+    launched.append([repr(config), kernel, *numbers])
+    launch(stream, config, kernel, *arguments)
+cuda.core.launch = dispatcher.launch = note
+"""
+    + ALL_OPERATIONS
+    + """
+    (ordinary,) = launched
+    launched.clear()
+    for prepared in operation.prepare(*there, out=out):
+        assert not launched
+        for cupy.pointer in (0, 4096):
+            prepared()
+    cupy.pointer = 0
+    assert launched == [ordinary, ordinary], (case, launched, ordinary)
+    launched.clear()
+"""
+)
 
 EPOCH_ON_TWO_GPUS = """
 import numpy as np
@@ -104,3 +131,13 @@ def test_kernels_stay_on_cupys_stream_where_threads_have_streams_of_their_own(dr
     calls = run_on_driver(driver, ALL_OPERATIONS, CUDA_PYTHON_CUDA_PER_THREAD_DEFAULT_STREAM="1")
     assert all(launch.thread_streams for launch in calls.launches)
     assert {launch.stream for launch in calls.launches} == {LEGACY}
+
+
+def test_prepared_launches_are_what_numba_makes_of_them_each_time(driver: Path) -> None:
+    calls = run_on_driver(driver, PREPARED)
+    thrice = [calls.launches[k : k + 3] for k in range(0, len(calls.launches), 3)]
+    assert len(thrice) == len(CASES)
+    for ordinary, again, on_a_stream in thrice:
+        assert again == ordinary
+        assert on_a_stream == ordinary._replace(stream=4096)
+    assert calls.others == []

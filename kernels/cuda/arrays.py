@@ -3,6 +3,7 @@
 An array is one of CuPy's or a handle of one (`jit.as_cuda_array`), or with CUDA simulated one of NumPy's.
 """
 
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
@@ -35,8 +36,22 @@ class DeviceArrays(Arrays):
     def check_below(self, name: str, numbers: Any, limit: int) -> None:
         """Do nothing: reading the numbers would mean waiting. Kernels make NaN of what is out of range."""
 
+    def holds_numbers(self, value: Any) -> bool:
+        return not isinstance(value, np.generic) and hasattr(value, "dtype")
 
-CONTRACT = Contract(DeviceArrays())
+
+ARRAYS = DeviceArrays()
+CONTRACT = Contract(ARRAYS)
+
+
+def to_read(value: Any, make: Callable[[], tuple[Any, ...]]) -> Any:
+    """Return what a kernel reads numbers from: the handle of an array that holds them, or the tuple that `make` makes.
+
+    A kernel indexes either.
+    """
+    if ARRAYS.holds_numbers(value):
+        return _handle("numbers", value)
+    return make()
 
 
 def _handle(name: str, array: Any) -> Any:

@@ -8,9 +8,9 @@ import numpy as np
 from ..checks import FLOAT32
 from ..formulas.dropout import Operations, hash_of, threshold
 from .activations import FORMULAS, ZERO, F
-from .arrays import CONTRACT
+from .arrays import CONTRACT, to_read
 from .jit import cuda, device_function, kernel
-from .launch import launch, line, rectangles
+from .launch import Call, Operation, line, rectangles
 
 BRIGHTEST = F(255)
 NAN = F(np.nan)
@@ -19,14 +19,16 @@ U32, U64 = np.uint32, np.uint64
 ALL_ONES = U64(2**32 - 1)
 
 
-def gather_scale(images: Any, rows: Any, *, out: Any) -> None:
+@Operation
+def gather_scale(images: Any, rows: Any, *, out: Any) -> list[Call]:
     """Put the images of a batch into `out` as activations, see `Kernels.gather_scale`.
 
     Where `rows` names no image, the row of `out` becomes NaN.
     """
     images, rows, out = CONTRACT.gather_scale(images, rows, out)
-    if out.size:
-        launch(_gather_scale(images.dtype != FLOAT32), *rectangles(*out.shape), images, rows, out)
+    if not out.size:
+        return []
+    return [Call(_gather_scale(images.dtype != FLOAT32), *rectangles(*out.shape), (images, rows, out))]
 
 
 @functools.cache
@@ -51,11 +53,11 @@ def _gather_scale(grey: bool) -> Any:
     return gather_scale
 
 
-def bias_activate(z: Any, bias: Any, activation: str = "sigmoid", *, out: Any) -> None:
+@Operation
+def bias_activate(z: Any, bias: Any, activation: str = "sigmoid", *, out: Any) -> list[Call]:
     """Compute out = f(z + bias), see `Kernels.bias_activate`."""
     z, bias, out = CONTRACT.bias_activate(z, bias, activation, out)
-    if out.size:
-        launch(_add_and_activate(activation), *rectangles(*out.shape), z, bias, out)
+    return [Call(_add_and_activate(activation), *rectangles(*out.shape), (z, bias, out))] if out.size else []
 
 
 @functools.cache
@@ -77,11 +79,11 @@ def _add_and_activate(activation: str) -> Any:
     return add_and_activate
 
 
-def hidden_delta(delta: Any, activations: Any, activation: str = "sigmoid", *, out: Any) -> None:
+@Operation
+def hidden_delta(delta: Any, activations: Any, activation: str = "sigmoid", *, out: Any) -> list[Call]:
     """Compute out = delta * f'(z), see `Kernels.hidden_delta`."""
     delta, activations, out = CONTRACT.hidden_delta(delta, activations, activation, out)
-    if out.size:
-        launch(_multiply_by_slope(activation), *line(out.size), delta, activations, out)
+    return [Call(_multiply_by_slope(activation), *line(out.size), (delta, activations, out))] if out.size else []
 
 
 @functools.cache
@@ -98,12 +100,15 @@ def _multiply_by_slope(activation: str) -> Any:
     return multiply_by_slope
 
 
-def drop(activations: Any, key: int, first: int, share: float, *, out: Any) -> None:
+@Operation
+def drop(activations: Any, key: int, first: int, share: float, *, out: Any) -> list[Call]:
     """Compute out = activations times dropout's mask, see `Kernels.drop`."""
     activations, out = CONTRACT.drop(activations, key, first, share, out)
-    if out.size:
-        numbers = U32(key), U32(first), U32(threshold(share)), F(1 / (1 - share))
-        launch(_drop, *rectangles(*out.shape), activations, *numbers, out)
+    if not out.size:
+        return []
+    numbers = to_read(key, lambda: (U32(key),)), to_read(first, lambda: (U32(first),))
+    mask = U32(threshold(share)), F(1 / (1 - share))
+    return [Call(_drop, *rectangles(*out.shape), (activations, *numbers, *mask, out))]
 
 
 # Numba computes with 32-bit numbers in 64 bits; the compiler removes the upper half, which the casts discard.
@@ -134,10 +139,11 @@ _hashed = device_function(hash_of(Operations(_add, _xor, _multiply, _shift)))
 def _drop(a: Any, key: Any, first: Any, least: Any, scale: float, out: Any) -> None:
     x, r = cuda.grid(2)
     width, height = cuda.gridsize(2)
+    own_key, begin = key[0], first[0]
     while r < out.shape[0]:
-        row = _add(first, U32(r))
+        row = _add(begin, U32(r))
         c = x
         while c < out.shape[1]:
-            out[r, c] = a[r, c] * (scale if _hashed(row, U32(c), key) >= least else ZERO)
+            out[r, c] = a[r, c] * (scale if _hashed(row, U32(c), own_key) >= least else ZERO)
             c += width
         r += height

@@ -6,10 +6,11 @@ arrays and the GPU alone, so the same work is divided in the same way every time
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, final
 
 from ..overheard import overheard
-from .jit import SIMULATED, cuda, current_device, current_stream
+from .jit import SIMULATED, bind, cuda, current_device, current_stream
 
 # The simulator runs a thread of the operating system for each of these.
 THREADS = 8 if SIMULATED else 256
@@ -71,6 +72,49 @@ def launch(kernel: Any, grid: int | Shape, block: int | Shape, *arguments: Any, 
     `shared` is the dynamic shared memory of a block in bytes.
     """
     _configured(kernel, grid, block, current_stream(), shared)(*arguments)
+
+
+class Call(NamedTuple):
+    """A kernel, the shapes of its launch, and its arguments, which have been checked."""
+
+    kernel: Any
+    grid: int | Shape
+    block: int | Shape
+    arguments: tuple[Any, ...]
+
+
+@final
+class Operation:
+    """An operation of the contract, made of the function that checks its arguments and returns the launches it takes.
+
+    It is called like that function.
+    """
+
+    def __init__(self, plan: Callable[..., list[Call]]) -> None:
+        self._plan = plan
+        functools.update_wrapper(self, plan)
+
+    def __call__(self, *arguments: Any, **options: Any) -> None:
+        for call in self._plan(*arguments, **options):
+            launch(call.kernel, call.grid, call.block, *call.arguments)
+
+    def prepare(self, *arguments: Any, **options: Any) -> list[Callable[[], None]]:
+        """Check the arguments, compile the kernels, and return functions that launch them in turn, as often as wanted.
+
+        They find CuPy's stream when they are called; the GPU is the one that is current now.
+        """
+        return [_prepare(call) for call in self._plan(*arguments, **options)]
+
+
+def _prepare(call: Call) -> Callable[[], None]:
+    if SIMULATED:
+        return functools.partial(launch, call.kernel, call.grid, call.block, *call.arguments)
+    return bind(call.kernel, _three(call.grid), _three(call.block), call.arguments)
+
+
+def _three(shape: int | Shape) -> Shape:
+    sizes = (shape,) if isinstance(shape, int) else shape
+    return (*sizes, *(1,) * (3 - len(sizes)))
 
 
 def _configure(kernel: Any, grid: int | Shape, block: int | Shape, stream: Any, shared: int) -> Any:

@@ -11,14 +11,15 @@ import numpy as np
 from ..checks import single
 from ..formulas.losses import NEEDS_ROW
 from .activations import ONE, ZERO, F
-from .arrays import CONTRACT
+from .arrays import CONTRACT, to_read
 from .jit import cuda, device_function, kernel
-from .launch import MOST_THREADS, REGISTERS, launch, team
+from .launch import MOST_THREADS, REGISTERS, Call, Operation, team
 from .losses import NO_ROW, finish_output, softmax_row
 
 NAN = F(np.nan)
 
 
+@Operation
 def output_delta(
     output: Any,
     targets: Any,
@@ -28,17 +29,19 @@ def output_delta(
     loss: str = "squared_error",
     *,
     out: Any,
-) -> None:
+) -> list[Call]:
     """Compute delta of the last layer and add the losses to `total`, see `Kernels.output_delta`.
 
     Where a label names no output, the row of `out` becomes NaN, and so does `total`.
     """
     output, targets, total, out = CONTRACT.output_delta(output, targets, factor, total, activation, loss, out)
+    if not out.size:
+        return []
+    factors = to_read(factor, lambda: (single("factor", factor),))
+    # A thread has a row to itself where an output's delta needs all of them.
+    shape = team(out.shape[0], 1 if loss in NEEDS_ROW else out.shape[1])
     compute = _output_delta(loss, activation, len(targets.shape) == 1)
-    if out.size:
-        # A thread has a row to itself where an output's delta needs all of them.
-        shape = team(out.shape[0], 1 if loss in NEEDS_ROW else out.shape[1])
-        launch(compute, 1, shape, output, targets, single("factor", factor), total, out)
+    return [Call(compute, 1, shape, (output, targets, factors, total, out))]
 
 
 @functools.cache
@@ -49,8 +52,9 @@ def _output_delta(loss: str, activation: str, labeled: bool) -> Any:
     # One block does it all: several would add their losses to the total by atomics, in any order, and a floating-point
     # sum in another order has other bits. There are no more than a few outputs an example.
     @kernel(max_registers=REGISTERS // MOST_THREADS)
-    def output_delta(output: Any, targets: Any, factor: float, total: Any, out: Any) -> None:
+    def output_delta(output: Any, targets: Any, factors: Any, total: Any, out: Any) -> None:
         losses = cuda.shared.array(MOST_THREADS, np.float64)
+        factor = factors[0]
         loss = np.float64(0)
         x, width, columns = cuda.threadIdx.x, cuda.blockDim.x, out.shape[1]
         r = cuda.threadIdx.y

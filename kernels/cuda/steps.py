@@ -14,9 +14,9 @@ from ..contract import singles
 from ..formulas.steps import N_MOMENTS, Numbers, Operations
 from ..formulas.steps import RULES as FORMULAS
 from .activations import ZERO, F
-from .arrays import CONTRACT
+from .arrays import CONTRACT, to_read
 from .jit import cuda, device_function, kernel
-from .launch import MOST_THREADS, launch, line, team
+from .launch import MOST_THREADS, Call, Operation, line, team
 
 
 @device_function
@@ -39,15 +39,24 @@ OPERATIONS = Operations(fma=_fma, sqrt=_sqrt, flush_mean=_kept, flush_square=_ke
 RULES = {name: device_function(formula(OPERATIONS)) for name, formula in FORMULAS.items()}
 
 
+@device_function
+def numbers_in(row: Any) -> Any:
+    """Return the `Numbers` that are in an array or a tuple."""
+    return Numbers(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8])  # by field
+
+
+@Operation
 def optimizer_step(
     parameter: Any, gradient: Any, numbers: Numbers, rule: str = "descent", *moments: Any, out: Any
-) -> None:
+) -> list[Call]:
     """Make an optimiser's step, see `Kernels.optimizer_step`."""
     *arrays, out = CONTRACT.optimizer_step(parameter, gradient, numbers, rule, *moments, out=out)
-    if out.size:
-        # The kernel doesn't look at the moments that the rule doesn't keep.
-        padded = (*arrays, *[out] * (4 - len(arrays)))
-        launch(_optimizer_step(rule), *line(out.size), *padded, out, *singles(numbers))
+    if not out.size:
+        return []
+    # The kernel doesn't look at the moments that the rule doesn't keep.
+    padded = (*arrays, *[out] * (4 - len(arrays)))
+    of_step = to_read(numbers, lambda: tuple(singles(numbers)))
+    return [Call(_optimizer_step(rule), *line(out.size), (*padded, out, of_step))]
 
 
 @functools.cache
@@ -55,28 +64,13 @@ def _optimizer_step(rule: str) -> Any:
     step, n_moments = RULES[rule], N_MOMENTS[rule]
 
     @kernel
-    def optimizer_step(
-        parameter: Any,
-        gradient: Any,
-        first: Any,
-        second: Any,
-        out: Any,
-        rate: float,
-        correction: float,
-        beta1: float,
-        rest1: float,
-        beta2: float,
-        rest2: float,
-        epsilon: float,
-        l2: float,
-        keep: float,
-    ) -> None:
-        numbers = Numbers(rate, correction, beta1, rest1, beta2, rest2, epsilon, l2, keep)
+    def optimizer_step(parameter: Any, gradient: Any, first: Any, second: Any, out: Any, numbers: Any) -> None:
+        of_step = numbers_in(numbers)
         i = cuda.grid(1)
         while i < out.size:
             m = first.flat[i] if n_moments > 0 else ZERO
             v = second.flat[i] if n_moments > 1 else ZERO
-            w, m, v = step(parameter.flat[i], gradient.flat[i], m, v, numbers)
+            w, m, v = step(parameter.flat[i], gradient.flat[i], m, v, of_step)
             if n_moments > 0:
                 first.flat[i] = m
             if n_moments > 1:
@@ -87,18 +81,19 @@ def _optimizer_step(rule: str) -> Any:
     return optimizer_step
 
 
-def descend_sums(parameter: Any, gradients: Any, learning_rate: float, *, out: Any) -> None:
+@Operation
+def descend_sums(parameter: Any, gradients: Any, learning_rate: float, *, out: Any) -> list[Call]:
     """Compute out = parameter - learning_rate * sum of the rows of `gradients`, see `Kernels.descend_sums`."""
     parameter, gradients, out = CONTRACT.descend_sums(parameter, gradients, learning_rate, out)
-    if out.size:
-        launch(_descend_sums, *_columns(gradients), parameter, gradients, single("learning rate", learning_rate), out)
+    rate = single("learning rate", learning_rate)
+    return [Call(_descend_sums, *_columns(gradients), (parameter, gradients, rate, out))] if out.size else []
 
 
-def column_sums(rows: Any, *, out: Any) -> None:
+@Operation
+def column_sums(rows: Any, *, out: Any) -> list[Call]:
     """Compute out = sum of the `rows`, see `Kernels.column_sums`."""
     rows, out = CONTRACT.column_sums(rows, out)
-    if out.size:
-        launch(_column_sums, *_columns(rows), rows, out)
+    return [Call(_column_sums, *_columns(rows), (rows, out))] if out.size else []
 
 
 def _columns(rows: Any) -> tuple[int, tuple[int, ...]]:

@@ -115,7 +115,6 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
     """A GPU whose arrays are the stand-in's, and whose kernels are simulated."""
     cupy = StrictCupy()
-    monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
     monkeypatch.setattr("gpunn.kernels.cuda.contract.as_handle", unwrap)
     monkeypatch.setattr("gpunn.kernels.cuda.epoch.run.as_cuda_array", unwrap)
     monkeypatch.setattr("gpunn.engines.cuda.epoch.THREADS", 32)
