@@ -359,6 +359,11 @@ class KernelContract:
             np.testing.assert_allclose(found, expected, rtol=EPS)
             assert share == 0.1 or (found == 0).any()
 
+    def test_grey_levels_are_divided_to_the_last_bit(self, machine: Machine) -> None:
+        images = np.arange(256, dtype=np.uint8).reshape(4, 64)
+        found = machine.run("gather_scale", images, np.arange(4), out=zeros(4, 64))[0]
+        np.testing.assert_array_equal(found, images.astype(np.float32) / np.float32(255))
+
     def test_float_inputs_are_unchanged(self, machine: Machine) -> None:
         rng = np.random.default_rng(3)
         inputs, rows = rng.normal(size=(50, 37)).astype(np.float32), rng.integers(0, 50, 60)

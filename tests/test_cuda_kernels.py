@@ -57,8 +57,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> HostGpu:
 def launches_of(gpu: HostGpu, case: Case) -> Iterable[Launch]:
     """Return the launches of a wrapper, one for each kind of arguments, with the largest blocks that it takes."""
     wrapper = getattr(importlib.import_module("gpunn.kernels.cuda.contract"), case.name)
-    arguments, _, shape, _ = case.draw(np.random.default_rng(0), 1024, 100)
-    wrapper(*arguments, out=np.empty(shape, np.float32))
+    for m in (1024, 3 * 32 * 1024):  # many rows are summed up by several blocks
+        arguments, _, shape, _ = case.draw(np.random.default_rng(0), m, 10 if m > 1024 else 100)
+        wrapper(*arguments, out=np.empty(shape, np.float32))
     if case.name in PARAMETERS:
         flat = [value.ravel() if isinstance(value, np.ndarray) else value for value in arguments]
         wrapper(*flat, out=np.empty(np.prod(shape), np.float32))
@@ -116,8 +117,9 @@ def test_the_kernel_that_takes_batches_compiles_for_real_gpus(gpu: HostGpu) -> N
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_registers_suffice_for_all_threads_of_a_block(gpu: HostGpu, case: Case) -> None:
-    for launch in launches_of(gpu, case):
-        assert launch.threads in (256, 1024)
+    launches = launches_of(gpu, case)
+    assert {launch.threads for launch in launches} & {256, 1024}
+    for launch in launches:
         assert_registers_suffice(launch)
 
 

@@ -54,6 +54,11 @@ def to_read(value: Any, make: Callable[[], tuple[Any, ...]]) -> Any:
     return make()
 
 
+def scratch(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a new array on the GPU for a launch to write and the next one to read."""
+    return np.empty(shape, dtype) if SIMULATED else cuda.device_array(shape, dtype)
+
+
 def _handle(name: str, array: Any) -> Any:
     if SIMULATED:
         if not isinstance(array, np.ndarray):

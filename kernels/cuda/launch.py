@@ -22,6 +22,10 @@ MOST_THREADS = 1024
 REGISTERS = 65_536
 """Registers that the threads of a block share."""
 WARP = 32
+TURNS = 32
+"""Rows that a thread of a team adds up before other blocks share the work, which takes one more launch."""
+MOST_PARTS = 1024
+"""Maximum blocks that share a sum."""
 BLOCKS_A_MULTIPROCESSOR = 8
 """Blocks that fill a multiprocessor; kernels go over larger arrays in steps of the whole grid."""
 
@@ -54,6 +58,11 @@ def rectangles(rows: int, columns: int) -> tuple[Shape, Shape]:
 def team(rows: int, columns: int) -> Shape:
     """Return the shape (x, y) of a block that goes over all rows of a matrix, or of a part of its columns."""
     return _rectangle(rows, columns, TEAM_THREADS)
+
+
+def parts(rows: int, height: int) -> int:
+    """Return the number of blocks, `height` threads high, that share the sums over `rows`; it only depends on these."""
+    return max(1, min(-(-rows // (TURNS * height)), MOST_PARTS))
 
 
 def _rectangle(rows: int, columns: int, threads: int) -> Shape:

@@ -14,9 +14,9 @@ from ..contract import singles
 from ..formulas.steps import N_MOMENTS, Numbers, Operations
 from ..formulas.steps import RULES as FORMULAS
 from .activations import ZERO, F
-from .arrays import CONTRACT, to_read
+from .arrays import CONTRACT, scratch, to_read
 from .jit import cuda, device_function, kernel
-from .launch import MOST_THREADS, Call, Operation, line, team
+from .launch import MOST_THREADS, Call, Operation, line, parts, team
 
 
 @device_function
@@ -85,15 +85,21 @@ def _optimizer_step(rule: str) -> Any:
 def descend_sums(parameter: Any, gradients: Any, learning_rate: float, *, out: Any) -> list[Call]:
     """Compute out = parameter - learning_rate * sum of the rows of `gradients`, see `Kernels.descend_sums`."""
     parameter, gradients, out = CONTRACT.descend_sums(parameter, gradients, learning_rate, out)
+    if not out.size:
+        return []
+    before, rows = _in_parts(gradients)
     rate = single("learning rate", learning_rate)
-    return [Call(_descend_sums, *_columns(gradients), (parameter, gradients, rate, out))] if out.size else []
+    return [*before, Call(_descend_sums, *_columns(rows), (parameter, rows, rate, out))]
 
 
 @Operation
 def column_sums(rows: Any, *, out: Any) -> list[Call]:
     """Compute out = sum of the `rows`, see `Kernels.column_sums`."""
     rows, out = CONTRACT.column_sums(rows, out)
-    return [Call(_column_sums, *_columns(rows), (rows, out))] if out.size else []
+    if not out.size:
+        return []
+    before, rows = _in_parts(rows)
+    return [*before, Call(_column_sums, *_columns(rows), (rows, out))]
 
 
 def _columns(rows: Any) -> tuple[int, tuple[int, ...]]:
@@ -102,20 +108,30 @@ def _columns(rows: Any) -> tuple[int, tuple[int, ...]]:
     return -(-rows.shape[1] // width), (width, height)
 
 
+def _in_parts(rows: Any) -> tuple[list[Call], Any]:
+    """Return what adds up parts of many rows, and its results: fewer rows with the same sums. A few rows stay."""
+    across, (width, height) = _columns(rows)
+    n_parts = parts(rows.shape[0], height)
+    if n_parts == 1:
+        return [], rows
+    sums = scratch((n_parts, rows.shape[1]), np.float32)
+    return [Call(_part_sums, (across, n_parts), (width, height), (rows, sums))], sums
+
+
 @device_function
 def _sum_column(rows: Any, c: int, sums: Any) -> Any:
-    """Return the sum of column `c`, to the first of the threads that it has in its block.
+    """Return the sum of column `c` over the block's rows, to the first of the threads that the column has in the block.
 
-    They add up rows in turn, then one another's sums in pairs, in the same order every time, in `sums`, which all
-    threads of the block share.
+    Blocks, and in them threads, take rows in turn. Threads add up theirs, then one another's sums in pairs, in the same
+    order every time, in `sums`, which all threads of the block share.
     """
     x, y, width = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockDim.x
     s = ZERO
     if c < rows.shape[1]:
-        r = y
+        r = y + cuda.blockIdx.y * cuda.blockDim.y
         while r < rows.shape[0]:
             s += rows[r, c]
-            r += cuda.blockDim.y
+            r += cuda.blockDim.y * cuda.gridDim.y
     place = y * width + x
     sums[place] = s
     half = cuda.blockDim.y // 2
@@ -134,6 +150,15 @@ def _descend_sums(parameter: Any, gradients: Any, learning_rate: float, out: Any
     s = _sum_column(gradients, c, sums)
     if cuda.threadIdx.y == 0 and c < out.size:
         out[c] = parameter[c] - learning_rate * s
+
+
+@kernel
+def _part_sums(rows: Any, out: Any) -> None:
+    sums = cuda.shared.array(MOST_THREADS, np.float32)
+    c = cuda.grid(1)
+    s = _sum_column(rows, c, sums)
+    if cuda.threadIdx.y == 0 and c < rows.shape[1]:
+        out[cuda.blockIdx.y, c] = s
 
 
 @kernel
