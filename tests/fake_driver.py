@@ -46,14 +46,18 @@ class Calls(NamedTuple):
 
 
 def build_driver(folder: Path) -> None:
-    """Build the driver in `folder`; where there is no compiler skip the test, with the reason."""
+    """Build the driver in `folder`; where there is no compiler of C, or of kernels, skip the test, with the reason."""
     cuda_compiler()
+    build("libcuda.c", folder / "libcuda.so.1")
+
+
+def build(source: str, library: Path) -> None:
+    """Make a `library` of a file in this folder; where there is no compiler skip the test, with the reason."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or not sys.platform.startswith("linux"):
-        pytest.skip("needs a C compiler on Linux, to build a stand-in for the driver of GPUs")
-    source = Path(__file__).with_name("libcuda.c")
-    options = ["-shared", "-fPIC", "-Wall", "-Werror", "-Wno-unused", "-o", str(folder / "libcuda.so.1")]
-    subprocess.run([compiler, *options, str(source), "-ldl"], check=True)
+        pytest.skip("needs a C compiler on Linux, to build a stand-in for a library of NVIDIA's")
+    options = ["-shared", "-fPIC", "-Wall", "-Werror", "-Wno-unused", f"-Wl,-soname,{library.name}", "-o", str(library)]
+    subprocess.run([compiler, *options, str(Path(__file__).with_name(source)), "-ldl"], check=True)
 
 
 def run_on_driver(folder: Path, script: str, *, timeout: float = 300, **variables: str) -> Calls:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -13,6 +14,7 @@ from .cuda_compiler import cuda_compiler, types_of
 from .host_cuda import Order, run_on_host, shuffled
 from .host_machine import MOST_THREADS
 from .strict_cupy import StrictCupy, unwrap
+from .strict_graphs import Graphs
 
 MULTIPROCESSORS = 132
 """Multiprocessors of an H100."""
@@ -61,6 +63,7 @@ class HostGpu:
         monkeypatch.setattr(f"{kernels}.contract.as_handle", unwrap)
         monkeypatch.setattr(f"{kernels}.epoch.run.as_cuda_array", unwrap)
         cupy = StrictCupy()
+        self.graphs = Graphs(monkeypatch, cupy)
         self.backend = CudaBackend(cupy, 0)
         _ = self.backend.kernels  # which tries one of them
         self.launches.clear()
@@ -75,6 +78,7 @@ class HostGpu:
         def launch(*arguments: Any) -> None:
             self.launches.append(Launch(kernel, types_of(arguments), n_threads))
             if self.runs:
-                run_on_host(kernel, grid, block, *arguments, shared=shared, blocks=self.blocks, threads=self.threads)
+                order = {"blocks": self.blocks, "threads": self.threads}
+                self.graphs.submit(partial(run_on_host, kernel, grid, block, *arguments, shared=shared, **order))
 
         return launch

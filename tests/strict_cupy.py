@@ -151,6 +151,10 @@ class Cublas:
         assert handle == HANDLE
         self.mode = mode
 
+    def getVersion(self, handle: int) -> int:  # noqa: N802
+        assert handle == HANDLE
+        return 130_100
+
     def getPointerMode(self, handle: int) -> int:  # noqa: N802
         assert handle == HANDLE
         return self.pointer_mode

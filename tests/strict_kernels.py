@@ -24,17 +24,25 @@ class Handle:
         self.array = array
 
 
-class Operation:
-    """An operation of the oracle's, for handles; `noted` gets the name of each launch."""
+Submit = Callable[[Callable[[], None]], None]
 
-    def __init__(self, function: Callable[..., None], noted: list[str]) -> None:
-        self._function, self._noted = function, noted
+
+def at_once(work: Callable[[], None]) -> None:
+    work()
+
+
+class Operation:
+    """An operation of the oracle's, for handles; `noted` gets the name of each launch, which `submit` runs."""
+
+    def __init__(self, function: Callable[..., None], noted: list[str], submit: Submit) -> None:
+        self._function, self._noted, self._submit = function, noted, submit
         self._signature = inspect.signature(function)
 
     def prepare(self, *args: Any, **kwargs: Any) -> list[Callable[[], None]]:
         given = self._signature.bind(*args, **kwargs).arguments
         assert all(isinstance(value, Handle | int | float | str | Numbers | tuple) for value in given.values())
-        return [functools.partial(self._launch, *args, **kwargs)]
+        launch = functools.partial(self._launch, *args, **kwargs)
+        return [lambda: self._submit(launch)]
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         for launch in self.prepare(*args, **kwargs):
@@ -84,14 +92,15 @@ class StrictKernels:
     def __init__(self) -> None:
         self.launched: list[str] = []
         self.handles = 0
-        self.next_batch = Operation(next_batch, self.launched)
+        self.submit: Submit = at_once
 
     def as_handle(self, array: DeviceArray) -> Handle:
         self.handles += 1
         return Handle(array)
 
     def __getattr__(self, name: str) -> Operation:
-        return Operation(getattr(oracle, name), self.launched)
+        function = next_batch if name == "next_batch" else getattr(oracle, name)
+        return Operation(function, self.launched, self.submit)
 
 
 def strict_gpu(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:

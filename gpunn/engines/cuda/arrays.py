@@ -1,5 +1,8 @@
 """Arrays in a GPU's memory, as cuBLAS takes them and as kernels do; and cuBLAS's product."""
 
+import ctypes
+import functools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, final
@@ -119,6 +122,43 @@ class Cublas:
         finally:
             cublas.setMathMode(handle, mode)
             cublas.setPointerMode(handle, pointers)
+
+    @contextmanager
+    def recorded(self, stream: int, space: Array) -> Iterator[None]:
+        """Let a graph be captured from products within the block, on the `stream` of that address.
+
+        CuPy refuses to call cuBLAS while its stream is captured, so cuBLAS is called directly. `space` (any,) uint8 is
+        its work space, and has to outlive the graph. Raises `OSError` where its library isn't found, and
+        `RuntimeError` where it fails.
+        """
+        library, usual = cublas_library(self._cuda.cublas.getVersion(self._handle)), self._sgemm
+
+        def call(function: str, *arguments: Any) -> None:
+            status = getattr(library, function)(*arguments)
+            if status != 0:
+                raise RuntimeError(f"{function} returned {status}")
+
+        # CuPy sets the stream at each product, and with that the usual work space.
+        call("cublasSetStream_v2", self._handle, stream)
+        call("cublasSetWorkspace_v2", self._handle, _address(space), space.nbytes)
+        self._sgemm = functools.partial(call, "cublasSgemm_v2")
+        try:
+            yield
+        finally:
+            self._sgemm = usual
+
+
+def cublas_library(version: int) -> ctypes.CDLL:
+    """Return the library of cuBLAS that CuPy has loaded, of the `version` that it gives, such as 130100."""
+    major = version // 10_000
+    library = ctypes.CDLL(f"cublas64_{major}.dll" if sys.platform == "win32" else f"libcublas.so.{major}")
+    address: Any = ctypes.c_void_p
+    number: Any = ctypes.c_int
+    library.cublasSetStream_v2.argtypes = [address, address]
+    library.cublasSetWorkspace_v2.argtypes = [address, address, ctypes.c_size_t]
+    matrix = [address, number]
+    library.cublasSgemm_v2.argtypes = [address, *[number] * 5, address, *matrix, *matrix, address, *matrix]
+    return library
 
 
 def _operand(array: Array) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from gpunn.dropout import keys
 from gpunn.engines.base import Engine, Examples, Parameters, Recipe, examples_reason, kernels_reason, optimizer_reason
 from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.cuda.arrays import Cublas, Shared
+from gpunn.engines.cuda.graphs import AT_ONCE, Replay, record
 from gpunn.engines.cuda.steps import Launches, descent
 from gpunn.equations import Array
 from gpunn.losses import LOSSES
@@ -36,7 +37,8 @@ class FusedCudaEngine(Engine):
     """For all networks that keep more than one multiprocessor busy, and all recipes.
 
     All arrays, launches and products of a batch are prepared once: from batch to batch and from epoch to epoch nothing
-    changes but numbers on the GPU, which `next_batch` picks for each. Nothing waits for the GPU before the end of an
+    changes but numbers on the GPU, which `next_batch` picks for each. Where an epoch has many batches, they are
+    launched as graphs. Nothing waits for the GPU before the end of an
     epoch. Steps are made as `gpunn.engines.cuda.steps` says.
     """
 
@@ -71,6 +73,7 @@ class FusedCudaEngine(Engine):
         self._rows, self._classes = xp.zeros(m, np.int64), xp.zeros(m, np.uint8)
         self._first, self._numbers = xp.zeros(1, np.uint32), xp.zeros(self._descent.n_numbers, np.float32)
         self._prepared: dict[int, Launches] = {}
+        self._replays: list[Replay] | None = None
         self._epoch = 0
         self._launches(min(n, m))
 
@@ -95,11 +98,8 @@ class FusedCudaEngine(Engine):
         self._begin(order, rates_of(recipe, n, rates))
         whole, rest = divmod(n, m)
         with self._cublas.in_use(recipe.precision):
-            for size, times in ((m, whole), (rest, 1)):
-                launches = self._launches(size) if size and times else []
-                for _ in range(times):
-                    for launch in launches:
-                        launch()
+            self._train(m, whole)
+            self._train(rest, min(rest, 1))
         return float(self._backend.to_host(self._total.array)[0]) / n
 
     def _begin(self, order: NDArray[np.int64], rates: NDArray[np.float64]) -> None:
@@ -119,6 +119,25 @@ class FusedCudaEngine(Engine):
         self._place.fill(0)
         self._total.array.fill(0)
 
+    def _train(self, size: int, times: int) -> None:
+        """Train on the next `times` batches of `size` examples."""
+        if times > AT_ONCE and self._replays is None:
+            # Graphs can only be captured from what has run before.
+            self._launch(size)
+            times -= 1
+            self._replays = record(self._backend.xp, self._cublas, self._launches(size))
+        if size == self._recipe.batch_size:
+            for n, replay in self._replays or ():
+                for _ in range(times // n):
+                    replay()
+                times %= n
+        for _ in range(times):
+            self._launch(size)
+
+    def _launch(self, size: int) -> None:
+        for launch in self._launches(size):
+            launch()
+
     def _launches(self, size: int) -> Launches:
         """Return what trains on the next `size` examples of the order, in turn."""
         if size not in self._prepared:
@@ -126,12 +145,8 @@ class FusedCudaEngine(Engine):
         return self._prepared[size]
 
     def _prepare(self, size: int) -> Launches:
-        kernels, handle, product, functions = (
-            self._kernels,
-            self._kernels.as_handle,
-            self._cublas.prepare,
-            self._computed,
-        )
+        kernels, product, functions = self._kernels, self._cublas.prepare, self._computed
+        handle = kernels.as_handle
         parameters, share = self._descent.parameters, self._recipe.dropout
         A, D, inputs, target_rows = self._space(size)
         rows, classes, first = handle(self._rows[:size]), handle(self._classes[:size]), handle(self._first)
