@@ -53,6 +53,46 @@ cuda.core.launch = dispatcher.launch = note
 """
 )
 
+FUSED = """
+import numpy as np
+from tests.fake_driver import Cupy
+from tests.recipes import drawn
+from tests.strict_cupy import StrictCupy
+current = Cupy()
+from gpunn.backends.cuda import CudaBackend
+from gpunn.engines import Examples, Recipe
+from gpunn.engines.cuda.fused import FusedCudaEngine
+from gpunn.kernels.cuda import contract
+xp = StrictCupy()
+gpu = CudaBackend(xp, 0)
+gpu._kernels = contract  # which fail every test of what they compute
+rng = np.random.default_rng(0)
+images, labels = rng.integers(0, 256, (320, 784), np.uint8), rng.integers(0, 10, 320, np.uint8)
+examples = Examples(gpu.asarray(images), gpu.asarray(labels))
+recipe = Recipe(32, 0.1)
+start = drawn((784, 16, 10), ("sigmoid", "sigmoid"))
+engine = FusedCudaEngine(gpu, start, examples, recipe)
+current.pointer = 4096
+engine.run_epoch(np.arange(320))
+xp.cublas.modes.clear()
+current.pointer = 8192
+engine.run_epoch(np.arange(320))
+print(len(xp.cublas.modes))
+"""
+
+MANY_ROWS = """
+import numpy as np
+from tests.fake_driver import Cupy, DriverArray
+cupy = Cupy()
+from gpunn.kernels.cuda import contract
+def array(*shape, dtype=np.float32):
+    return DriverArray(np.zeros(shape, dtype))
+output, bias = array(60_000, 10), array(10)
+labels, total = array(60_000, dtype=np.uint8), array(1, dtype=np.float64)
+contract.output_delta(output, labels, 0.5, total, out=output)
+contract.descend_sums(bias, output, 0.5, out=bias)
+"""
+
 EPOCH_ON_TWO_GPUS = """
 import numpy as np
 from tests.fake_driver import Cupy, DriverArray
@@ -141,3 +181,21 @@ def test_prepared_launches_are_what_numba_makes_of_them_each_time(driver: Path) 
         assert again == ordinary
         assert on_a_stream == ordinary._replace(stream=4096)
     assert calls.others == []
+
+
+def test_a_batch_of_fused_is_the_same_launches_every_time(driver: Path) -> None:
+    calls = run_on_driver(driver, FUSED)
+    # next_batch, gather_scale, twice bias_activate, output_delta, hidden_delta, twice descend_sums; and five products.
+    launches = [launch._replace(stream=0) for launch in calls.launches]
+    assert launches == launches[:8] * 20
+    assert [launch.stream for launch in calls.launches] == [4096] * 80 + [8192] * 80
+    assert calls.output == "50\n"
+    assert calls.others == []
+
+
+def test_sums_over_many_rows_are_shared_by_many_blocks(driver: Path) -> None:
+    losses, all_losses, parts, sums = run_on_driver(driver, MANY_ROWS).launches
+    assert (losses.grid, losses.block) == ((30, 1, 1), (16, 64, 1))
+    assert (all_losses.grid, all_losses.block) == ((1, 1, 1), (1, 32, 1))
+    assert (parts.grid, parts.block) == ((1, 30, 1), (16, 64, 1))
+    assert (sums.grid, sums.block) == ((1, 1, 1), (16, 32, 1))
