@@ -54,6 +54,14 @@ def to_read(value: Any, make: Callable[[], tuple[Any, ...]]) -> Any:
     return make()
 
 
+def as_words(images: Any) -> Any:
+    """Return images (n, any) uint8 as words of four pixels, uint32; None where rows aren't whole, aligned words."""
+    size = np.dtype(np.uint32).itemsize
+    if not images.size or images.shape[1] % size or _addresses(images)[0] % size:
+        return None
+    return images.view(np.uint32)
+
+
 def scratch(shape: tuple[int, ...], dtype: Any) -> Any:
     """Return a new array on the GPU for a launch to write and the next one to read."""
     return np.empty(shape, dtype) if SIMULATED else cuda.device_array(shape, dtype)

@@ -11,7 +11,7 @@ from gpunn.kernels.formulas.steps import Numbers
 from ..kernel_cases import EPS
 from ..kernel_contract import KernelContract, Machine
 
-SHAPES = ((1, 1), (1, 35), (3, 5), (9, 10), (2, 33), (33, 2))
+SHAPES = ((1, 1), (1, 35), (3, 5), (9, 10), (2, 33), (33, 2), (5, 12))
 
 
 class TestSimulated(KernelContract):

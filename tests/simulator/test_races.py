@@ -144,17 +144,19 @@ def test_the_epoch_kernels_threads_keep_apart(
     assert watch.races() == []
 
 
-def test_kernels_that_add_up_keep_apart(watch: Watch, launches: None) -> None:
+def test_threads_that_share_memory_keep_apart(watch: Watch, launches: None) -> None:
     from gpunn.kernels.cuda import contract as kernels
 
     rng = np.random.default_rng(0)
     a, gradients = rng.random((2, 9, 5), np.float32)
     labels, total = rng.integers(0, 5, 9, dtype=np.uint8), np.zeros(1)
+    images, rows, inputs = rng.integers(0, 256, (4, 24), dtype=np.uint8), rng.integers(0, 4, 9), np.empty((9, 24), "f")
     for name, *arguments, out in (
         ("output_delta", a, labels, 0.5, total, a),
         ("output_delta", a, labels, 0.5, total, "identity", "cross_entropy", a),
         ("descend_sums", a[0], gradients, 0.5, a[0]),
         ("column_sums", gradients, a[0]),
+        ("gather_scale", images, rows, inputs),
     ):
         watch.accesses.clear()
         getattr(kernels, name)(*arguments, out=out)
