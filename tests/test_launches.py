@@ -196,7 +196,7 @@ def test_a_batch_of_fused_is_the_same_launches_every_time(driver: Path) -> None:
 
 def test_sums_over_many_rows_are_shared_by_many_blocks(driver: Path) -> None:
     losses, all_losses, parts, sums = run_on_driver(driver, MANY_ROWS).launches
-    assert (losses.grid, losses.block) == ((30, 1, 1), (16, 64, 1))
-    assert (all_losses.grid, all_losses.block) == ((1, 1, 1), (1, 32, 1))
-    assert (parts.grid, parts.block) == ((1, 30, 1), (16, 64, 1))
-    assert (sums.grid, sums.block) == ((1, 1, 1), (16, 32, 1))
+    assert (losses.grid, losses.block) == ((59, 1, 1), (16, 64, 1))
+    assert (all_losses.grid, all_losses.block) == ((1, 1, 1), (1, 64, 1))
+    assert (parts.grid, parts.block) == ((1, 59, 1), (16, 64, 1))
+    assert (sums.grid, sums.block) == ((1, 1, 1), (16, 64, 1))

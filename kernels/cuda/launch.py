@@ -22,8 +22,8 @@ MOST_THREADS = 1024
 REGISTERS = 65_536
 """Registers that the threads of a block share."""
 WARP = 32
-TURNS = 32
-"""Rows that a thread of a team adds up before other blocks share the work, which takes one more launch."""
+PART_ROWS = 1024
+"""Rows that a block adds up by itself; more are shared by several, whose sums another launch adds up."""
 MOST_PARTS = 1024
 """Maximum blocks that share a sum."""
 BLOCKS_A_MULTIPROCESSOR = 8
@@ -60,9 +60,9 @@ def team(rows: int, columns: int) -> Shape:
     return _rectangle(rows, columns, TEAM_THREADS)
 
 
-def parts(rows: int, height: int) -> int:
-    """Return the number of blocks, `height` threads high, that share the sums over `rows`; it only depends on these."""
-    return max(1, min(-(-rows // (TURNS * height)), MOST_PARTS))
+def parts(rows: int) -> int:
+    """Return the number of blocks that share the sums over `rows`, on any GPU the same."""
+    return max(1, min(-(-rows // PART_ROWS), MOST_PARTS))
 
 
 def _rectangle(rows: int, columns: int, threads: int) -> Shape:

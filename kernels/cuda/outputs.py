@@ -41,7 +41,7 @@ def output_delta(
     # A thread has a row to itself where an output's delta needs all of them.
     shape = team(out.shape[0], 1 if loss in NEEDS_ROW else out.shape[1])
     compute = _output_delta(loss, activation, len(targets.shape) == 1)
-    n_parts = parts(out.shape[0], shape[1])
+    n_parts = parts(out.shape[0])
     if n_parts == 1:
         return [Call(compute, 1, shape, (output, targets, factors, total, out))]
     losses = scratch((n_parts,), np.float64)

@@ -110,12 +110,12 @@ def _columns(rows: Any) -> tuple[int, tuple[int, ...]]:
 
 def _in_parts(rows: Any) -> tuple[list[Call], Any]:
     """Return what adds up parts of many rows, and its results: fewer rows with the same sums. A few rows stay."""
-    across, (width, height) = _columns(rows)
-    n_parts = parts(rows.shape[0], height)
+    across, block = _columns(rows)
+    n_parts = parts(rows.shape[0])
     if n_parts == 1:
         return [], rows
     sums = scratch((n_parts, rows.shape[1]), np.float32)
-    return [Call(_part_sums, (across, n_parts), (width, height), (rows, sums))], sums
+    return [Call(_part_sums, (across, n_parts), block, (rows, sums))], sums
 
 
 @device_function

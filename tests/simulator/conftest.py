@@ -71,7 +71,7 @@ def launches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     threads, team_threads, blocks = request.param
     monkeypatch.setattr(launch_cuda, "THREADS", threads)
     monkeypatch.setattr(launch_cuda, "TEAM_THREADS", team_threads)
-    monkeypatch.setattr(launch_cuda, "TURNS", 2)
+    monkeypatch.setattr(launch_cuda, "PART_ROWS", 4)
     monkeypatch.setattr(launch_cuda, "BLOCKS_A_MULTIPROCESSOR", 1)
     monkeypatch.setattr(launch_cuda, "multiprocessors", lambda: blocks)
 
