@@ -2,13 +2,43 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 FLOAT32 = np.dtype(np.float32)
+
+
+# Constants: creating a union at each call would be slow.
+REALS, WHOLES = (int, np.integer, np.floating), (int, np.integer)
+
+
+def number(name: str, value: Any) -> float:
+    """Return `value` as a float, which may be NaN or infinite; raise `TypeError` unless it is a number."""
+    if isinstance(value, float):
+        return value
+    if not isinstance(value, REALS) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return `value` as `number` does; raise `ValueError` unless it is at least 0 and below 1."""
+    found = number(name, value)
+    if not 0 <= found < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {found:g}")
+    return found
+
+
+def word(name: str, value: Any) -> int:
+    """Return `value`; raise `TypeError` or `ValueError` unless it is an unsigned 32-bit integer."""
+    if not isinstance(value, WHOLES) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if not 0 <= value < 2**32:
+        raise ValueError(f"{name} must be from 0 to {2**32 - 1}, got {value}")
+    return int(value)
 
 
 class Arrays(ABC):
@@ -43,6 +73,30 @@ class Arrays(ABC):
     @abstractmethod
     def check_below(self, name: str, numbers: Any, limit: int) -> None:
         """Raise `IndexError` unless all `numbers` are from 0 to `limit` - 1, if that can be found out."""
+
+    @abstractmethod
+    def holds_numbers(self, value: Any) -> bool:
+        """Whether `value`, given for a number or several, is an array that has them when the kernel runs."""
+
+    def check_number(
+        self,
+        name: str,
+        value: Any,
+        check: Callable[[str, Any], object] = number,
+        dtype: np.dtype[Any] = FLOAT32,
+    ) -> None:
+        """Call `check` with `name` and a `value` that is a number; where arrays may hold it, check one (1,)."""
+        if self.holds_numbers(value):
+            self.check_numbers(name, value, dtype, 1)
+        else:
+            check(name, value)
+
+    def check_numbers(self, name: str, array: Any, dtype: np.dtype[Any], n: int) -> None:
+        """Raise `TypeError` unless an array that holds numbers has `n` of them, of `dtype`."""
+        (array,) = self.accept(**{name: array})
+        if array.dtype != dtype or array.shape != (n,) or not self.is_contiguous(array):
+            found = f"an array of {array.dtype}, {array.shape}"
+            raise TypeError(f"{name} must be a number, got {found}; expected {dtype}, ({n},)")
 
     def check_array(self, name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
         """Raise `TypeError` or `ValueError` unless `array` is a C-contiguous array of `dtype` and `shape`."""
@@ -91,6 +145,9 @@ class HostArrays(Arrays):
     def check_below(self, name: str, numbers: NDArray[Any], limit: int) -> None:
         check_below(name, numbers, limit)
 
+    def holds_numbers(self, value: Any) -> bool:  # noqa: ARG002 - the caller has the numbers
+        return False
+
 
 def check_type(name: str, array: Any) -> None:
     """Raise `TypeError` unless `array` is a NumPy array: masks would be ignored, and matrices multiply otherwise."""
@@ -120,36 +177,6 @@ def check_below(name: str, numbers: NDArray[Any], limit: int) -> None:
     """Raise `IndexError` unless all `numbers` are from 0 to `limit` - 1."""
     if len(numbers) and not (numbers.min() >= 0 and numbers.max() < limit):
         raise IndexError(f"found {name} from {numbers.min()} to {numbers.max()}, expected 0 to {limit - 1}")
-
-
-# Constants: creating a union at each call would be slow.
-REALS, WHOLES = (int, np.integer, np.floating), (int, np.integer)
-
-
-def number(name: str, value: Any) -> float:
-    """Return `value` as a float, which may be NaN or infinite; raise `TypeError` unless it is a number."""
-    if isinstance(value, float):
-        return value
-    if not isinstance(value, REALS) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    return float(value)
-
-
-def fraction(name: str, value: Any) -> float:
-    """Return `value` as `number` does; raise `ValueError` unless it is at least 0 and below 1."""
-    found = number(name, value)
-    if not 0 <= found < 1:
-        raise ValueError(f"{name} must be at least 0 and below 1, got {found:g}")
-    return found
-
-
-def word(name: str, value: Any) -> int:
-    """Return `value`; raise `TypeError` or `ValueError` unless it is an unsigned 32-bit integer."""
-    if not isinstance(value, WHOLES) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if not 0 <= value < 2**32:
-        raise ValueError(f"{name} must be from 0 to {2**32 - 1}, got {value}")
-    return int(value)
 
 
 def check_name(what: str, name: Any, known: Iterable[str]) -> None:

@@ -5,11 +5,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import Arrays, HostArrays, check_name, fraction, number, single, word
+from .checks import FLOAT32, Arrays, HostArrays, check_name, fraction, number, single, word
 from .formulas.activations import ACTIVATIONS
 from .formulas.losses import LOSSES
-from .formulas.steps import N_MOMENTS, Numbers
+from .formulas.steps import N_MOMENTS, N_NUMBERS, Numbers
 
+UINT32 = np.dtype(np.uint32)
 UINT8, INT64, FLOAT64 = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.float64)
 
 
@@ -141,7 +142,7 @@ class Contract:
     def output_delta(
         self, output: Any, targets: Any, factor: float, total: Any, activation: str, loss: str, out: Any
     ) -> list[Any]:
-        number("factor", factor)
+        self._arrays.check_number("factor", factor)
         check_name("activation", activation, ACTIVATIONS)
         check_name("loss", loss, LOSSES)
         output, targets, total, out = found = self._arrays.accept(output=output, targets=targets, total=total, out=out)
@@ -156,8 +157,8 @@ class Contract:
         return found
 
     def drop(self, activations: Any, key: int, first: int, share: float, out: Any) -> list[Any]:
-        word("key", key)
-        word("first", first)
+        self._arrays.check_number("key", key, word, UINT32)
+        self._arrays.check_number("first", first, word, UINT32)
         fraction("share", share)
         activations, out = found = self._arrays.accept(activations=activations, out=out)
         self._arrays.check_output(out, [], first=activations, ndim=2)
@@ -167,8 +168,11 @@ class Contract:
     def optimizer_step(
         self, parameter: Any, gradient: Any, numbers: Numbers, rule: str, *moments: Any, out: Any
     ) -> list[Any]:
-        for name, value in zip(Numbers._fields, numbers, strict=True):
-            number(name, value)
+        if self._arrays.holds_numbers(numbers):
+            self._arrays.check_numbers("numbers", numbers, FLOAT32, N_NUMBERS)
+        else:
+            for name, value in zip(Numbers._fields, numbers, strict=True):
+                number(name, value)
         check_name("rule", rule, N_MOMENTS)
         if len(moments) != N_MOMENTS[rule]:
             raise ValueError(f"rule {rule} needs {N_MOMENTS[rule]} moments, got {len(moments)}")

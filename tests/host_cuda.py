@@ -222,6 +222,8 @@ def _slots(value: Any) -> list[int]:
     if isinstance(value, np.ndarray):
         # Who owns it, its parent, how many elements there are, their size, the memory, shape and strides.
         return [0, 0, value.size, value.itemsize, value.ctypes.data, *value.shape, *value.strides]
+    if isinstance(value, tuple):
+        return [slot for each in value for slot in _slots(each)]
     return [int.from_bytes(np.asarray(value).tobytes(), "little")]
 
 

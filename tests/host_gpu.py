@@ -1,8 +1,8 @@
 """A GPU whose kernels run on the host: gpunn's own wrappers and engines launch them, with a real GPU's sizes."""
 
 import math
-import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -14,6 +14,7 @@ from .cuda_compiler import cuda_compiler, types_of
 from .host_cuda import Order, run_on_host, shuffled
 from .host_machine import MOST_THREADS
 from .strict_cupy import StrictCupy, unwrap
+from .strict_graphs import Graphs
 
 MULTIPROCESSORS = 132
 """Multiprocessors of an H100."""
@@ -52,6 +53,7 @@ class HostGpu:
         kernels = "gpunn.kernels.cuda"
         # The arrays are those that the simulator has.
         monkeypatch.setattr(f"{kernels}.arrays.SIMULATED", True)
+        monkeypatch.setattr(f"{kernels}.launch.SIMULATED", True)
         monkeypatch.setattr(f"{kernels}.launch.multiprocessors", lambda: MULTIPROCESSORS)
         monkeypatch.setattr(f"{kernels}.launch.current_stream", lambda: 0)
         monkeypatch.setattr(f"{kernels}.launch._configured", self._configured)
@@ -61,8 +63,8 @@ class HostGpu:
         monkeypatch.setattr(f"{kernels}.contract.as_handle", unwrap)
         monkeypatch.setattr(f"{kernels}.epoch.run.as_cuda_array", unwrap)
         cupy = StrictCupy()
-        monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
         cupy.cuda.Device(0).__enter__()  # as `Backend.activate` does
+        self.graphs = Graphs(monkeypatch, cupy)
         self.backend = CudaBackend(cupy, 0)
         _ = self.backend.kernels  # which tries one of them
         self.launches.clear()
@@ -77,6 +79,7 @@ class HostGpu:
         def launch(*arguments: Any) -> None:
             self.launches.append(Launch(kernel, types_of(arguments), n_threads))
             if self.runs:
-                run_on_host(kernel, grid, block, *arguments, shared=shared, blocks=self.blocks, threads=self.threads)
+                order = {"blocks": self.blocks, "threads": self.threads}
+                self.graphs.submit(partial(run_on_host, kernel, grid, block, *arguments, shared=shared, **order))
 
         return launch

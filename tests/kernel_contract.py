@@ -280,15 +280,15 @@ class KernelContract:
                     machine.call(name, **change)
 
     @pytest.mark.parametrize("row", [-1, 4, -(2**63), 2**63 - 1])
-    def test_rows_out_of_range_are_not_read(self, machine: Machine, row: int) -> None:
-        images, rows = np.arange(12, dtype=np.uint8).reshape(4, 3), np.array([3, row, 0])
+    @pytest.mark.parametrize("n", [3, 8])
+    def test_rows_out_of_range_are_not_read(self, machine: Machine, row: int, n: int) -> None:
+        images, rows = np.arange(4 * n, dtype=np.uint8).reshape(4, n), np.array([3, row, 0])
         if machine.on_host:
             with pytest.raises(IndexError, match=f"found rows from {min(0, row)} to {max(3, row)}, expected 0 to 3"):
-                machine.run("gather_scale", images, rows, out=zeros(3, 3))
+                machine.run("gather_scale", images, rows, out=zeros(3, n))
         else:
-            found = machine.run("gather_scale", images, rows, out=zeros(3, 3))[0]
-            expected: Any = [[9, 10, 11], [np.nan] * 3, [0, 1, 2]]
-            np.testing.assert_allclose(found * 255, expected, rtol=EPS)
+            found = machine.run("gather_scale", images, rows, out=zeros(3, n))[0]
+            np.testing.assert_allclose(found * 255, [images[3], [np.nan] * n, images[0]], rtol=EPS)
 
     def test_no_image_is_read_if_there_are_none(self, machine: Machine) -> None:
         images, rows = np.zeros((0, 3), np.uint8), np.zeros(2, np.int64)
@@ -358,6 +358,17 @@ class KernelContract:
             expected = mask(np, key, first, (30, 37), share=share, dtype=np.float32)
             np.testing.assert_allclose(found, expected, rtol=EPS)
             assert share == 0.1 or (found == 0).any()
+
+    def test_grey_levels_are_divided_to_the_last_bit(self, machine: Machine) -> None:
+        images = np.arange(256, dtype=np.uint8).reshape(4, 64)
+        found = machine.run("gather_scale", images, np.arange(4), out=zeros(4, 64))[0]
+        np.testing.assert_array_equal(found, images.astype(np.float32) / np.float32(255))
+
+    def test_images_may_begin_anywhere_in_memory(self, machine: Machine) -> None:
+        with machine.activate():
+            images = machine.put(np.arange(33, dtype=np.uint8))[1:].reshape(4, 8)
+        found = machine.call("gather_scale", images=images, out=zeros(4, 8))
+        np.testing.assert_array_equal(found, np.tile(np.arange(1, 9, dtype=np.float32) / np.float32(255), (4, 1)))
 
     def test_float_inputs_are_unchanged(self, machine: Machine) -> None:
         rng = np.random.default_rng(3)

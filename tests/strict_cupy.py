@@ -6,6 +6,7 @@ arguments, need memory, and unlike CuPy's are only made inside `Backend.activate
 computes, and when.
 """
 
+import ctypes
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -68,6 +69,10 @@ OF_UFUNCS = frozenset({"dtype", "out"})
 """Keyword arguments of elementwise functions that CuPy has: `where`, `casting`, `subok` and `order` are NumPy's."""
 
 
+ADDRESSES: set[int] = set()
+"""Addresses of arrays "on the device" that were asked for."""
+
+
 class OutOfMemoryError(MemoryError):
     pass
 
@@ -123,6 +128,12 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         found = unwrap(index)
         wraps = isinstance(found, np.ndarray) and found.dtype != bool and len(self)
         return found % len(self) if wraps else found
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        address = self.data.ctypes.data
+        ADDRESSES.add(address)
+        return {"shape": self.shape, "typestr": self.data.dtype.str, "data": (address, False), "version": 3}
 
     def __len__(self) -> int:
         return len(self.data)
@@ -248,11 +259,11 @@ class Runtime:
 
 
 class Cublas:
-    """The library: its functions as `cupy.cuda.cublas` has them, and the product as `cupy.cublas` has it."""
+    """The library: its functions as `cupy.cuda.cublas` has them."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self.mode = 0
+        self.mode = self.pointer_mode = 0
         self.modes: list[int] = []
         """In which the products were computed."""
 
@@ -268,27 +279,40 @@ class Cublas:
         assert handle == self.handle()
         self.mode = mode
 
-    def gemm(
-        self, transa: str, transb: str, a: Any, b: Any, out: Any = None, alpha: float = 1.0, beta: float = 0.0
-    ) -> None:
-        a, b, out = (unwrap(array) for array in (a, b, out))
-        assert transa == transb == "N"
-        assert a.dtype == b.dtype == out.dtype == np.float32
-        # A transposed array is taken as it is, any other layout would be copied first.
-        assert all(array.flags.c_contiguous or array.flags.f_contiguous for array in (a, b))
-        assert out.flags.c_contiguous
-        check_product(len(a), out.shape[1], a.shape[1], alpha, beta)
+    def getVersion(self, handle: int) -> int:  # noqa: N802
+        assert handle == self.handle()
+        return 130_100
+
+    def getPointerMode(self, handle: int) -> int:  # noqa: N802
+        assert handle == self.handle()
+        return self.pointer_mode
+
+    def setPointerMode(self, handle: int, mode: int) -> None:  # noqa: N802
+        assert handle == self.handle()
+        self.pointer_mode = mode
+
+    def sgemm(self, handle: int, transa: int, transb: int, m: int, n: int, k: int, *addresses: int) -> None:
+        """Compute C = alpha A B + beta C, for matrices by columns; the factors are where the pointer mode says."""
+        assert handle == self.handle()
+        if min(m, n, k) < 1:
+            raise CUBLASError(f"CUBLAS_STATUS_INVALID_VALUE: a product of m = {m}, n = {n}, k = {k}")
+        assert all(type(address) is int for address in addresses)
+        alpha, a, lda, b, ldb, beta, c, ldc = addresses
+        assert {a, b, c} <= ADDRESSES
+        assert alpha in ADDRESSES or not self.pointer_mode
+        A = _by_columns(a, lda, k if transa else m, m if transa else k)
+        B = _by_columns(b, ldb, n if transb else k, k if transb else n)
+        C = _by_columns(c, ldc, m, n)
+        factor, kept = (_by_columns(address, 1, 1, 1)[0, 0] for address in (alpha, beta))
         self.modes.append(self.mode)
-        out[...] = alpha * (a @ b) + (beta * out if beta else 0)
+        C[...] = factor * ((A.T if transa else A) @ (B.T if transb else B)) + (kept * C if kept else 0)
 
 
-def check_product(m: int, n: int, k: int, alpha: float, beta: float) -> None:
-    """Refuse what cuBLAS refuses, and factors that aren't Python's: their size depends on the type."""
-    if min(m, n, k) < 1:
-        raise CUBLASError(f"CUBLAS_STATUS_INVALID_VALUE: a product of m = {m}, n = {n}, k = {k}")
-    for factor in (alpha, beta):
-        if type(factor) not in (int, float):
-            raise TypeError(f"expected a factor of type float, got {type(factor).__name__}")
+def _by_columns(address: int, leading: int, rows: int, columns: int) -> np.ndarray:
+    """Return float32 numbers in memory as a matrix by columns, `leading` numbers apart."""
+    assert leading >= rows
+    memory = (ctypes.c_float * (leading * columns)).from_address(address)
+    return np.ctypeslib.as_array(memory).reshape(columns, leading).T[:rows]
 
 
 class Device:

@@ -1,19 +1,25 @@
 """Engines for GPUs, held to float64 on the CPU, with stand-ins for CuPy and the kernels that are as strict as a GPU."""
 
+import ctypes
 import re
 import sys
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gpunn import MLP, ConfigurationError, OutOfMemoryError, Split, get_backend, train
+from gpunn import MLP, Adam, ConfigurationError, OutOfMemoryError, Split, get_backend, train
 from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
+from gpunn.engines.cuda.arrays import Cublas
 from gpunn.kernels.cuda.epoch.layout import CudaLayout
 
 from .conftest import parameters, random_split
+from .fake_driver import build
 from .strict_cupy import StrictCupy
+from .strict_graphs import ADDRESS, Graphs
 from .strict_kernels import StrictKernels, strict_gpu
 
 CPU = get_backend("cpu")
@@ -50,6 +56,113 @@ def test_fused_goes_on_with_orders_of_any_length(gpu: CudaBackend, small: Split)
         for order in (np.arange(201), np.array([-1])):
             with pytest.raises(IndexError, match="found order"):
                 ours.run_epoch(order)
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_an_epoch_prepares_nothing_but_its_numbers(gpu: CudaBackend, small: Split, batch_size: int, l2: float) -> None:
+    with gpu.activate():
+        net, recipe = MLP([12, 5, 3]), Recipe(batch_size, 0.1, l2=l2)
+        examples = Examples(gpu.asarray(small.images), gpu.asarray(small.labels))
+        engine = choose_engine("fused", gpu, start(net), recipe)(gpu, start(net), examples, recipe)
+        engine.run_epoch(np.arange(200))  # the smaller last batch is prepared now
+        gpu.kernels.launched.clear()
+        gpu.xp.cublas.modes.clear()
+        handles, n_batches = gpu.kernels.handles, -(-200 // batch_size)
+        engine.run_epoch(np.arange(200)[::-1])
+        assert gpu.kernels.handles == handles
+        # next_batch, gather_scale, twice bias_activate, output_delta, hidden_delta, twice descend_sums.
+        assert len(gpu.kernels.launched) == 8 * n_batches
+        assert len(gpu.xp.cublas.modes) == 5 * n_batches
+
+
+@pytest.mark.parametrize("options", [{}, {"l2": 0.1, "dropout": 0.3}, {"optimizer": Adam(), "l2": 0.1}], ids=str)
+def test_replayed_batches_are_those_that_are_launched(
+    gpu: CudaBackend, small: Split, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    with gpu.activate():
+
+        def trained() -> tuple[list[float], list[np.ndarray]]:
+            recipe = Recipe(3, 0.1, precision="tf32", **options)
+            examples = Examples(gpu.asarray(small.images), gpu.asarray(small.labels))
+            engine = choose_engine("fused", gpu, start(net), recipe)(gpu, start(net), examples, recipe)
+            losses = [engine.run_epoch(np.arange(n), np.linspace(0.1, 0.05, -(-n // 3))) for n in (200, 151, 30, 7)]
+            found = engine.parameters()
+            return losses, [gpu.to_host(array) for array in (*found.weights, *found.biases)]
+
+        net, cublas = MLP([12, 5, 3]), gpu.xp.cublas
+        expected = trained()
+        ordinary = gpu.kernels.launched.copy()
+        gpu.kernels.launched.clear()
+        graphs = Graphs(monkeypatch, gpu.xp)
+        gpu.kernels.submit = graphs.submit
+        cublas.modes.clear()
+        losses, arrays = trained()
+        assert losses == expected[0]
+        for mine, other in zip(arrays, expected[1], strict=True):
+            np.testing.assert_array_equal(mine, other)
+        assert gpu.kernels.launched == ordinary
+        assert set(cublas.modes) == {3}
+        # Of 66 batches the first is launched, then of 50, 10 and 2; of the last ones there is no whole batch.
+        one = graphs.replays[4]
+        assert graphs.replays == [*[16 * one] * 4, one, *[16 * one] * 3, *[one] * 2, *[one] * 10, *[one] * 2]
+
+
+def test_batches_are_launched_where_they_can_not_be_recorded(
+    gpu: CudaBackend, small: Split, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gpunn")
+    graphs = Graphs(monkeypatch, gpu.xp)
+    gpu.kernels.submit = graphs.submit
+    monkeypatch.setattr(graphs, "cublasSgemm_v2", lambda *arguments: 14)
+    recipe: dict[str, Any] = {"epochs": 2, "batch_size": 7, "learning_rate": 0.1, "test": small}
+    history = train(MLP([12, 5, 3]), small, **recipe, device=gpu, engine="fused")
+    expected = train(MLP([12, 5, 3], dtype=np.float64), small, **recipe, device="cpu", engine="plain")
+    assert history.losses == pytest.approx(expected.losses, rel=1e-5)
+    assert graphs.replays == []
+    reason = "engine fused: every batch is launched by itself, as RuntimeError: cublasSgemm_v2 returned 14"
+    assert caplog.messages.count(reason) == 1
+
+
+def test_products_are_those_of_matrices_in_either_order(gpu: CudaBackend) -> None:
+    with gpu.activate():
+        rng, cublas, asarray = np.random.default_rng(0), Cublas(gpu.xp), gpu.asarray
+        for m, n, k in ((1, 1, 1), (1, 5, 3), (4, 1, 3), (4, 5, 1), (4, 5, 3)):
+            a, b, out = (rng.normal(size=shape).astype(np.float32) for shape in ((m, k), (k, n), (m, n)))
+            for ours, theirs in product((asarray(a), asarray(a.T.copy()).T), (asarray(b), asarray(b.T.copy()).T)):
+                for factors in ((1.0, 0.0), (-0.5, 2.0), asarray(np.array([0.25, -1], np.float32))):
+                    found = asarray(out)
+                    multiply = cublas.prepare(ours, theirs, out=found, factors=factors)
+                    with cublas.in_use("float32"):
+                        multiply()
+                        multiply()
+                    alpha, beta = factors if isinstance(factors, tuple) else (0.25, -1)
+                    once = alpha * (a @ b) + beta * out
+                    np.testing.assert_allclose(gpu.to_host(found), alpha * (a @ b) + beta * once, rtol=1e-5, atol=1e-5)
+                    assert gpu.xp.cublas.pointer_mode == 0
+
+
+def test_cublas_is_called_directly_as_it_wants_to_be(
+    gpu: CudaBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gpu.activate():
+        monkeypatch.setattr(gpu.xp.cublas, "getVersion", lambda handle: 990_100)  # none that might be there
+        # That of CuPy has been loaded from anywhere; afterwards its name is enough.
+        build("libcublas.c", tmp_path / "libcublas.so.99")
+        ctypes.CDLL(str(tmp_path / "libcublas.so.99"))
+        rng, cublas, asarray = np.random.default_rng(0), Cublas(gpu.xp), gpu.asarray
+        a, b, out = (rng.normal(size=shape).astype(np.float32) for shape in ((7, 4), (4, 5), (7, 5)))
+        found, space = asarray(out), gpu.xp.zeros(2**20, np.uint8)
+        multiply = cublas.prepare(asarray(a), asarray(b.T.copy()).T, out=found, factors=(0.5, -1.0))
+        with cublas.in_use("float32"):
+            with cublas.recorded(ADDRESS, space):
+                multiply()
+            assert gpu.xp.cublas.modes == []
+            np.testing.assert_allclose(gpu.to_host(found), 0.5 * (a @ b) - out, rtol=1e-5, atol=1e-6)
+            multiply()
+            assert gpu.xp.cublas.modes == [0]
+            with cublas.recorded(ADDRESS, space[:0]), pytest.raises(RuntimeError, match=r"^cublasSgemm_v2 returned 1$"):
+                multiply()
 
 
 def test_tf32_is_used_when_asked_for_and_never_else(gpu: CudaBackend, small: Split) -> None:

@@ -22,6 +22,7 @@ from .cuda_compiler import Capability, cuda_compiler, ptx, resources
 from .epoch_cases import EpochCase
 from .host_gpu import HostGpu, Launch
 from .kernel_cases import CASES, Case
+from .kernel_contract import good_arguments
 
 
 def test_kernels_compute_the_right_numbers_in_the_simulator(simulation: Simulation) -> None:
@@ -56,8 +57,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> HostGpu:
 def launches_of(gpu: HostGpu, case: Case) -> Iterable[Launch]:
     """Return the launches of a wrapper, one for each kind of arguments, with the largest blocks that it takes."""
     wrapper = getattr(importlib.import_module("gpunn.kernels.cuda.contract"), case.name)
-    arguments, _, shape, _ = case.draw(np.random.default_rng(0), 1024, 100)
-    wrapper(*arguments, out=np.empty(shape, np.float32))
+    for m in (1024, 3 * 32 * 1024):  # many rows are summed up by several blocks
+        arguments, _, shape, _ = case.draw(np.random.default_rng(0), m, 10 if m > 1024 else 100)
+        wrapper(*arguments, out=np.empty(shape, np.float32))
     if case.name in PARAMETERS:
         flat = [value.ravel() if isinstance(value, np.ndarray) else value for value in arguments]
         wrapper(*flat, out=np.empty(np.prod(shape), np.float32))
@@ -104,10 +106,20 @@ def test_kernels_compile_for_real_gpus(gpu: HostGpu, case: Case) -> None:
         assert_compiles(launch, computes_in_float64=case.name == "output_delta")
 
 
+def test_the_kernel_that_takes_batches_compiles_for_real_gpus(gpu: HostGpu) -> None:
+    words, byte, single = np.zeros(99, np.int64), np.zeros(99, np.uint8), np.zeros((3, 9), np.float32)
+    importlib.import_module("gpunn.kernels.cuda.contract").next_batch(
+        words, byte, single, words, rows=words, classes=byte, first=np.zeros(1, np.uint32), numbers=single[0]
+    )
+    assert_compiles(gpu.launches[0], computes_in_float64=False)
+    assert_registers_suffice(gpu.launches[0])
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_registers_suffice_for_all_threads_of_a_block(gpu: HostGpu, case: Case) -> None:
-    for launch in launches_of(gpu, case):
-        assert launch.threads in (256, 1024)
+    launches = launches_of(gpu, case)
+    assert {launch.threads for launch in launches} & {256, 1024}
+    for launch in launches:
         assert_registers_suffice(launch)
 
 
@@ -147,21 +159,39 @@ def handle(cuda: Any) -> Callable[..., Any]:
 def test_handles_are_launched_with_as_they_are(handle: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = importlib.import_module("gpunn.kernels.cuda.contract")
     launched: list[Any] = []
-    for module in ("elementwise", "outputs", "steps"):
-        where = f"gpunn.kernels.cuda.{module}.launch"
-        monkeypatch.setattr(where, lambda *arguments: launched.append(arguments))
+    monkeypatch.setattr("gpunn.kernels.cuda.launch.launch", lambda *arguments: launched.append(arguments))
     # Multiples of 96 bytes, the size of 4 x 6 float32: side by side.
     a, b, out = (handle((4, 6), np.float32, 96 * k) for k in (1, 2, 3))
-    labels, total = handle((4,), np.uint8, 4096), handle((1,), np.float64, 8192)
+    labels, total, factor = handle((4,), np.uint8, 4096), handle((1,), np.float64, 8192), handle((1,), np.float32, 64)
     kernels.output_delta(a, labels, 0.5, total, out=out)
-    kernels.output_delta(a, labels, 0.5, total, out=handle((4, 6), np.float32, 96))
+    kernels.output_delta(a, labels, factor, total, out=handle((4, 6), np.float32, 96))
     kernels.descend_sums(handle((6,), np.float32, 4096), b, 0.5, out=handle((6,), np.float32, 8192))
-    (_, grid, block, *arguments), (_, *again), (_, grid_of_sums, block_of_sums, *_) = launched
+    (_, grid, block, *arguments), (_, _, _, *again), (_, grid_of_sums, block_of_sums, *_) = launched
     assert (grid, block) == (1, (8, 4))
     assert [*map(id, arguments[:2]), id(arguments[3]), id(arguments[4])] == [*map(id, (a, labels, total, out))]
-    assert type(arguments[2]) is np.float32
-    assert again[2] is a
+    assert type(arguments[2][0]) is np.float32
+    assert again[0] is a
+    assert again[2] is factor
     assert (grid_of_sums, block_of_sums) == (1, (8, 4))
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "shape", "dtype"),
+    [
+        ("output_delta", "factor", (1,), np.float64),
+        ("output_delta", "factor", (2,), np.float32),
+        ("drop", "key", (1,), np.int64),
+        ("drop", "first", (1,), np.float32),
+        ("optimizer_step", "numbers", (8,), np.float32),
+    ],
+)
+def test_arrays_that_hold_numbers_are_checked(
+    handle: Callable[..., Any], operation: str, name: str, shape: tuple[int, ...], dtype: Any
+) -> None:
+    kernels = importlib.import_module("gpunn.kernels.cuda.contract")
+    given = good_arguments(operation) | {name: handle(shape, dtype, 64)}
+    with pytest.raises(TypeError, match=rf"^{name} must be a number, got an array of {np.dtype(dtype)}, "):
+        getattr(kernels, operation)(**{key: value for key, value in given.items() if key != "moments"})
 
 
 @pytest.mark.parametrize(

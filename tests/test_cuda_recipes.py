@@ -102,7 +102,7 @@ def test_a_step_of_all_layers_takes_few_launches(
     ours, _ = both(gpu, "fused", start, Recipe(N, 0.1, loss="cross_entropy", **options))
     with gpu.activate():
         ours.run_epoch(np.arange(N))
-    passes = ["gather_scale", *["bias_activate"] * 3, "output_delta", *["hidden_delta"] * 2]
+    passes = ["next_batch", "gather_scale", *["bias_activate"] * 3, "output_delta", *["hidden_delta"] * 2]
     assert gpu.kernels.launched == passes + launches
     # Forward, backward and gradients.
     assert len(gpu.xp.cublas.modes) == 3 + 2 + 3

@@ -3,6 +3,7 @@
 An array is one of CuPy's or a handle of one (`jit.as_cuda_array`), or with CUDA simulated one of NumPy's.
 """
 
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
@@ -35,8 +36,35 @@ class DeviceArrays(Arrays):
     def check_below(self, name: str, numbers: Any, limit: int) -> None:
         """Do nothing: reading the numbers would mean waiting. Kernels make NaN of what is out of range."""
 
+    def holds_numbers(self, value: Any) -> bool:
+        return not isinstance(value, np.generic) and hasattr(value, "dtype")
 
-CONTRACT = Contract(DeviceArrays())
+
+ARRAYS = DeviceArrays()
+CONTRACT = Contract(ARRAYS)
+
+
+def to_read(value: Any, make: Callable[[], tuple[Any, ...]]) -> Any:
+    """Return what a kernel reads numbers from: the handle of an array that holds them, or the tuple that `make` makes.
+
+    A kernel indexes either.
+    """
+    if ARRAYS.holds_numbers(value):
+        return _handle("numbers", value)
+    return make()
+
+
+def as_words(images: Any) -> Any:
+    """Return images (n, any) uint8 as words of four pixels, uint32; None where rows aren't whole, aligned words."""
+    size = np.dtype(np.uint32).itemsize
+    if not images.size or images.shape[1] % size or _addresses(images)[0] % size:
+        return None
+    return images.view(np.uint32)
+
+
+def scratch(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a new array on the GPU for a launch to write and the next one to read."""
+    return np.empty(shape, dtype) if SIMULATED else cuda.device_array(shape, dtype)
 
 
 def _handle(name: str, array: Any) -> Any:

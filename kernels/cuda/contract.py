@@ -6,8 +6,14 @@ which only the kernel reads: one that is out of range makes the example's output
 same input gives the same bits every time.
 
 A kernel is compiled at its first launch, once for each activation, loss or rule in it.
+
+Each operation can be prepared: `bias_activate.prepare(z, bias, out=z)` checks and packs its arguments once, and returns
+functions that launch it. So that such launches need not be changed from batch to batch, arrays on the GPU may hold some
+numbers, which kernels read when they run: `factor` float32 (1,), `key` and `first` uint32 (1,), `numbers` of a step
+float32 (9,). `next_batch` fills such arrays.
 """
 
+from .batches import next_batch
 from .elementwise import bias_activate, drop, gather_scale, hidden_delta
 from .jit import as_cuda_array as as_handle
 from .outputs import output_delta
@@ -21,6 +27,7 @@ __all__ = [
     "drop",
     "gather_scale",
     "hidden_delta",
+    "next_batch",
     "optimizer_step",
     "output_delta",
 ]

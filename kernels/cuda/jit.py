@@ -7,7 +7,7 @@ import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -20,6 +20,7 @@ __all__ = [
     "SIMULATED",
     "allow_shared_memory",
     "as_cuda_array",
+    "bind",
     "cuda",
     "current_device",
     "current_stream",
@@ -29,6 +30,9 @@ __all__ = [
 ]
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
+
+LEGACY_STREAM = 1
+"""The stream that CuPy calls 0. The driver may take 0 for a stream of the thread's own, if cuda.bindings is set so."""
 
 
 def _import_cuda() -> Any:
@@ -78,10 +82,12 @@ def device_function(function: Callable[..., Any]) -> Any:
 def current_stream() -> Any:
     """Return the stream that CuPy uses now, for launching kernels on it: what both do happens in one order."""
     cupy = sys.modules.get("cupy")
-    if SIMULATED or cupy is None:
-        return 0
-    pointer = cupy.cuda.get_current_stream().ptr
-    return _external_stream(pointer) if pointer else 0
+    return 0 if SIMULATED or cupy is None else _external_stream(_stream_of(cupy))
+
+
+def _stream_of(cupy: Any) -> int:
+    pointer: int = cupy.cuda.get_current_stream().ptr
+    return pointer or LEGACY_STREAM
 
 
 def current_device() -> int:
@@ -93,6 +99,35 @@ def current_device() -> int:
 @functools.lru_cache(maxsize=32)
 def _external_stream(pointer: int) -> Any:
     return cuda.external_stream(pointer)
+
+
+def bind(kernel: Any, grid: tuple[int, ...], block: tuple[int, ...], arguments: Sequence[Any]) -> Callable[[], None]:
+    """Compile a kernel for `arguments`; return the function that launches it with them on CuPy's stream.
+
+    Numba packs arguments and settles the shape at every launch, in Python, which costs twenty times what the launch
+    does. Here that is done once. `grid` and `block` have three sizes; the function keeps the arrays alive.
+    """
+    from cuda.core import LaunchConfig, launch
+
+    compiled = kernel._compile_for_args(*arguments)
+    function = compiled._codelibrary.get_cufunc().kernel
+    config, packed = LaunchConfig(grid=grid, block=block), list[Any]()
+    for kind, value in zip(compiled.argument_types, arguments, strict=True):
+        compiled._prepare_args(kind, value, 0, [], packed)
+    cupy, kept = sys.modules.get("cupy"), tuple(arguments)
+
+    def run(kept: Any = kept) -> None:  # noqa: ARG001 - kept alive
+        stream = _core_stream(LEGACY_STREAM if cupy is None else _stream_of(cupy))
+        launch(stream, config, function, *packed)
+
+    return run
+
+
+@functools.lru_cache(maxsize=32)
+def _core_stream(pointer: int) -> Any:
+    from cuda.core import Stream
+
+    return Stream.from_handle(pointer)
 
 
 def as_cuda_array(array: Any) -> Any:

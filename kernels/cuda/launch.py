@@ -6,10 +6,11 @@ arrays and the GPU alone, so the same work is divided in the same way every time
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, final
 
 from ..overheard import overheard
-from .jit import SIMULATED, cuda, current_device, current_stream
+from .jit import SIMULATED, bind, cuda, current_device, current_stream
 
 # The simulator runs a thread of the operating system for each of these.
 THREADS = 8 if SIMULATED else 256
@@ -21,6 +22,10 @@ MOST_THREADS = 1024
 REGISTERS = 65_536
 """Registers that the threads of a block share."""
 WARP = 32
+PART_ROWS = 1024
+"""Rows that a block adds up by itself; more are shared by several, whose sums another launch adds up."""
+MOST_PARTS = 1024
+"""Maximum blocks that share a sum."""
 BLOCKS_A_MULTIPROCESSOR = 8
 """Blocks that fill a multiprocessor; kernels go over larger arrays in steps of the whole grid."""
 
@@ -55,6 +60,11 @@ def team(rows: int, columns: int) -> Shape:
     return _rectangle(rows, columns, TEAM_THREADS)
 
 
+def parts(rows: int) -> int:
+    """Return the number of blocks that share the sums over `rows`, on any GPU the same."""
+    return max(1, min(-(-rows // PART_ROWS), MOST_PARTS))
+
+
 def _rectangle(rows: int, columns: int, threads: int) -> Shape:
     width = min(WARP, threads, _power_of_two(columns))
     return width, min(threads // width, _power_of_two(rows))
@@ -71,6 +81,49 @@ def launch(kernel: Any, grid: int | Shape, block: int | Shape, *arguments: Any, 
     `shared` is the dynamic shared memory of a block in bytes.
     """
     _configured(kernel, grid, block, current_stream(), shared)(*arguments)
+
+
+class Call(NamedTuple):
+    """A kernel, the shapes of its launch, and its arguments, which have been checked."""
+
+    kernel: Any
+    grid: int | Shape
+    block: int | Shape
+    arguments: tuple[Any, ...]
+
+
+@final
+class Operation:
+    """An operation of the contract, made of the function that checks its arguments and returns the launches it takes.
+
+    It is called like that function.
+    """
+
+    def __init__(self, plan: Callable[..., list[Call]]) -> None:
+        self._plan = plan
+        functools.update_wrapper(self, plan)
+
+    def __call__(self, *arguments: Any, **options: Any) -> None:
+        for call in self._plan(*arguments, **options):
+            launch(call.kernel, call.grid, call.block, *call.arguments)
+
+    def prepare(self, *arguments: Any, **options: Any) -> list[Callable[[], None]]:
+        """Check the arguments, compile the kernels, and return functions that launch them in turn, as often as wanted.
+
+        They find CuPy's stream when they are called; the GPU is the one that is current now.
+        """
+        return [_prepare(call) for call in self._plan(*arguments, **options)]
+
+
+def _prepare(call: Call) -> Callable[[], None]:
+    if SIMULATED:
+        return functools.partial(launch, call.kernel, call.grid, call.block, *call.arguments)
+    return bind(call.kernel, _three(call.grid), _three(call.block), call.arguments)
+
+
+def _three(shape: int | Shape) -> Shape:
+    sizes = (shape,) if isinstance(shape, int) else shape
+    return (*sizes, *(1,) * (3 - len(sizes)))
 
 
 def _configure(kernel: Any, grid: int | Shape, block: int | Shape, stream: Any, shared: int) -> Any:

@@ -106,6 +106,13 @@ def test_tf32_is_near_and_float32_nearer(gpu: Backend, mnist: Dataset) -> None:
     assert off["float32"] < off["tf32"] < 2e-2
 
 
+def test_batches_of_fused_are_recorded(gpu: Backend, mnist: Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "gpunn")
+    recipe: dict[str, Any] = {"epochs": 1, "batch_size": 32, "learning_rate": 0.5, "l2": 0.01, "dropout": 0.2}
+    train(MLP([784, 16, 10]), mnist.train[:3000], **recipe, device=gpu, engine="fused")
+    assert not [message for message in caplog.messages if "every batch is launched by itself" in message]
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_same_seed_gives_the_same_bits_twice(gpu: Backend, mnist: Dataset, engine: str) -> None:
     first, second = MLP([784, 16, 10]), MLP([784, 16, 10])

@@ -71,6 +71,7 @@ def launches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     threads, team_threads, blocks = request.param
     monkeypatch.setattr(launch_cuda, "THREADS", threads)
     monkeypatch.setattr(launch_cuda, "TEAM_THREADS", team_threads)
+    monkeypatch.setattr(launch_cuda, "PART_ROWS", 4)
     monkeypatch.setattr(launch_cuda, "BLOCKS_A_MULTIPROCESSOR", 1)
     monkeypatch.setattr(launch_cuda, "multiprocessors", lambda: blocks)
 
@@ -115,7 +116,6 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaBackend]:
     """A GPU whose arrays are the stand-in's, and whose kernels are simulated; it is active."""
     cupy = StrictCupy()
-    monkeypatch.setitem(sys.modules, "cupy.cublas", cupy.cublas)
     monkeypatch.setattr("gpunn.kernels.cuda.contract.as_handle", unwrap)
     monkeypatch.setattr("gpunn.kernels.cuda.epoch.run.as_cuda_array", unwrap)
     monkeypatch.setattr("gpunn.engines.cuda.epoch.THREADS", 32)

@@ -42,3 +42,8 @@ def test_a_matrix_is_cut_into_rectangles_whose_rows_are_at_most_a_warp(
 )
 def test_a_team_is_no_larger_than_its_work(rows: int, columns: int, block: tuple[int, int]) -> None:
     assert launch_cuda.team(rows, columns) == block
+
+
+@pytest.mark.parametrize(("rows", "n"), [(0, 1), (32, 1), (1024, 1), (1025, 2), (60_000, 59), (10**9, 1024)])
+def test_blocks_share_sums_where_each_has_enough_of_them(rows: int, n: int) -> None:
+    assert launch_cuda.parts(rows) == n

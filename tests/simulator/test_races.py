@@ -29,6 +29,7 @@ class Watch:
     def __init__(self) -> None:
         self.accesses: dict[Any, set[Access]] = defaultdict(set)
         self.barriers: dict[Any, int] = defaultdict(int)
+        self.launches = 0
 
     def note(self, array: np.ndarray, index: Any, *, writes: bool, shared: bool) -> None:
         index = index if isinstance(index, tuple) else (index,)
@@ -39,7 +40,8 @@ class Watch:
             place = array.ctypes.data + sum(int(i) * step for i, step in zip(index, array.strides, strict=True))
             block = (thread.blockIdx.x, thread.blockIdx.y)
             # Each block has shared memory of its own, one after the other in the same place here.
-            self.accesses[place, block if shared else None].add(
+            # One launch comes after another.
+            self.accesses[place, block if shared else None, self.launches].add(
                 Access(block, self.barriers[thread], thread.thread_id, writes)
             )
 
@@ -78,7 +80,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     noted = Watch()
     monkeypatch.setattr(Watched, "watch", noted, raising=False)
     shared, get, put = kernelapi.FakeCUDAShared.array, FakeCUDAArray.__getitem__, FakeCUDAArray.__setitem__
-    barrier = simulated.BlockThread.syncthreads
+    barrier, launch = simulated.BlockThread.syncthreads, simulated.FakeCUDAKernel.__call__
 
     def watched_get(self: Any, index: Any) -> Any:
         noted.note(self._ary, index, writes=False, shared=False)
@@ -88,6 +90,10 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
         noted.note(self._ary, index, writes=True, shared=False)
         put(self, index, value)
 
+    def counted_launch(self: Any, *arguments: Any) -> Any:
+        noted.launches += 1
+        return launch(self, *arguments)
+
     def counted(self: Any) -> None:
         barrier(self)
         noted.barriers[self] += 1
@@ -96,6 +102,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     monkeypatch.setattr(FakeCUDAArray, "__getitem__", watched_get)
     monkeypatch.setattr(FakeCUDAArray, "__setitem__", watched_put)
     monkeypatch.setattr(simulated.BlockThread, "syncthreads", counted)
+    monkeypatch.setattr(simulated.FakeCUDAKernel, "__call__", counted_launch)
     return noted
 
 
@@ -137,17 +144,19 @@ def test_the_epoch_kernels_threads_keep_apart(
     assert watch.races() == []
 
 
-def test_kernels_that_add_up_keep_apart(watch: Watch, launches: None) -> None:
+def test_threads_that_share_memory_keep_apart(watch: Watch, launches: None) -> None:
     from gpunn.kernels.cuda import contract as kernels
 
     rng = np.random.default_rng(0)
     a, gradients = rng.random((2, 9, 5), np.float32)
     labels, total = rng.integers(0, 5, 9, dtype=np.uint8), np.zeros(1)
+    images, rows, inputs = rng.integers(0, 256, (4, 24), dtype=np.uint8), rng.integers(0, 4, 9), np.empty((9, 24), "f")
     for name, *arguments, out in (
         ("output_delta", a, labels, 0.5, total, a),
         ("output_delta", a, labels, 0.5, total, "identity", "cross_entropy", a),
         ("descend_sums", a[0], gradients, 0.5, a[0]),
         ("column_sums", gradients, a[0]),
+        ("gather_scale", images, rows, inputs),
     ):
         watch.accesses.clear()
         getattr(kernels, name)(*arguments, out=out)

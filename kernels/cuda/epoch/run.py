@@ -21,6 +21,8 @@ from .steps import BETA1, L2, RATE, numbers_at, step_of
 from .tiles import N_SUMS, ZERO, F, U, transfers
 
 FLOAT32, UINT32 = np.dtype(np.float32), np.dtype(np.uint32)
+DARK = np.uint32(0)
+"""Four dark pixels."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +67,9 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     update, (fetch, store_to_shared) = update_step(layout, spec), transfers(layout)
     T, chunk_size, labels_at = layout.threads, layout.chunk_size, layout.labels
     in_shared, collects_in_shared = layout.in_shared, layout.collects_in_shared
+    in_one_memory = in_shared == collects_in_shared
     collects, has_velocities = spec.collects, spec.optimizer == "momentum"
-    n_work, n_parameters = layout.n_work, layout.n_parameters
+    n_work, n_parameters, n_image_words = layout.n_work, layout.n_parameters, layout.labels
 
     @device_function
     def rows_at(first: int, n: int, batch_size: int) -> Any:
@@ -109,6 +112,10 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
                 collection[i] = collected[network, i] if has_velocities else ZERO
         else:
             collection = collected[network]
+        # Images that pad a chunk to whole tiles are dark, so that four dark pixels are skipped there too.
+        for i in range(t, n_image_words, T):
+            x[i] = DARK
+        cuda.syncthreads()
         fetched, sums = cuda.local.array(WORDS_A_THREAD, UINT32), cuda.local.array(N_SUMS, FLOAT32)
         loss = 0.0
 
@@ -137,20 +144,28 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
             decay = penalty if first == start else ZERO
             if collects:
                 scale, step = rest if first == start else F(1), F(1) / F(batch)
-                target = collection
             else:
                 scale, step = F(1), -eta / F(batch)
                 decay *= -eta
-                target = weights if batch <= chunk_size else collection
             loss += forward(t, x, rows, step, weights, memory, sums)
             backward(t, x, rows, step, weights, memory, sums)
-            update(t, x, rows, memory, target, weights, scale, decay, sums)
+            if collects:
+                update(t, x, rows, memory, collection, weights, scale, decay, sums)
+            elif in_one_memory:
+                target = weights if batch <= chunk_size else collection
+                update(t, x, rows, memory, target, weights, scale, decay, sums)
+            # Two calls, so that the compiler knows for each in which memory its target is.
+            elif batch <= chunk_size:
+                update(t, x, rows, memory, weights, weights, scale, decay, sums)
+            else:
+                update(t, x, rows, memory, collection, weights, scale, decay, sums)
             cuda.syncthreads()
             if ends and (collects or batch > chunk_size):
                 step_numbers = numbers_at(table, number)
                 for i in range(t, n_parameters, T):
                     make_step(i, weights, collection, own_moments, step_numbers)
-                cuda.syncthreads()
+                # Threads meet before these are read again: after the next images have been stored. After the last batch
+                # each thread only reads those of its own.
             first, rows, number, eta = after, next_rows, next_number, next_eta
 
         losses[network, t] = loss
