@@ -66,8 +66,8 @@ def test_on_a_gpu_fused_is_faster_from_a_batch_size_on_that_follows_from_the_lau
         raise AssertionError
 
     small, large = map(first, SIZES)
-    assert 270 <= small <= 550
-    assert 60 <= large <= 120
+    assert 30 <= small <= 60
+    assert 6 <= large <= 15
     cheap = with_constants(BUILT_IN, {"gpu_fused.layer": BUILT_IN.gpu_fused.layer / 10})
     assert first(SIZES[0], cheap) < small / 4
 
@@ -277,7 +277,7 @@ def test_on_a_real_gpu_mnist_is_left_to_the_cpu_until_batches_are_large() -> Non
     def quicker(sizes: tuple[int, ...], batch_size: int) -> bool:
         return milliseconds("gpu", "fused", sizes, batch_size) < milliseconds("cpu", "epoch", sizes, batch_size)
 
-    for sizes, (last, first) in zip(SIZES, ((500, 1000), (170, 330)), strict=True):
+    for sizes, (last, first) in zip(SIZES, ((60, 130), (20, 45)), strict=True):
         assert not quicker(sizes, last)
         assert quicker(sizes, first)
         assert milliseconds("gpu", "epoch", sizes, 32) > milliseconds("cpu", "epoch", sizes, 32)
