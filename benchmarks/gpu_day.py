@@ -13,6 +13,8 @@ Exit code 1: a test failed, a network was wrong, an engine broke down (or, with 
 2: it couldn't start. Without a GPU, `--device cpu --images 512` goes through all of it on the CPU, as a rehearsal.
 """
 
+import json
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +25,7 @@ from benchmarks.gpu_check import Checked, check_device
 from benchmarks.gpu_report import LEGEND, Report
 from benchmarks.gpu_rounds import fitting, measure
 from benchmarks.gpu_rows import tasks
-from benchmarks.gpu_tests import compile_ahead, run_gpu_tests
+from benchmarks.gpu_tests import compile_ahead, run_gpu_tests, run_many
 from benchmarks.job import do_job, patience_for
 from benchmarks.machine import GPU_LIBRARIES, describe_machine
 from benchmarks.schedule import Schedule
@@ -31,8 +33,8 @@ from benchmarks.worker import GivenUpError, Worker
 from gpunn.errors import GpunnError
 from gpunn.files import check_writable
 
-SHARE_OF_COMPILATION, SHARE_OF_TESTS = 0.2, 0.4
-"""The parts of the time that compilation and tests may take."""
+SHARE_OF_COMPILATION, SHARE_OF_TESTS, SHARE_OF_MANY = 0.2, 0.4, 0.15
+"""The parts of the time that compilation, tests, and rows of many networks may take."""
 
 REHEARSED = 2
 """Kernels that are compiled in a rehearsal, for the GPU that is the default of `tests.gpu.compile_ahead`."""
@@ -76,6 +78,7 @@ def main(  # noqa: PLR0917 - one argument an option, passed by name
         _test(checked, report, min(minutes * 60 * SHARE_OF_TESTS, schedule.left()))
     else:
         report.leave_out("GPU tests: --no-tests")
+    _measure_many(checked.device, report, min(minutes * 60 * SHARE_OF_MANY, schedule.left()), images)
     _measure(checked.device, report, schedule, rounds, images)
     report.write(finished=True)
     click.echo("\n" + report.summary())
@@ -137,6 +140,22 @@ def _test(checked: Checked, report: Report, seconds: float) -> None:
     if not tested.passed:
         report.failures.append("; ".join((str(tested), *tested.failed)))
     report.write(tests=asdict(tested))
+
+
+def _measure_many(device: str, report: Report, seconds: float, images: int | None) -> None:
+    """Train many networks at once, for at most `seconds`, beside other libraries; in a rehearsal few and alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "many.json"
+        options = ["--device", device, "--json", str(path)]
+        if images is not None:
+            options += ["--images", str(images), "--networks", "1,3", "--peers", "none", "--rounds", "1"]
+        outcome = run_many(seconds, click.echo, *options)
+        found = json.loads(path.read_text())["rows"] if path.exists() else []
+    report.write(many=found)
+    if outcome.timed_out:
+        report.leave_out("many networks: the larger rows, as the time was up")
+    elif outcome.exit_code:
+        report.fail(f"many networks: {outcome.ended}: {outcome.tail[-1] if outcome.tail else 'nothing was said'}")
 
 
 def _measure(device: str, report: Report, schedule: Schedule, rounds: int, images: int | None) -> None:

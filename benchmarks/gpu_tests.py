@@ -1,4 +1,4 @@
-"""The GPU tests, and before them the compilation of their kernels, in processes that can be stopped."""
+"""The GPU tests, the compilation of their kernels, and many networks at once, in processes that can be stopped."""
 
 import contextlib
 import os
@@ -19,6 +19,7 @@ TESTS = (
     *("-p", "benchmarks.failures_at_once", "-p", "no:cacheprovider"),
 )
 COMPILATION = (sys.executable, "-m", "tests.gpu.compile_ahead")
+MANY = (sys.executable, "-m", "benchmarks.many")
 TAIL = 200
 """Lines of output that are kept."""
 GRACE = 10.0
@@ -83,6 +84,14 @@ def compile_ahead(seconds: float, echo: Callable[[str], None], *options: str) ->
     """Run `tests.gpu.compile_ahead` with `options`, for at most `seconds`."""
     outcome = Outcome()
     for line in lines_of((*COMPILATION, *options), seconds, outcome, {}):
+        echo(line)
+    return outcome
+
+
+def run_many(seconds: float, echo: Callable[[str], None], *options: str) -> Outcome:
+    """Run `benchmarks.many` with `options`, for at most `seconds`."""
+    outcome = Outcome()
+    for line in lines_of((*MANY, *options), seconds, outcome, {}):
         echo(line)
     return outcome
 

@@ -256,6 +256,8 @@ def test_a_rehearsal_on_the_cpu_goes_through_everything(tmp_path: Path, monkeypa
     assert "torch.graphs: computes on cuda, and the device is cpu" in document["not done"]
     assert "GPU tests: the device is the CPU" in document["not done"]
     assert document["compiled"].startswith("kernels compiled ahead: ")
+    assert [row["networks"] for row in document["many"]] == [1, 3]
+    assert "3 networks, 1 epochs each" in outcome.output
     assert outcome.output.count("784-16-10           32") == 2
 
 
@@ -279,6 +281,7 @@ class PretendDay:
         monkeypatch.setattr(gpu_day, "compile_ahead", note("compile", compiled))
         tested = GpuTests(found.get("counts", {"passed": 3}), found.get("failed", []), 0, timed_out=False, tail=[])
         monkeypatch.setattr(gpu_day, "run_gpu_tests", note("test", tested))
+        monkeypatch.setattr(gpu_day, "run_many", note("many", found.get("many", Outcome())))
         monkeypatch.setattr(gpu_day, "Worker", lambda *_: PretendWorker(Clock(), 0.0))
         monkeypatch.setattr(gpu_day, "tasks", lambda **_kwargs: [TASK])
         # Whoever imports CuPy here means to open a context.
@@ -295,7 +298,9 @@ def test_kernels_are_compiled_for_the_gpu_before_tests_and_rows(
     monkeypatch.setattr(backends, "_cuda", opened.append)
     outcome = CliRunner().invoke(gpu_day.main, ["--device", "cuda:1", "--json", str(path)], catch_exceptions=False)
     assert outcome.exit_code == 0, outcome.output
-    assert day.said == [("compile", ("--capability", "9.0", "--shared", "232448")), ("test", ())]
+    assert [name for name, _ in day.said] == ["compile", "test", "many"]
+    assert day.said[0][1] == ("--capability", "9.0", "--shared", "232448")
+    assert day.said[2][1][:2] == ("--device", "cuda:1")
     document = json.loads(path.read_text())
     assert document["device"] == "cuda:1"
     assert document["compiled"] == "kernels compiled ahead: 117 of 118 compiled in 9 s, 1 failed, exit code 0"
@@ -317,8 +322,28 @@ def test_what_failed_is_named_and_what_was_not_compiled_is_not_done(
     assert list(document["not done"]) == ["kernels compiled ahead: 117 of 118 compiled in 9 s, 1 failed, exit code 1"]
     day = PretendDay(monkeypatch, shared_memory="ModuleNotFoundError: No module named 'numba_cuda'")
     outcome = CliRunner().invoke(gpu_day.main, [], catch_exceptions=False)
-    assert [name for name, _ in day.said] == ["test"]
+    assert [name for name, _ in day.said] == ["test", "many"]
     assert "kernels compiled ahead: ModuleNotFoundError: No module named 'numba_cuda'" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failures", "not_done"),
+    [
+        (Outcome(1, tail=deque(["132 networks: jax.vmap, network 0: found the loss 2"])), ["many networks: exit "], []),
+        (Outcome(130, timed_out=True), [], ["many networks: the larger rows, as the time was up"]),
+    ],
+    ids=["wrong", "late"],
+)
+def test_many_networks_that_are_wrong_are_failures_and_late_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Outcome, failures: list[str], not_done: list[str]
+) -> None:
+    PretendDay(monkeypatch, many=outcome)
+    path = tmp_path / "day.json"
+    code = CliRunner().invoke(gpu_day.main, ["--json", str(path)], catch_exceptions=False).exit_code
+    assert code == len(failures)
+    document = json.loads(path.read_text())
+    assert [failure[:20] for failure in document["failures"]] == [failure[:20] for failure in failures]
+    assert [what for what in document["not done"] if what.startswith("many")] == not_done
 
 
 def test_the_device_is_checked_in_a_process_of_its_own_which_ends() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpunn import MLP, Backend, Dataset, OutOfMemoryError, Split, devices, evaluate, get_backend, train
+from gpunn import MLP, Backend, Dataset, OutOfMemoryError, Split, devices, evaluate, get_backend, train, train_many
 from gpunn.backends.cuda import CudaBackend
 from gpunn.engines import Examples, Parameters, Recipe, choose_engine
 from gpunn.optimizers import SGD
@@ -262,6 +262,28 @@ def test_one_launch_trains_more_networks_than_there_are_multiprocessors(gpu: Bac
         weights, biases = layout.unpack(packed[number])
         for ours, theirs in zip((*weights, *biases), (*expected.weights, *expected.biases), strict=True):
             assert np.abs(ours - theirs).max() <= 1e-4 * max(1, np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
+def test_many_networks_come_out_as_each_alone(gpu: Backend, mnist: Dataset, optimizer: str) -> None:
+    count, data = 200, mnist.train[:2000]  # more than there are multiprocessors
+    settings: dict[str, Any] = {
+        "epochs": 2,
+        "optimizer": optimizer,
+        "l2": 1e-4,
+        "device": gpu,
+        "test": mnist.test[:500],
+    }
+    batch_sizes = [1 + number % 40 for number in range(count)]
+    nets = [MLP([784, 16, 10], seed=number) for number in range(count)]
+    histories = train_many(nets, data, batch_size=batch_sizes, seed=range(count), engine="epoch", **settings)
+    for number in range(0, count, 23):
+        net = MLP([784, 16, 10], seed=number)
+        history = train(net, data, batch_size=batch_sizes[number], seed=number, engine="epoch", **settings)
+        assert histories[number].losses == history.losses
+        assert histories[number].accuracies == history.accuracies
+        for ours, theirs in zip(parameters(nets[number]), parameters(net), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_auto_takes_the_gpu_where_it_is_faster_and_its_fastest_engine(gpu: Backend, mnist: Dataset) -> None:
