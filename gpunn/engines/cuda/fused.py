@@ -38,8 +38,8 @@ class FusedCudaEngine(Engine):
 
     All arrays, launches and products of a batch are prepared once: from batch to batch and from epoch to epoch nothing
     changes but numbers on the GPU, which `next_batch` picks for each. Where an epoch has many batches, they are
-    launched as graphs. Nothing waits for the GPU before the end of an
-    epoch. Steps are made as `gpunn.engines.cuda.steps` says.
+    launched as graphs. Nothing waits for the GPU before the end of an epoch. Steps are made as
+    `gpunn.engines.cuda.steps` says.
     """
 
     name = "fused"
