@@ -221,7 +221,7 @@ def spoil(change: Callable[[dict[str, Any]], None]) -> Callable[[str], str]:
         (spoil(lambda document: document["cpu"].update({"cores": "999"})), "another machine (cores 999, here "),
         (spoil(lambda document: document["cpu"].update({"numpy": "1.0"})), "another machine (numpy 1.0, here "),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_file_that_is_damaged_or_of_another_machine_is_ignored_in_one_line(
     place: Path, caplog: pytest.LogCaptureFixture, spoiled: Callable[[str], str], why: str
