@@ -25,7 +25,9 @@ from gpunn import (
 )
 from gpunn.backends import limits
 from gpunn.backends.cuda import CudaBackend
+from gpunn.engines import Examples, Parameters, Recipe
 from gpunn.engines.cpu import sharing
+from gpunn.engines.cuda.epoch import EpochCudaGroup
 from gpunn.engines.plain import PlainEngine
 from gpunn.engines.threads import _libraries
 from gpunn.errors import OutOfMemoryError
@@ -440,3 +442,24 @@ def test_on_a_gpu_networks_of_a_kind_share_launches(
     assert_same(nets, expected)
     assert_same_results(histories[:4] + histories[5:], alone)
     assert {history.engine for history in histories} == {"epoch", "fused"}
+
+
+def test_on_a_gpu_some_of_a_kind_may_collect_in_the_gpus_memory(monkeypatch: pytest.MonkeyPatch, small: Split) -> None:
+    gpu = HostGpu(monkeypatch)
+    # So little that batches of two chunks collect their gradients outside of it.
+    gpu.shared_memory = 34_600
+    batch_sizes, (nets, expected) = [32, 64, 31], ([MLP((12, 3), seed=n) for n in range(3)] for _ in range(2))
+    train_many(nets, small, epochs=1, batch_size=batch_sizes, device=gpu.backend)
+    assert len({id(launch.kernel) for launch in gpu.launches}) == 1
+    for net, batch_size in zip(expected, batch_sizes, strict=True):
+        train(net, small, epochs=1, batch_size=batch_size, device=gpu.backend)
+    assert_same(nets, expected)
+
+
+def test_a_group_takes_only_what_one_kernel_serves(monkeypatch: pytest.MonkeyPatch, small: Split) -> None:
+    gpu = HostGpu(monkeypatch).backend
+    starts = [Parameters(net.weights, net.biases) for net in (MLP((12, 5, 3)), MLP((12, 5, 3)))]
+    with gpu.activate():
+        examples = Examples(gpu.asarray(small.images), gpu.asarray(small.labels))
+        with pytest.raises(ValueError, match="found networks of different kinds"):
+            EpochCudaGroup(gpu, starts, examples, [Recipe(4, 0.1), Recipe(100, 0.1)])
