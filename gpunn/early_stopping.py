@@ -8,7 +8,7 @@ from typing import Any, final
 from numpy.typing import NDArray
 
 from gpunn.checks import check_number, check_whole
-from gpunn.datasets.split import Split, hold_out
+from gpunn.datasets.split import Split, hold_out, n_held_out_of
 
 Arrays = list[NDArray[Any]]
 
@@ -30,6 +30,10 @@ class EarlyStopping:
         check_whole("early-stopping patience", self.patience, 1)
         check_number("early-stopping share", self.share, above=0, below=1)
         check_number("early-stopping least", self.least, least=0)
+
+    def n_held_out(self, n: int) -> int:
+        """Return how many of `n` examples are held out; raises `ConfigurationError` if none would be left."""
+        return n_held_out_of(n, self.share)
 
     def divide(self, split: Split, seed: int) -> tuple[Split, Split]:
         """Return the training and the held-out examples, at least one each."""

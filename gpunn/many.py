@@ -18,18 +18,18 @@ from gpunn.datasets.split import Dataset, Split
 from gpunn.defaults import EPOCHS
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import Engine, Examples
-from gpunn.engines.cpu.sharing import shared_nonzero
+from gpunn.engines.cpu.sharing import sharing
 from gpunn.engines.cuda.epoch import EpochCudaEngine, EpochCudaGroup, group_key, group_size
 from gpunn.engines.devices import Job
 from gpunn.engines.runner import Trained, on_device, on_host
-from gpunn.engines.stopping import Stopped, stopped_by
+from gpunn.engines.stopping import Stopped, check_stopped, stopped_by
 from gpunn.engines.threads import blas_threads
 from gpunn.errors import ConfigurationError, DataError, DivergenceError
 from gpunn.history import History
-from gpunn.network import MLP
+from gpunn.network import MLP, Network
 from gpunn.optimizers import PLAIN, Optimizer
 from gpunn.schedules import CONSTANT, Schedule
-from gpunn.training import Evaluators, Plan, Session, goes_on, plan_for
+from gpunn.training import Division, Evaluators, Plan, Session, goes_on, plan_for
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +62,12 @@ def train_many(
 
     Networks may have different shapes. `batch_size`, `learning_rate`, `loss`, `optimizer`, `l2`, `schedule`, `dropout`
     and `seed` are one value for all networks, or a list with one for each. All arguments mean what they mean to
-    `train`, and each network ends with the same bits, as long as its engine is `epoch` or `fused`.
+    `train`. With the engine `epoch` each network ends with the bits that `train` gives it, and with `fused` with those
+    of `train` by as many threads as it has here; with `plain` it is the same to rounding.
 
     - On a CPU every core trains one network at a time; the networks with most parameters come first. The sparse form
-      of the images is made once, so that memory grows by the networks alone.
+      of the images is made once, so that memory grows by the networks alone. With `early_stopping`, a network has its
+      own copy of its examples while it is trained.
     - On a GPU one launch trains a network on each multiprocessor, if they have the same shape, functions, loss and rule
       of optimisation, and their engine is `epoch`; others are trained one after another. An epoch's `seconds` are then
       those of its launch.
@@ -81,6 +83,8 @@ def train_many(
     Raises the errors of `train` but for `DivergenceError`, those of arguments before any training, and
     `ConfigurationError` for a list of the wrong length or a network that is in `nets` twice.
     """
+    if isinstance(nets, Network):
+        raise ConfigurationError(f"nets must be a list of networks, got one: {nets!r}")
     nets = list(nets)
     if len({id(net) for net in nets}) < len(nets):
         raise ConfigurationError("found one network twice: each network must be an object of its own")
@@ -102,7 +106,7 @@ def train_many(
         with _naming(number):
             return plan_for(nets[number], data, **own, **common, early_stopping=early_stopping)
 
-    many = _Many(nets, plan, on_epoch, on_end)
+    many = _Many([plan(number) for number in range(len(nets))], on_epoch, on_end)
     on_device(device, many.run, lambda: not many.histories and precision == "float32", many.jobs)
     return [many.histories[number] for number in range(len(nets))]
 
@@ -118,7 +122,7 @@ def _naming(number: int) -> Iterator[None]:
 
 def _one_each(name: str, value: Any, n: int) -> Sequence[Any]:
     """Return one value for each of `n` networks."""
-    if not isinstance(value, list | tuple | range | np.ndarray):
+    if not isinstance(value, list | tuple | range | np.ndarray) or (isinstance(value, np.ndarray) and not value.ndim):
         return [value] * n
     if len(value) != n:
         raise ConfigurationError(f"{name} must be one value, or one for each of {n} networks, got {len(value)} values")
@@ -127,53 +131,49 @@ def _one_each(name: str, value: Any, n: int) -> Sequence[Any]:
 
 @final
 class _Many:
-    """Trains networks; `plan` returns the plan of the network of a number.
+    """Trains networks by their plans."""
 
-    Plans are made when they are needed, as early stopping makes each of them copy its examples.
-    """
-
-    def __init__(
-        self, nets: Sequence[MLP], plan: Callable[[int], Plan], on_epoch: OnEpoch | None, on_end: OnEnd | None
-    ) -> None:
+    def __init__(self, plans: Sequence[Plan], on_epoch: OnEpoch | None, on_end: OnEnd | None) -> None:
         self.histories: dict[int, History] = {}
         """By the network's number, from its first finished epoch, or its end, on."""
-        self._nets, self._plan, self._on_epoch, self._on_end = nets, plan, on_epoch, on_end
+        self._plans, self._on_epoch, self._on_end = plans, on_epoch, on_end
         self._callbacks, self._preparing = threading.Lock(), threading.Lock()
-        self._failed = False
+        self._failure: BaseException | None = None
+        """The exception of a callback."""
         self._engines: dict[int, type[Engine]] = {}
         self._evaluators: dict[Hashable, Evaluators] = {}
         self._examples: dict[Hashable, Examples] = {}
 
     def jobs(self) -> list[Job]:
         """Return what the choice of a device needs to know."""
-        plans = map(self._plan, range(len(self._nets)))
-        return [plan.job(self._shared_examples(plan)) for plan in plans]
+        return [plan.job(self._examples_like(plan)) for plan in self._plans]
 
     def run(self, backend: Backend) -> None:
         """Train all networks on `backend`."""
-        for number in range(len(self._nets)):
-            plan = self._plan(number)
+        self._evaluators.clear()  # of a GPU that had too little memory
+        for number, plan in enumerate(self._plans):
             with _naming(number):
-                self._engines[number] = plan.engine_on(backend, self._shared_examples(plan))
-        largest_first = sorted(range(len(self._nets)), key=lambda number: -self._nets[number].n_parameters)
+                self._engines[number] = plan.engine_on(backend, self._examples_like(plan))
+        largest_first = sorted(range(len(self._plans)), key=lambda number: -self._plans[number].net.n_parameters)
         if backend.name == "cpu":
             self._run_in_threads(backend, largest_first)
         else:
             self._run_in_groups(backend, largest_first)
+        check_stopped()  # by what called this from a callback
 
     def _run_in_threads(self, backend: Backend, numbers: Sequence[int]) -> None:
         """Train each network in one thread."""
         workers = max(1, min(usable_cores(), len(numbers)))
         stop = threading.Event()
         with (
-            shared_nonzero(),
+            sharing(examples.inputs for examples in self._examples.values()),
             stopped_by(stop),
             at_most_cores(usable_cores() // workers),
             blas_threads(1),
             ThreadPoolExecutor(workers, "gpunn") as pool,
         ):
-            futures = [pool.submit(copy_context().run, self._run_alone, backend, number) for number in numbers]
             try:
+                futures = [pool.submit(copy_context().run, self._run_alone, backend, number) for number in numbers]
                 for future in as_completed(futures):
                     future.result()
             except BaseException:
@@ -183,13 +183,14 @@ class _Many:
 
     def _run_alone(self, backend: Backend, number: int) -> None:
         """Train one network; do nothing more if training is to stop."""
-        plan, engine = self._plan(number), self._engines[number]
-        examples = self._shared_examples(plan)
-        session = self._session(number, plan, backend, engine)
+        plan, engine = self._plans[number], self._engines[number]
+        division = plan.divide()
+        session = self._session(number, division, backend, engine)
         try:
-            session.run_on(backend, engine, examples, self._shared_evaluators(plan, backend, engine))
+            evaluators = self._evaluators_of(plan, division, backend, engine)
+            session.run_on(backend, engine, self._examples_of(plan, division), evaluators)
         except DivergenceError as error:
-            session.history.failure = str(error)
+            self._note(error, session.history)
         except Stopped:
             return
         with suppress(Stopped):
@@ -201,9 +202,9 @@ class _Many:
         for number in numbers:
             key: Hashable = number
             if self._engines[number] is EpochCudaEngine:
-                plan = self._plan(number)
+                plan = self._plans[number]
                 with backend.activate():
-                    key = group_key(plan.start, plan.recipe), plan.watched is not None and plan.recipe.seed
+                    key = group_key(plan.start, plan.recipe), plan.early_stopping is not None and plan.recipe.seed
             groups.setdefault(key, []).append(number)
         for key, members in groups.items():
             if key == members[0]:
@@ -216,15 +217,11 @@ class _Many:
 
     def _run_group(self, backend: Backend, numbers: Sequence[int]) -> None:
         """Train the networks `numbers`, which one kernel serves, an epoch of all in one launch."""
-        plans = [self._plan(number) for number in numbers]
-        sessions = [
-            self._session(number, plan, backend, EpochCudaEngine) for number, plan in zip(numbers, plans, strict=True)
-        ]
-        # With early stopping they hold out the same examples.
-        examples, evaluators = (
-            self._shared_examples(plans[0]),
-            self._shared_evaluators(plans[0], backend, EpochCudaEngine),
-        )
+        plans = [self._plans[number] for number in numbers]
+        division = plans[0].divide()  # with early stopping they hold out the same examples
+        sessions = [self._session(number, division, backend, EpochCudaEngine) for number in numbers]
+        examples = self._examples_of(plans[0], division)
+        evaluators = self._evaluators_of(plans[0], division, backend, EpochCudaEngine)
         with backend.activate(), ThreadPoolExecutor(1, "gpunn") as ahead:
             on_gpu = Examples(*(None if part is None else backend.asarray(part) for part in examples))
             group = EpochCudaGroup(backend, [p.start for p in plans], on_gpu, [p.recipe for p in plans])
@@ -232,16 +229,17 @@ class _Many:
                 session.evaluators = evaluators
             active = dict(enumerate(sessions))
             orders = {slot: session.begin(1) for slot, session in active.items()}
-            for epoch in range(1, plans[0].epochs + 1):
+            last = plans[0].epochs
+            for epoch in range(1, last + 1):
                 # The next epoch's orders are drawn while the GPU works on this one.
-                following = ahead.submit(_begin, dict(active), epoch + 1)
+                following = ahead.submit(_begin, dict(active) if epoch < last else {}, epoch + 1)
                 started = time.perf_counter()
                 losses = group.run_epoch(orders)
                 seconds = time.perf_counter() - started
                 for slot, session in list(active.items()):
                     found = group.parameters(slot)
                     trained = Trained(losses[slot], seconds, *on_host(backend, found), found)
-                    if not _finished(session, epoch, trained) or epoch == plans[slot].epochs:
+                    if not self._finished(session, epoch, trained) or epoch == last:
                         del active[slot]
                         self._end(numbers[slot], session.history)
                 drawn = following.result()
@@ -249,7 +247,21 @@ class _Many:
                 if not active:
                     return
 
-    def _session(self, number: int, plan: Plan, backend: Backend, engine: type[Engine]) -> Session:
+    def _finished(self, session: Session, epoch: int, trained: Trained) -> bool:
+        """Finish an epoch of a session; return whether its training goes on."""
+        try:
+            return session.finish(epoch, trained)
+        except DivergenceError as error:
+            self._note(error, session.history)
+            return False
+
+    def _note(self, error: DivergenceError, history: History) -> None:
+        """Note that a network has diverged; raise the error again if it came from a callback."""
+        if error is self._failure:
+            raise error
+        history.failure = str(error)
+
+    def _session(self, number: int, division: Division, backend: Backend, engine: type[Engine]) -> Session:
         def tell(history: History) -> bool:
             with self._calling():
                 self.histories[number] = history
@@ -258,18 +270,18 @@ class _Many:
         def warn(message: str) -> None:
             logger.info("network %d: %s", number, message)
 
-        return Session(plan, backend.name, engine.name, tell, warn)
+        return Session(self._plans[number], division, backend.name, engine.name, tell, warn=warn)
 
     @contextmanager
     def _calling(self) -> Iterator[None]:
         """Let no other callback run in the block, and none at all after one that failed."""
         with self._callbacks:
-            if self._failed:
+            if self._failure is not None:
                 raise Stopped
             try:
                 yield
-            except BaseException:
-                self._failed = True
+            except BaseException as error:
+                self._failure = error
                 raise
 
     def _end(self, number: int, history: History) -> None:
@@ -279,31 +291,30 @@ class _Many:
             if self._on_end is not None:
                 self._on_end(number, history)
 
-    def _shared_examples(self, plan: Plan) -> Examples:
-        """Return the examples of a plan: the same arrays for all plans that have the same ones."""
-        if plan.watched is not None:
-            return plan.examples()
+    def _all_examples(self, plan: Plan) -> Examples:
+        """Return all examples of a plan: the same arrays for all plans that have the same ones."""
         with self._preparing:
             key = plan.net.dtype, plan.net.sizes[-1]
-            return self._examples.setdefault(key, self._examples.get(key) or plan.examples())
+            return self._examples.setdefault(key, self._examples.get(key) or plan.examples(Division(plan.data, None)))
 
-    def _shared_evaluators(self, plan: Plan, backend: Backend, engine: type[Engine]) -> Evaluators:
-        """Return the evaluators of a plan; likewise."""
-        if plan.watched is not None:
-            return plan.evaluators(backend, engine)
+    def _examples_like(self, plan: Plan) -> Examples:
+        """Return as many examples of the same kind as a plan has to train on, without a copy."""
+        inputs, targets, _ = self._all_examples(plan)
+        return Examples(inputs[: plan.n], targets[: plan.n])
+
+    def _examples_of(self, plan: Plan, division: Division) -> Examples:
+        """Return the examples to train on."""
+        return self._all_examples(plan) if plan.early_stopping is None else plan.examples(division)
+
+    def _evaluators_of(self, plan: Plan, division: Division, backend: Backend, engine: type[Engine]) -> Evaluators:
+        """Return the evaluators of a plan: without early stopping the same for all plans that have the same ones."""
+        if plan.early_stopping is not None:
+            return plan.evaluators(backend, engine, division)
         with self._preparing:
             key = plan.net.dtype, plan.net.sizes[-1], plan.recipe.loss, engine.own_threads
-            return self._evaluators.setdefault(key, self._evaluators.get(key) or plan.evaluators(backend, engine))
+            found = self._evaluators.get(key) or plan.evaluators(backend, engine, division)
+            return self._evaluators.setdefault(key, found)
 
 
 def _begin(sessions: dict[int, Session], epoch: int) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64] | None]]:
     return {slot: session.begin(epoch) for slot, session in sessions.items()}
-
-
-def _finished(session: Session, epoch: int, trained: Trained) -> bool:
-    """Finish an epoch of a session; return whether its training goes on."""
-    try:
-        return session.finish(epoch, trained)
-    except DivergenceError as error:
-        session.history.failure = str(error)
-        return False

@@ -108,14 +108,15 @@ def train(
             print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - requested by `progress`
         return goes_on(None if on_epoch is None else on_epoch(history))
 
-    examples = plan.examples()
+    division = plan.divide()
+    examples = plan.examples(division)
 
     def run(backend: Backend) -> History:
         engine_type = plan.engine_on(backend, examples)
         logger.info(
             "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
         )
-        session = Session(plan, backend.name, engine_type.name, tell)
+        session = Session(plan, division, backend.name, engine_type.name, tell)
         session.run_on(backend, engine_type, examples)
         return session.history
 
@@ -142,37 +143,60 @@ class Evaluators(NamedTuple):
     held_out: Evaluator
 
 
+class Division(NamedTuple):
+    """The examples to train on, and those held out for early stopping."""
+
+    split: Split
+    held_out: Split | None
+
+
 @dataclass(frozen=True)
 class Plan:
-    """How a network is to be trained, checked. `suited` is the learning rate that suits it."""
+    """How a network is to be trained, checked. `suited` is the learning rate that suits it.
+
+    It holds no copy of the examples: see `divide`.
+    """
 
     net: MLP
-    split: Split
+    data: Split
+    """All examples, those held out included."""
     epochs: int
     recipe: Recipe
     suited: float
     test: Split | None
     engine: str
-    watched: tuple[EarlyStopping, Split] | None
-    """The rule of early stopping and the examples held out for it."""
+    early_stopping: EarlyStopping | None
 
     @property
     def start(self) -> Parameters:
         """The network's parameters."""
         return Parameters(self.net.weights, self.net.biases, self.net.functions)
 
-    def examples(self) -> Examples:
+    @property
+    def n(self) -> int:
+        """Number of examples to train on."""
+        n, rule = len(self.data), self.early_stopping
+        return n if rule is None else n - rule.n_held_out(n)
+
+    def divide(self) -> Division:
+        """Return the examples to train on and those held out: with early stopping copies, otherwise all and none."""
+        if self.early_stopping is None:
+            return Division(self.data, None)
+        return Division(*self.early_stopping.divide(self.data, self.recipe.seed))
+
+    def examples(self, division: Division) -> Examples:
         """Return the training examples, on the host."""
-        return Examples(self.split.inputs(self.net.dtype), self.split.targets(self.net.dtype, self.net.sizes[-1]))
+        split, net = division.split, self.net
+        return Examples(split.inputs(net.dtype), split.targets(net.dtype, net.sizes[-1]))
 
     def job(self, examples: Examples) -> Job:
         """Return what the choice of a device needs to know."""
         return Job(self.start, examples, self.recipe, self.engine, self.epochs)
 
-    def evaluators(self, backend: Backend, engine: type[Engine]) -> "Evaluators":
+    def evaluators(self, backend: Backend, engine: type[Engine], division: Division) -> Evaluators:
         """Return the evaluations after each epoch of `engine`, with their examples on the device of `backend`."""
-        held_out = None if self.watched is None else self.watched[1]
-        sample = None if self.test is None else _sample(self.split)
+        split, held_out = division
+        sample = None if self.test is None else _sample(split)
         with backend.activate():
             # Only compiled engines for CPUs have threads of their own.
             evaluator = partial(_evaluator, backend, self.net, loss=self.recipe.loss, compiled=engine.own_threads)
@@ -216,19 +240,18 @@ def plan_for(
         check_alike(split, test)
     check_whole("epochs", epochs, 1)
     check_whole("seed", seed, 0)
-    watched: tuple[EarlyStopping, Split] | None = None
+    n = len(split)
     if dropout and len(net.sizes) == 2:
         raise ConfigurationError("dropout needs at least one hidden layer")
     if early_stopping is not None:
         if not isinstance(early_stopping, EarlyStopping):
             raise ConfigurationError(f"early_stopping must be a gpunn.EarlyStopping, got {early_stopping!r}")
-        split, held_out = early_stopping.divide(split, seed)
-        watched = early_stopping, held_out
+        n -= early_stopping.n_held_out(n)
     optimizer, loss = optimizer_for(optimizer), loss_for(net.functions[-1], loss)
     suited = default_learning_rate(net.sizes, net.functions, loss, optimizer)
     recipe = _checked_recipe(
         Recipe(
-            default_batch_size(len(split)) if batch_size is None else batch_size,
+            default_batch_size(n) if batch_size is None else batch_size,
             suited if learning_rate is None else learning_rate,
             precision,
             loss,
@@ -238,9 +261,9 @@ def plan_for(
             seed=seed,
             schedule=schedule_for(schedule),
         ),
-        len(split),
+        n,
     )
-    return Plan(net, split, epochs, recipe, suited, test, engine, watched)
+    return Plan(net, split, epochs, recipe, suited, test, engine, early_stopping)
 
 
 @final
@@ -256,18 +279,20 @@ class Session:
     def __init__(
         self,
         plan: Plan,
+        division: Division,
         device: str,
         engine: str,
         tell: Callable[[History], bool],
+        *,
         warn: Callable[[str], None] = logger.warning,
     ) -> None:
-        self._plan, self._tell, self._warn = plan, tell, warn
-        self.history = History(device, engine, plan.recipe, None if plan.watched is None else plan.watched[0])
+        self._plan, self._division, self._tell, self._warn = plan, division, tell, warn
+        self.history = History(device, engine, plan.recipe, plan.early_stopping)
         self._rng = np.random.default_rng(plan.recipe.seed)
-        self._watch = None if plan.watched is None else plan.watched[0].watch()
-        self._n_batches = -(-len(plan.split) // plan.recipe.batch_size)
+        self._watch = None if plan.early_stopping is None else plan.early_stopping.watch()
+        self._n_batches = -(-plan.n // plan.recipe.batch_size)
         n_outputs = plan.net.sizes[-1]
-        judged = plan.split if plan.test is None else plan.test
+        judged = division.split if plan.test is None else plan.test
         self._guessing = Guessing.on(judged.targets(plan.net.dtype, n_outputs), n_outputs, plan.recipe.loss)
 
     def run_on(
@@ -276,12 +301,12 @@ class Session:
         """Train on `examples` (host arrays) by `engine` on `backend`; `evaluators` are the plan's by default."""
         plan = self._plan
         with running(backend, engine, plan.start, examples, plan.recipe) as runner:
-            self.evaluators = evaluators or plan.evaluators(backend, engine)
+            self.evaluators = evaluators or plan.evaluators(backend, engine, self._division)
             runner.run(plan.epochs, self.begin, self.finish)
 
     def begin(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
         """Return the order of the examples in epoch `number`, from 1, and its batches' learning rates if they vary."""
-        recipe, order = self._plan.recipe, self._rng.permutation(len(self._plan.split))
+        recipe, order = self._plan.recipe, self._rng.permutation(self._plan.n)
         if recipe.schedule == CONSTANT:
             return order, None
         factors = recipe.schedule.factors(number - 1, self._plan.epochs, self._n_batches)
@@ -293,7 +318,7 @@ class Session:
         Raises `DivergenceError` if a loss or a parameter isn't finite.
         """
         plan, history, watch = self._plan, self.history, self._watch
-        net, n = plan.net, len(plan.split)
+        net, n, split = plan.net, plan.n, self._division.split
         loss, seconds, weights, biases, parameters = trained
         evaluate = self.evaluators
         evaluation, held_out = evaluate.test(parameters), evaluate.held_out(parameters)
@@ -303,7 +328,7 @@ class Session:
         epoch = Epoch(number, loss, seconds, n / seconds, evaluation, held_out, evaluate.train(parameters))
         if watch is not None and held_out is not None:
             weights, biases = watch.see(held_out.loss, weights, biases)
-        net.grey, net.kind = plan.split.grey, plan.split.kind or net.kind
+        net.grey, net.kind = split.grey, split.kind or net.kind
         # No calls in between, so Ctrl-C leaves the network and the history at the same epoch.
         net.weights, net.biases = weights, biases
         history.epochs.append(epoch)

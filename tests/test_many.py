@@ -3,21 +3,40 @@
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gpunn import MLP, ConfigurationError, DataError, Dataset, EarlyStopping, History, Split, train, train_many
+from gpunn import (
+    MLP,
+    ConfigurationError,
+    DataError,
+    Dataset,
+    DivergenceError,
+    EarlyStopping,
+    History,
+    Split,
+    train,
+    train_many,
+)
 from gpunn.backends import limits
+from gpunn.backends.cuda import CudaBackend
+from gpunn.engines import Examples, Parameters, Recipe
 from gpunn.engines.cpu import sharing
+from gpunn.engines.cuda.epoch import EpochCudaGroup
+from gpunn.engines.plain import PlainEngine
 from gpunn.engines.threads import _libraries
+from gpunn.errors import OutOfMemoryError
 from gpunn.optimizers import Adam
 from gpunn.schedules import Cosine
 
 from .conftest import parameters, random_split
 from .host_gpu import HostGpu
+from .strict_cupy import StrictCupy
 
 N = 7
 LISTS: dict[str, Any] = {
@@ -213,6 +232,109 @@ def test_an_error_in_a_callback_ends_all(small: Split) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("gpunn")]
 
 
+def test_divergence_in_a_callback_is_an_error_like_others(small: Split) -> None:
+    def diverge(*_: Any) -> None:
+        train(MLP((12, 5, 3), output="identity"), small, epochs=1, learning_rate=1e30, device="cpu")
+
+    with pytest.raises(DivergenceError, match="training diverged in epoch 1"):
+        train_many(networks(), small, epochs=3, on_epoch=diverge, device="cpu")
+
+
+def test_an_interrupt_while_networks_are_handed_out_ends_those_that_have_begun(
+    small: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pool(ThreadPoolExecutor):
+        submitted = 0
+
+        def submit(self, *arguments: Any) -> Any:  # type: ignore[override]
+            self.submitted += 1
+            if self.submitted == 3:
+                assert begun.wait(60)
+                raise KeyboardInterrupt
+            return super().submit(*arguments)
+
+    begun, epochs = threading.Event(), []
+
+    def on_epoch(_: int, history: History) -> None:
+        epochs.append(len(history.epochs))
+        begun.set()
+
+    monkeypatch.setattr("gpunn.many.ThreadPoolExecutor", Pool)
+    with pytest.raises(KeyboardInterrupt):
+        train_many(networks(), small, epochs=5000, on_epoch=on_epoch, device="cpu")
+    assert max(epochs) < 5000
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("gpunn")]
+
+
+def test_an_interrupt_ends_what_a_callback_trains_too(small: Split) -> None:
+    epochs: list[int] = []
+
+    def count(_: int, history: History) -> None:
+        epochs.append(len(history.epochs))
+        if len(epochs) == 3:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def on_epoch(*_: Any) -> None:
+        train_many(networks(), small, epochs=5000, on_epoch=count, device="cpu")
+
+    with pytest.raises(KeyboardInterrupt):
+        train_many(networks()[:2], small, epochs=2, on_epoch=on_epoch, device="cpu")
+    assert max(epochs) < 5000
+
+
+def test_a_callback_may_train_on_images_of_its_own_and_change_them(mnist: Dataset) -> None:
+    own, labels, found = mnist.test.images[:200].copy(), mnist.test.labels[:200], []
+
+    def on_end(number: int, _: History) -> None:
+        own[...] = np.roll(mnist.test.images[:200], number, axis=1)
+        net = MLP((784, 4, 10))
+        train(net, Split(own, labels), epochs=1, device="cpu")
+        found.append((number, net))
+
+    train_many([MLP((784, 4, 10)) for _ in range(3)], mnist.train[:100], epochs=1, on_end=on_end, device="cpu")
+    for number, net in found:
+        expected = MLP((784, 4, 10))
+        train(expected, Split(np.roll(mnist.test.images[:200], number, axis=1), labels), epochs=1, device="cpu")
+        assert_same([net], [expected])
+
+
+def test_with_early_stopping_only_networks_in_training_have_examples_of_their_own(
+    mnist: Dataset, cores: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores(2)
+    copies: list[Any] = []
+    alive: list[int] = []
+    divide = EarlyStopping.divide
+
+    def noted(self: EarlyStopping, split: Split, seed: int) -> tuple[Split, Split]:
+        found = divide(self, split, seed)
+        copies.append(weakref.ref(found[0].images))
+        return found
+
+    def on_end(*_: Any) -> None:
+        alive.append(sum(copy() is not None for copy in copies))
+
+    monkeypatch.setattr(EarlyStopping, "divide", noted)
+    nets = [MLP((784, 4, 10), seed=n) for n in range(8)]
+    train_many(
+        nets, mnist.train[:500], epochs=1, seed=range(8), early_stopping=EarlyStopping(), on_end=on_end, device="cpu"
+    )
+    assert len(copies) == len(alive) == 8
+    # A thread keeps its last network's until it has begun the next one.
+    assert max(alive) <= 4
+
+
+def test_what_is_made_of_shared_arrays_is_made_once() -> None:
+    ours, others = (np.arange(12, dtype=np.uint8).reshape(3, 4) for _ in range(2))
+    for array in (ours, others):
+        array.flags.writeable = False
+    with sharing.sharing([ours]):
+        assert sharing.writable_of(ours) is sharing.writable_of(ours)
+        assert sharing.writable_of(others) is not sharing.writable_of(others)
+        assert sharing.nonzero_of(ours) is sharing.nonzero_of(ours)
+    assert sharing.nonzero_of(ours) is not sharing.nonzero_of(ours)
+
+
 @pytest.mark.parametrize("engine", ["epoch", "fused", "plain"])
 def test_after_an_interrupt_networks_hold_their_last_finished_epoch(
     mnist: Dataset, engine: str, monkeypatch: pytest.MonkeyPatch
@@ -246,6 +368,7 @@ def test_after_an_interrupt_networks_hold_their_last_finished_epoch(
         ({"epochs": 0}, "network 0: epochs must be an integer >= 1, got 0"),
         ({"engine": "nothing"}, "network 0: engine must be one of auto, plain, fused, epoch, got 'nothing'"),
         ({"loss": [None] * 3 + ["cross_entropy"] + [None] * 3}, "network 3: "),
+        ({"learning_rate": np.array(-1.0)}, "network 0: learning_rate must be a finite number > 0, got array(-1.)"),
         ({"device": "tpu"}, "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
     ],
     ids=str,
@@ -264,8 +387,27 @@ def test_networks_must_fit_the_data_and_be_different_objects(small: Split) -> No
     net = MLP((12, 5, 3))
     with pytest.raises(ConfigurationError, match=r"^found one network twice: each network must be an object of its"):
         train_many([net, MLP((12, 5, 3)), net], small)
+    with pytest.raises(ConfigurationError, match=r"^nets must be a list of networks, got one: MLP\("):
+        train_many(net, small)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"^network 1: "):
         train_many([net, MLP((13, 5, 3))], small)
+
+
+def test_where_a_gpu_has_too_little_memory_the_cpu_evaluates_too(monkeypatch: pytest.MonkeyPatch, small: Split) -> None:
+    gpu, run_epoch = CudaBackend(StrictCupy(), 0), PlainEngine.run_epoch
+
+    def fail(self: PlainEngine, *arguments: Any) -> float:
+        if self._backend.name != "cpu":
+            raise OutOfMemoryError("out of memory")
+        return run_epoch(self, *arguments)
+
+    monkeypatch.setattr(PlainEngine, "run_epoch", fail)
+    monkeypatch.setattr("gpunn.engines.runner.training_device", lambda _: gpu)
+    data, nets, expected = Dataset(small, small[:50]), networks(), networks()
+    histories = train_many(nets, data, epochs=1, engine="plain")
+    alone = [train(net, data, epochs=1, engine="plain", device="cpu") for net in expected]
+    assert_same(nets, expected)
+    assert_same_results(histories, alone)
 
 
 @pytest.mark.parametrize("stopping", [None, EarlyStopping(1, 0.2)])
@@ -300,3 +442,24 @@ def test_on_a_gpu_networks_of_a_kind_share_launches(
     assert_same(nets, expected)
     assert_same_results(histories[:4] + histories[5:], alone)
     assert {history.engine for history in histories} == {"epoch", "fused"}
+
+
+def test_on_a_gpu_some_of_a_kind_may_collect_in_the_gpus_memory(monkeypatch: pytest.MonkeyPatch, small: Split) -> None:
+    gpu = HostGpu(monkeypatch)
+    # So little that batches of two chunks collect their gradients outside of it.
+    gpu.shared_memory = 34_600
+    batch_sizes, (nets, expected) = [32, 64, 31], ([MLP((12, 3), seed=n) for n in range(3)] for _ in range(2))
+    train_many(nets, small, epochs=1, batch_size=batch_sizes, device=gpu.backend)
+    assert len({id(launch.kernel) for launch in gpu.launches}) == 1
+    for net, batch_size in zip(expected, batch_sizes, strict=True):
+        train(net, small, epochs=1, batch_size=batch_size, device=gpu.backend)
+    assert_same(nets, expected)
+
+
+def test_a_group_takes_only_what_one_kernel_serves(monkeypatch: pytest.MonkeyPatch, small: Split) -> None:
+    gpu = HostGpu(monkeypatch).backend
+    starts = [Parameters(net.weights, net.biases) for net in (MLP((12, 5, 3)), MLP((12, 5, 3)))]
+    with gpu.activate():
+        examples = Examples(gpu.asarray(small.images), gpu.asarray(small.labels))
+        with pytest.raises(ValueError, match="found networks of different kinds"):
+            EpochCudaGroup(gpu, starts, examples, [Recipe(4, 0.1), Recipe(100, 0.1)])

@@ -376,21 +376,24 @@ def test_what_a_power_failure_leaves_of_a_line_is_trained_again(tmp_path: Path, 
         trained(sweep, record=record)
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
-    for content, expected in (
-        (whole[:-cut], 15),
-        (whole + b"\0" * 100, 16),
-        (whole + b'{"number": 1}\n', 16),
-        (b"".join([*lines[:5], b"\xff" * 20 + b"\n", *lines[6:]]), 4),
-        (lines[0], 0),
-        (lines[0][:cut], 0),
-        (b"", 0),
+    wrong = lines[5].replace(b'"seconds": ', b'"seconds": "1", "before": ')
+    for content, expected, passed_over in (
+        (whole[:-cut], 15, 0),
+        (whole + b"\0" * 100, 16, 0),
+        (whole + b'{"number": 1}\n', 16, 1),
+        (b"".join([*lines[:5], b"\xff" * 20 + b"\n", *lines[6:]]), 15, 1),
+        (b"".join([*lines[:5], wrong, *lines[6:]]), 15, 1),
+        (b"".join([*lines[:5], lines[4], *lines[6:]]), 15, 1),
+        (lines[0], 0, 0),
+        (lines[0][:cut], 0, 0),
+        (b"", 0, 0),
     ):
         path.write_bytes(content)
         again = sweep_of(FIELDS)
         with again.record(path, resume=True) as record:
             assert len(record.runs) == expected
             trained(again, record=record)
-        assert path.read_bytes().count(b"\n") == 17
+        assert path.read_bytes().count(b"\n") == 17 + passed_over
         assert [run.held_out_loss for run in ranked(again.runs)] == [run.held_out_loss for run in ranked(sweep.runs)]
 
 
@@ -429,7 +432,8 @@ def test_a_record_of_other_networks_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_record_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "letter"
-    for content in (b"Dear reader", b"{}\n", b"[1]\n", b"[" * 100_000 + b"\n"):
+    damaged = b'{"format": "gpunn sweep 1", "options": [1], "data": 2}\n'
+    for content in (b"Dear reader", b"{}\n", b"[1]\n", b"[" * 100_000 + b"\n", damaged):
         path.write_bytes(content)
         for resume in (False, True):
             with pytest.raises(OutputError, match="letter is not a record of gpunn sweep: choose another --record"):
@@ -458,15 +462,22 @@ def test_a_best_network_that_cannot_be_made_again_is_reported(tmp_path: Path, ca
     assert f"network 1, trained again, has a held-out accuracy of {accuracy} instead of 0.125" in caplog.text
 
 
-def test_an_error_says_where_finished_networks_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_says_where_finished_networks_are_if_there_are_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise DeviceError("the GPU has gone")
 
+    begun, fresh = tmp_path / "begun", tmp_path / "fresh"
+    with sweep_of(FIELDS).record(begun) as record:
+        trained(sweep_of(FIELDS), record=record)
+    begun.write_bytes(b"".join(begun.read_bytes().splitlines(keepends=True)[:3]))
     monkeypatch.setattr(search, "train_group", fail)
-    sweep = sweep_of(Space())
-    with sweep.record(tmp_path / "record") as record, pytest.raises(DeviceError) as raised:
-        trained(sweep, record=record)
-    assert raised.value.__notes__ == [f"{tmp_path / 'record'} has what was finished, and --resume goes on"]
+    for path, notes in ((begun, [f"{begun} has what was finished, and --resume goes on"]), (fresh, [])):
+        sweep = sweep_of(FIELDS)
+        with sweep.record(path, resume=True) as record, pytest.raises(DeviceError) as raised:
+            trained(sweep, record=record)
+        assert getattr(raised.value, "__notes__", []) == notes
 
 
 # Tables and pictures
@@ -702,6 +713,7 @@ def test_bad_options_get_one_line(run: CommandLine, data_dir: Path, options: str
     assert outcome.err.count("\n") == 1
     for part in parts:
         assert part in outcome.err
+    assert not list(Path().glob("*.jsonl"))
 
 
 def test_a_picture_without_matplotlib_is_refused_before_the_training(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from gpunn import DeviceError, OutputError, get_backend, tuning
 from gpunn.backends.base import Backend
+from gpunn.backends.limits import at_most_cores
 from gpunn.engines import Parameters, Recipe, choose_engine, speed, tuned
 from gpunn.engines.devices import Job
 from gpunn.engines.speed import BUILT_IN, TIMES, Cost, Speeds, Work, constants, threads_of
@@ -314,6 +316,32 @@ def test_interrupted_measuring_writes_nothing(run: Run, place: Path, monkeypatch
     outcome = run("tune")
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "\ngpunn: interrupted\n")
     assert not place.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_measuring_that_a_signal_ends_has_its_exit_code(
+    run: Run, place: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(tuning, "measure", lambda _: os.kill(os.getpid(), number))
+    outcome = run("tune")
+    assert (outcome.code, outcome.out, outcome.err) == (128 + number, "", "gpunn: interrupted\n")
+    assert not place.exists()
+
+
+def test_show_says_why_a_file_is_not_used(run: Run, place: Path) -> None:
+    place.parent.mkdir(parents=True)
+    place.write_text("{")
+    outcome = run("tune", "--show")
+    assert outcome.code == 0
+    assert outcome.err.startswith(f"speeds in {place} are not used, as it can't be read (")
+    assert outcome.err.count("\n") == 1
+
+
+def test_speeds_are_used_where_the_cores_are_divided_among_threads(place: Path) -> None:
+    tuned.keep({"gpu_start": 2.0}, None)
+    with at_most_cores(1):
+        assert tuned.measured() == {"gpu_start": 2.0}
+    assert place.exists()
 
 
 def test_a_busy_machine_gets_a_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

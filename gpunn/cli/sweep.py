@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from gpunn.activations import HIDDEN
+from gpunn.backends import get_backend
 from gpunn.cli import options
 from gpunn.cli.naming import default_name, record_name
 from gpunn.cli.signals import Interruptible, exit_code
@@ -175,6 +176,8 @@ def sweep(
     space = Space(hidden, activation, optimizer, learning_rate or (None,), batch_size or (None,), l2, dropout, seed)
     files = Files(output, csv, picture_path, record_path or record_name(output, resume=resume))
     files.check(force=force)
+    if device != "auto":
+        get_backend(device)  # raises before there is a record
     dataset = load_mnist(data_dir, n_classes=classes)
     plan = Sweep(
         space,

@@ -11,7 +11,8 @@ from rich.console import Console
 from gpunn import tuning
 from gpunn.backends.limits import usable_cores
 from gpunn.cli import options
-from gpunn.cli.signals import Interruptible
+from gpunn.cli.screen import Screen
+from gpunn.cli.signals import Interruptible, exit_code
 from gpunn.engines import tuned
 from gpunn.engines.speed import BUILT_IN, constants
 from gpunn.printing import printable
@@ -33,7 +34,8 @@ def tune(show: bool, reset: bool, as_json: bool) -> None:
         said = "removed" if tuned.forget() else "there is no"
         values: Mapping[str, float] = {}
     elif show:
-        values, said = tuned.measured(), ""
+        with Screen(err=True, names=(tuned.__name__,)):  # says why a file isn't used
+            values, said = tuned.measured(), ""
     else:
         place = tuned.writable_path()
         found = _measured()
@@ -57,11 +59,12 @@ def _measured() -> tuning.Measurements:
     with Interruptible() as interruptible, Console(stderr=True).status("measuring") as status:
         try:
             return tuning.measure(lambda step: status.update(f"measuring {step}"))
-        except Exception:
+        except (KeyboardInterrupt, Exception):
             # During compilation, an interrupt surfaces as a compiler error.
             if interruptible.signal is None:
                 raise
-        raise KeyboardInterrupt
+    click.echo("gpunn: interrupted", err=True)
+    raise click.exceptions.Exit(exit_code(interruptible.signal))
 
 
 def _document(place: Path | None, values: Mapping[str, float]) -> dict[str, object]:

@@ -161,17 +161,23 @@ HELD_OUT = 1
 """Second seed component of the generator of held-out examples; epoch orders have none, dropout has 2."""
 
 
+def n_held_out_of(n: int, share: float) -> int:
+    """Return how many of `n` examples `hold_out` holds out; raises `ConfigurationError` likewise."""
+    n_held_out = max(1, round(share * n))
+    if n_held_out >= n:
+        raise ConfigurationError(
+            f"{n_held_out} of {n} examples would be held out, which leaves none to train on: use more examples or a "
+            "smaller share"
+        )
+    return n_held_out
+
+
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Return the examples to train on and a `share` of them that is held out, drawn by `seed`, at least one each.
 
     Raises `ConfigurationError` if none would be left to train on.
     """
-    n_held_out = max(1, round(share * len(split)))
-    if n_held_out >= len(split):
-        raise ConfigurationError(
-            f"{n_held_out} of {len(split)} examples would be held out, which leaves none to train on: use more "
-            "examples or a smaller share"
-        )
+    n_held_out = n_held_out_of(len(split), share)
     order = np.random.default_rng((seed, HELD_OUT)).permutation(len(split))
     return split[np.sort(order[n_held_out:])], split[np.sort(order[:n_held_out])]
 

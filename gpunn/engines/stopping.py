@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_STOP: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+_STOPS: ContextVar[tuple[threading.Event, ...]] = ContextVar("stops", default=())
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
@@ -14,16 +14,15 @@ class Stopped(Exception):  # noqa: N818 - not an error
 
 @contextmanager
 def stopped_by(stop: threading.Event) -> Iterator[None]:
-    """Raise `Stopped` from `check_stopped` in this block once `stop` is set."""
-    token = _STOP.set(stop)
+    """Raise `Stopped` from `check_stopped` in this block once `stop` is set, or the event of a block around it."""
+    token = _STOPS.set((*_STOPS.get(), stop))
     try:
         yield
     finally:
-        _STOP.reset(token)
+        _STOPS.reset(token)
 
 
 def check_stopped() -> None:
     """Raise `Stopped` if this training is to end. Engines call this wherever Ctrl-C would be heeded."""
-    stop = _STOP.get()
-    if stop is not None and stop.is_set():
+    if any(stop.is_set() for stop in _STOPS.get()):
         raise Stopped

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+from contextvars import Context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,7 +145,8 @@ def _ignore(place: Path, why: str) -> None:
 
 
 def _this_cpu() -> dict[str, str]:
-    return get_backend("cpu").describe()
+    # All cores of this process, also where `at_most_cores` has divided them among threads.
+    return Context().run(get_backend("cpu").describe)
 
 
 def _checked(document: Any) -> Kept:

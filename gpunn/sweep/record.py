@@ -2,7 +2,8 @@
 
 The first line says what the sweep is; each further one is a `Run`. Lines are JSON. Every line is handed to the system
 as soon as a network is finished, so that whatever ends the process loses nothing; about once a second the system is
-asked to write them to the disk, so that a power failure loses little. What such a failure leaves of a line is cut off.
+asked to write them to the disk, so that a power failure loses little. What such a failure leaves of the last line is
+cut off; other lines that can't be read stay, and don't count.
 """
 
 import contextlib
@@ -85,7 +86,8 @@ class Record:
         if not header.startswith(found):  # otherwise it is empty, or its first line was cut off
             first, *lines = found.splitlines(keepends=True)
             self._check(first, about, resume=resume)
-            whole = len(first) + self._read(lines, configurations)
+            self._read(lines, configurations)
+            whole = found.rindex(b"\n") + 1
         os.ftruncate(self._file, whole)
         if not whole:
             self._write(header)
@@ -95,7 +97,7 @@ class Record:
         """Raise an error unless the first line is the header of a record, and of this sweep's."""
         name = printable(self.path)
         found = _parsed(first)
-        if found.get("format") != FORMAT:
+        if found.get("format") != FORMAT or not all(isinstance(found.get(part), dict) for part in about):
             raise OutputError(f"{name} is not a record of gpunn sweep: choose another --record, or use --force")
         if not resume:
             raise OutputError(
@@ -103,28 +105,27 @@ class Record:
             )
         for part, values in about.items():
             for key in values:
-                before = (found.get(part) or {}).get(key)
+                before = found[part].get(key)
                 if before != values[key]:
                     was = f"was begun with {key} {_short(before)}, not {_short(values[key])}"
                     raise ConfigurationError(f"{name} {was}: give what it was begun with, or another --record")
 
-    def _read(self, lines: Sequence[bytes], configurations: Sequence[Configuration]) -> int:
-        """Read the runs up to the first line that is not whole; return the number of bytes up to there."""
-        length = 0
+    def _read(self, lines: Sequence[bytes], configurations: Sequence[Configuration]) -> None:
+        """Read the runs, each number once."""
+        seen: set[int] = set()
         for line in lines:
             try:
                 run = Run.from_dict(_parsed(line))
-                mine = 1 <= run.number <= len(configurations) and run.configuration == configurations[run.number - 1]
             except (KeyError, TypeError):
-                break
-            if not mine:
+                continue
+            if not 1 <= run.number <= len(configurations) or run.configuration != configurations[run.number - 1]:
                 raise ConfigurationError(
                     f"{printable(self.path)} has another network {run.number} than this sweep, as other versions of "
                     "NumPy draw: choose another --record"
                 )
-            self.runs.append(run)
-            length += len(line)
-        return length
+            if run.number not in seen:
+                seen.add(run.number)
+                self.runs.append(run)
 
     def _write(self, content: bytes) -> None:
         try:

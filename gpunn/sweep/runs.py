@@ -147,9 +147,12 @@ class Run:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Self:
-        """Return the run from the output of `to_dict`; raises `KeyError`."""
-        names = [field.name for field in fields(cls) if field.name != "configuration"]
-        return cls(configuration=Configuration.from_dict(found), **{name: found[name] for name in names})
+        """Return the run from the output of `to_dict`; raises `KeyError` and `TypeError`."""
+        kinds = {field.name: field.type for field in fields(cls) if field.name != "configuration"}
+        for name, kind in kinds.items():
+            if not isinstance(found[name], kind):  # type: ignore[arg-type]
+                raise TypeError(f"found the {name} {found[name]!r}, expected {kind}")
+        return cls(configuration=Configuration.from_dict(found), **{name: found[name] for name in kinds})
 
 
 def ranked(runs: Sequence[Run]) -> list[Run]:

@@ -133,7 +133,7 @@ class Sweep:
             best = [run for run in best if run.failure is None]
             self._train_again([run for run in best if run.number not in nets], device, nets)
         except GpunnError as error:
-            if record is not None:
+            if record is not None and record.runs:
                 error.add_note(f"{printable(record.path)} has what was finished, and --resume goes on")
             raise
         return [nets[run.number] for run in best]

@@ -23,7 +23,7 @@ from gpunn.engines.base import (
 )
 from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.cpu.first_layer import are_sparse
-from gpunn.engines.cpu.sharing import nonzero_of
+from gpunn.engines.cpu.sharing import nonzero_of, writable_of
 from gpunn.engines.cpu.steps import EpochSteps
 from gpunn.engines.kinds import kind_of
 from gpunn.engines.speed import SHARED_DENSE, SHARED_SPARSE
@@ -181,9 +181,4 @@ def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool)
         check_array("targets", targets, np.dtype(np.float32), (n, sizes[-1]))
         rows = np.pad(targets, ((0, 0), (0, width - sizes[-1])))
     pixels = nonzero_of(inputs) if sparse else None
-    return Data(pixels, None if sparse else _writable(inputs).ravel(), labels, rows.ravel())
-
-
-def _writable(array: NDArray[Any]) -> NDArray[Any]:
-    """Return `array` C-contiguous and writable, as other arrays have other types, which Numba would compile for."""
-    return np.require(array, requirements=["C", "W"])
+    return Data(pixels, None if sparse else writable_of(inputs).ravel(), labels, rows.ravel())

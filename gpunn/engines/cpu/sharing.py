@@ -1,7 +1,7 @@
-"""The sparse form of images, shared by networks that are trained on the same ones."""
+"""What is made once of images, for all networks that are trained on the same ones."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, final
@@ -12,33 +12,34 @@ from numpy.typing import NDArray
 
 @final
 class _Shelf:
-    """Images and their sparse forms, for as long as they are shared."""
+    """Arrays of which things are shared, and the things that were made of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrays: Iterable[NDArray[Any]]) -> None:
+        # Held, so that no other array gets the identity of one.
+        self._arrays = {id(array): array for array in arrays}
         self._lock = threading.Lock()
-        self._found: dict[tuple[int, tuple[int, ...]], tuple[NDArray[np.uint8], Any]] = {}
+        self._made: dict[Hashable, Any] = {}
 
-    def get(self, images: NDArray[np.uint8]) -> Any:
-        from gpunn.kernels.cpu.sparse import find_nonzero
-
-        key = images.ctypes.data, images.shape
-        with self._lock:  # others that need the same form wait for it
-            if key not in self._found:
-                # With the images, so that their memory isn't given to other ones.
-                self._found[key] = images, find_nonzero(images)
-            return self._found[key][1]
+    def get(self, array: NDArray[Any], make: Callable[[NDArray[Any]], Any]) -> Any:
+        if id(array) not in self._arrays:
+            return make(array)
+        key = id(array), make
+        with self._lock:  # others that need the same thing wait for it
+            if key not in self._made:
+                self._made[key] = make(array)
+            return self._made[key]
 
 
 _SHELF: ContextVar[_Shelf | None] = ContextVar("shelf", default=None)
 
 
 @contextmanager
-def shared_nonzero() -> Iterator[None]:
-    """Keep every sparse form that `nonzero_of` makes in the block, in copies of this context too, for its next calls.
+def sharing(arrays: Iterable[NDArray[Any]]) -> Iterator[None]:
+    """Let the functions below return the same thing for the same one of `arrays` in the block.
 
-    The images must not change meanwhile.
+    That holds for copies of this context too. The arrays must not change meanwhile. What is made of others isn't kept.
     """
-    token = _SHELF.set(_Shelf())
+    token = _SHELF.set(_Shelf(arrays))
     try:
         yield
     finally:
@@ -47,4 +48,28 @@ def shared_nonzero() -> Iterator[None]:
 
 def nonzero_of(images: NDArray[np.uint8]) -> Any:
     """Return the non-zero pixels of `images` (n, n_pixels), C-contiguous; see `gpunn.kernels.cpu.sparse`."""
-    return (_SHELF.get() or _Shelf()).get(images)
+    return _shared(images, _find_nonzero)
+
+
+def writable_of(array: NDArray[Any]) -> NDArray[Any]:
+    """Return `array`, or a copy, C-contiguous and writable.
+
+    Other arrays have other types, which Numba would compile for.
+    """
+    found: NDArray[Any] = _shared(array, _writable)
+    return found
+
+
+def _shared(array: NDArray[Any], make: Callable[[NDArray[Any]], Any]) -> Any:
+    shelf = _SHELF.get()
+    return make(array) if shelf is None else shelf.get(array, make)
+
+
+def _find_nonzero(images: NDArray[np.uint8]) -> Any:
+    from gpunn.kernels.cpu.sparse import find_nonzero
+
+    return find_nonzero(images)
+
+
+def _writable(array: NDArray[Any]) -> NDArray[Any]:
+    return np.require(array, requirements=["C", "W"])

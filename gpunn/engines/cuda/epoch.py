@@ -88,7 +88,12 @@ class EpochCudaGroup:
     def __init__(
         self, backend: Backend, starts: Sequence[Parameters], examples: Examples, recipes: Sequence[Recipe]
     ) -> None:
-        """Take the arguments of an `Engine` for each network; all are trained on `examples`."""
+        """Take the arguments of an `Engine` for each network; all are trained on `examples`.
+
+        Raises `ValueError` for networks of different kinds.
+        """
+        if len({group_key(*pair) for pair in zip(starts, recipes, strict=True)}) > 1:
+            raise ValueError("found networks of different kinds, expected ones that one kernel serves")
         images, labels, _ = own_examples(backend.xp, examples, starts[0].sizes[0], starts[0].sizes[-1])
         xp, asarray = backend.xp, backend.asarray
         self._backend, self._recipes = backend, list(recipes)
@@ -98,11 +103,14 @@ class EpochCudaGroup:
         self._kernel = _kernel(starts[0], recipes[0])
         self._layout = layout = self._kernel.layout
         self._in_collected = _spec(starts[0], recipes[0]).optimizer == "momentum"
+        # Each by itself, as equal layouts may differ in this.
+        layouts = [_kernel(*pair).layout for pair in zip(starts, recipes, strict=True)]
+        n_collected = layout.n_parameters if any(each.collects_outside for each in layouts) else 1
         # Four pixels a word, so that the images' rows may have to be longer.
         padded = xp.zeros((self._n_images, 4 * layout.n_words), np.uint8)
         padded[:, :n_pixels] = images
         self._parameters = asarray(np.stack([layout.pack(start.weights, start.biases) for start in starts]))
-        remembered = [self._remembered(*pair) for pair in zip(starts, recipes, strict=True)]
+        remembered = [self._remembered(*pair, n_collected) for pair in zip(starts, recipes, strict=True)]
         self._collected, self._moments = (asarray(np.stack(arrays)) for arrays in zip(*remembered, strict=True))
         batch_sizes = np.array([recipe.batch_size for recipe in recipes], np.int64)
         self._losses = xp.zeros((n, THREADS), np.float64)
@@ -164,12 +172,14 @@ class EpochCudaGroup:
         self._numbers[network, : len(rates)] = asarray(numbers)
         self._steps[network] += len(rates)
 
-    def _remembered(self, start: Parameters, recipe: Recipe) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return what batches collect, velocities with momentum, and other moments."""
+    def _remembered(
+        self, start: Parameters, recipe: Recipe, n_collected: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what batches collect, velocities with momentum or `n_collected` zeros, and other moments."""
         layout, n_layers = self._layout, len(start.weights)
         moments = recipe.optimizer.moments(np, (*start.weights, *start.biases), start.memory)
         packed = [layout.pack(each[:n_layers], each[n_layers:]) for each in moments]
-        collected = np.zeros(layout.n_parameters if layout.collects_outside else 1, np.float32)
+        collected = np.zeros(n_collected, np.float32)
         if self._in_collected:
             collected, packed = packed[0], []
         return collected, np.concatenate(packed) if packed else np.zeros(1, np.float32)
