@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from gpunn.files import check_writable, write_whole
 from gpunn.network import MLP
 from gpunn.optimizers import OPTIMIZERS
 from gpunn.printing import printable
-from gpunn.sweep import Record, Run, Space, Sweep, ranked
+from gpunn.sweep import Cluster, Record, Run, Space, Sweep, ranked
 from gpunn.sweep.picture import check_picture, picture
 from gpunn.sweep.tables import csv_of, fixed, number_of, score, table, varying
 
@@ -109,6 +110,11 @@ Values = tuple[Any, ...]
 @options.init
 @options.schedule
 @options.device
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Train on the Dask cluster of this scheduler, such as tcp://10.0.0.1:8786. Needs distributed.",
+)
 @options.data_dir
 @options.classes
 @click.option(
@@ -159,6 +165,7 @@ def sweep(
     init: str,
     schedule: str,
     device: str,
+    scheduler: str | None,
     data_dir: Path | None,
     classes: int | None,
     ensemble: int | None,
@@ -201,8 +208,13 @@ def sweep(
         raise ConfigurationError(
             f"--ensemble must be at most {len(plan.configurations)}, the number of networks, got {ensemble}"
         )
-    with plan.record(files.record, resume=resume, replace=force and not resume) as record:
-        outcome, failure, code = _trained(plan, dataset.test, record, files, ensemble, device=device, err=as_json)
+    with (
+        nullcontext() if scheduler is None else Cluster(scheduler) as cluster,
+        plan.record(files.record, resume=resume, replace=force and not resume) as record,
+    ):
+        outcome, failure, code = _trained(
+            plan, dataset.test, record, files, ensemble, device=device, cluster=cluster, err=as_json
+        )
     if failure is not None:
         raise failure
     if as_json:
@@ -251,20 +263,34 @@ class Outcome(NamedTuple):
 
 
 def _trained(
-    plan: Sweep, test: Split, record: Record, files: Files, ensemble: int | None, *, device: str, err: bool
+    plan: Sweep,
+    test: Split,
+    record: Record,
+    files: Files,
+    ensemble: int | None,
+    *,
+    device: str,
+    cluster: Cluster | None,
+    err: bool,
 ) -> tuple[Outcome, OSError | None, int]:
     """Train and write all, with the progress shown; return the outcome, an error of the display, and the exit code."""
     outcome = Outcome()
     with Interruptible() as interruptible, SweepProgress(plan, record.runs, err=err) as progress:
-        for line in _introduction(plan, record):
+        for line in _introduction(plan, record, cluster):
             progress.show(line)
         try:
             nets = plan.run(
-                record, keep=ensemble or 1, device=device, on_epoch=progress.on_epoch, on_run=progress.on_run
+                record,
+                keep=ensemble or 1,
+                device=device,
+                cluster=cluster,
+                on_epoch=progress.on_epoch,
+                on_run=progress.on_run,
             )
             if nets:
                 model = nets[0] if ensemble is None else Ensemble(nets)
-                outcome = _evaluated(model, plan, test, device)
+                # With a cluster, the device is that of its workers.
+                outcome = _evaluated(model, plan, test, device if cluster is None else "auto")
         except KeyboardInterrupt:
             outcome = Outcome(interrupted=True)
         except Exception:
@@ -316,12 +342,16 @@ def _on(plan: Sweep) -> str:
     return f" on {kind.name}" if kind is not None and kind.name else ""
 
 
-def _introduction(plan: Sweep, record: Record) -> Iterator[str]:
+def _introduction(plan: Sweep, record: Record, cluster: Cluster | None) -> Iterator[str]:
     count, epochs = number_of(len(plan.configurations), "network"), number_of(plan.shared.epochs, "epoch")
     yield f"{count}{_on(plan)}, {epochs} each: {fixed(plan.configurations)}".rstrip(": ")
     yield f"{len(plan.train):,} images to train on, {len(plan.held_out):,} held out to rank the networks by"
     done = f"has {len(record.runs)} of them already" if record.runs else "records each as it finishes"
     yield f"{printable(record.path)} {done}"
+    if cluster is not None:
+        workers = cluster.workers()
+        threads = number_of(sum(workers.values()), "thread")
+        yield f"trained by {number_of(len(workers), 'worker')} with {threads} at {printable(cluster.address)}"
 
 
 def _summary(plan: Sweep, files: Files, outcome: Outcome, asked: int | None) -> Iterator[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 @final
-class _Shelf:
+class Shelf:
     """Images and their sparse forms, for as long as they are shared."""
 
     def __init__(self) -> None:
@@ -29,16 +29,17 @@ class _Shelf:
             return self._found[key][1]
 
 
-_SHELF: ContextVar[_Shelf | None] = ContextVar("shelf", default=None)
+_SHELF: ContextVar[Shelf | None] = ContextVar("shelf", default=None)
 
 
 @contextmanager
-def shared_nonzero() -> Iterator[None]:
+def shared_nonzero(shelf: Shelf | None = None) -> Iterator[None]:
     """Keep every sparse form that `nonzero_of` makes in the block, in copies of this context too, for its next calls.
 
-    The images must not change meanwhile.
+    They are kept on `shelf`, by default on that of the block around this one, or on a new one. The images must not
+    change meanwhile.
     """
-    token = _SHELF.set(_Shelf())
+    token = _SHELF.set(shelf or _SHELF.get() or Shelf())
     try:
         yield
     finally:
@@ -47,4 +48,4 @@ def shared_nonzero() -> Iterator[None]:
 
 def nonzero_of(images: NDArray[np.uint8]) -> Any:
     """Return the non-zero pixels of `images` (n, n_pixels), C-contiguous; see `gpunn.kernels.cpu.sparse`."""
-    return (_SHELF.get() or _Shelf()).get(images)
+    return (_SHELF.get() or Shelf()).get(images)
