@@ -13,6 +13,7 @@ from gpunn.datasets import Dataset, Split, load_mnist
 from gpunn.early_stopping import EarlyStopping
 from gpunn.ensemble import Ensemble, load
 from gpunn.errors import (
+    ClusterError,
     ConfigurationError,
     DataError,
     DeviceError,
@@ -64,6 +65,7 @@ __all__ = [
     "SGD",
     "Adam",
     "Backend",
+    "ClusterError",
     "ConfigurationError",
     "DataError",
     "Dataset",

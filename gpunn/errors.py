@@ -36,5 +36,9 @@ class OutOfMemoryError(DeviceError):
     """The device ran out of memory; the message says how much was needed and how much is free."""
 
 
+class ClusterError(GpunnError, RuntimeError):
+    """A Dask cluster can't be reached, or was lost; the message gives the cause."""
+
+
 class DivergenceError(GpunnError, ArithmeticError, ValueError):
     """Training produced non-finite numbers."""

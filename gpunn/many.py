@@ -18,7 +18,7 @@ from gpunn.datasets.split import Dataset, Split
 from gpunn.defaults import EPOCHS
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import Engine, Examples
-from gpunn.engines.cpu.sharing import sharing
+from gpunn.engines.cpu.sharing import Shelf, sharing
 from gpunn.engines.cuda.epoch import EpochCudaEngine, EpochCudaGroup, group_key, group_size
 from gpunn.engines.devices import Job
 from gpunn.engines.runner import Trained, on_device, on_host
@@ -166,7 +166,7 @@ class _Many:
         workers = max(1, min(usable_cores(), len(numbers)))
         stop = threading.Event()
         with (
-            sharing(examples.inputs for examples in self._examples.values()),
+            sharing(Shelf(examples.inputs for examples in self._examples.values())),
             stopped_by(stop),
             at_most_cores(usable_cores() // workers),
             blas_threads(1),

@@ -164,7 +164,7 @@ def test_images_are_encoded_once_and_each_network_has_one_thread(
     assert set(shares) == {(1, False)}
     assert set(blas) == {1}
     assert (limits.usable_cores(), [library.num_threads for library in _libraries()]) == (2, before)
-    assert sharing._SHELF.get() is None
+    assert sharing._SHELVES.get() == ()
 
 
 def test_fewer_networks_than_cores_share_them(small: Split, cores: Callable[[int], None]) -> None:
@@ -328,11 +328,17 @@ def test_what_is_made_of_shared_arrays_is_made_once() -> None:
     ours, others = (np.arange(12, dtype=np.uint8).reshape(3, 4) for _ in range(2))
     for array in (ours, others):
         array.flags.writeable = False
-    with sharing.sharing([ours]):
+    shelf = sharing.Shelf([ours])
+    with sharing.sharing(shelf):
         assert sharing.writable_of(ours) is sharing.writable_of(ours)
         assert sharing.writable_of(others) is not sharing.writable_of(others)
         assert sharing.nonzero_of(ours) is sharing.nonzero_of(ours)
-    assert sharing.nonzero_of(ours) is not sharing.nonzero_of(ours)
+        with sharing.sharing(sharing.Shelf([ours])):
+            found = sharing.nonzero_of(ours)
+        assert found is sharing.nonzero_of(ours)
+    assert sharing.nonzero_of(ours) is not found
+    with sharing.sharing(shelf):
+        assert sharing.nonzero_of(ours) is found
 
 
 @pytest.mark.parametrize("engine", ["epoch", "fused", "plain"])

@@ -18,7 +18,19 @@ import click
 import numpy as np
 import pytest
 
-from gpunn import MLP, ConfigurationError, Dataset, DeviceError, OutputError, Split, evaluate, train
+from gpunn import (
+    MLP,
+    ConfigurationError,
+    Dataset,
+    DeviceError,
+    Ensemble,
+    OutputError,
+    Split,
+    evaluate,
+    load,
+    load_mnist,
+    train,
+)
 from gpunn.cli import gpunn_command
 from gpunn.cli.naming import record_name
 from gpunn.cli.sweep import sweep as sweep_command
@@ -643,6 +655,45 @@ def test_json_is_one_document(run: CommandLine, data_dir: Path) -> None:
     assert document["test_accuracy"] == evaluated["accuracy"]
 
 
+def test_the_best_are_written_as_one_ensemble(run: CommandLine, data_dir: Path) -> None:
+    options = ["--hidden", 3, 5, "--learning-rate", 0.1, 1, "--seed", "0..1"]
+    outcome = outcome_of(run, data_dir, *options, "--ensemble", 3, "--csv", "all.csv")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[-2:] == ["written to ensemble-of-3.safetensors", "all networks in all.csv"]
+    ensemble = load("ensemble-of-3.safetensors")
+    assert isinstance(ensemble, Ensemble)
+    test = load_mnist(data_dir).test
+    accuracy = evaluate(ensemble, test, device="cpu").accuracy
+    begin = lines.index(
+        f"ensemble of 3 networks: test accuracy {accuracy:.2%}; of each alone, measured for these alone:"
+    )
+    best = list(csv.DictReader(io.StringIO(Path("all.csv").read_text())))[:3]
+    for line, row, net in zip(lines[begin + 1 : begin + 4], best, ensemble.nets, strict=True):
+        held_out, accuracy = float(row["held_out_accuracy"]), evaluate(net, test, device="cpu").accuracy
+        assert line == f"   {row['rank']}  held out {held_out:.2%}  test {accuracy:.2%}  16-{row['hidden']}-10"
+
+    # From the record the same networks are made again, and as many as are asked for now.
+    Path("ensemble-of-3.safetensors").rename("before")
+    document = json.loads(outcome_of(run, data_dir, *options, "--ensemble", 4, "--resume", "--json").out)
+    assert (document["model"], len(document["members"])) == ("ensemble-of-4.safetensors", 4)
+    assert [member["number"] for member in document["members"]][:3] == [int(row["number"]) for row in best]
+    again = load("ensemble-of-4.safetensors")
+    for ours, before in zip(again.nets, ensemble.nets, strict=False):
+        for one, other in zip(parameters(ours), parameters(before), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert document["test_accuracy"] == evaluate(again, test, device="cpu").accuracy
+    assert document["members"][3]["test_loss"] == pytest.approx(evaluate(again.nets[3], test, device="cpu").loss)
+
+
+def test_networks_that_diverged_are_in_no_ensemble(run: CommandLine, data_dir: Path) -> None:
+    options = ["--activation", "identity", "--output-activation", "identity", "--learning-rate", 0.01, "1e30"]
+    outcome = outcome_of(run, data_dir, *options, "--ensemble", 2, "--output", "net")
+    assert outcome.code == 0
+    assert "ensemble of 1 network instead of 2, as the others diverged: test accuracy" in outcome.out
+    assert len(load("net").nets) == 1
+
+
 def test_several_values_may_follow_an_option_or_be_given_one_by_one() -> None:
     command = ["sweep", "--hidden", "16", "100,50", "", "--seed=1", "2", "--json", "--l2", "-1", "0", "--epochs", "3"]
     assert repeated(gpunn_command, command) == [
@@ -695,6 +746,8 @@ def test_a_default_record_is_never_that_of_an_earlier_sweep(tmp_path: Path, monk
         ("--seed 0..99999", ["100,000 combinations are more than 10,000: give fewer values", "--sample N"]),
         ("--optimizer sgd warp", ["'--optimizer': 'warp' is not one of 'sgd'"]),
         ("--batch-size 55", ["batch_size must be at most 54, the number of training examples, got 55"]),
+        ("--ensemble 2", ["--ensemble must be at most 1, the number of networks, got 2"]),
+        ("--ensemble 0", ["'--ensemble': 0 is not in the range x>=1"]),
         ("--sample 0", ["sample must be an integer >= 1, got 0"]),
         ("--epochs 0", ["epochs must be an integer >= 1, got 0"]),
         ("--json surplus", ["unexpected extra argument"]),

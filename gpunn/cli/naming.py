@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import chain, count, islice, takewhile
 from pathlib import Path
 
-from gpunn.ensemble import load
+from gpunn.ensemble import Ensemble, load
 from gpunn.errors import ModelFileError, OutputError
 from gpunn.network import MLP
 
@@ -17,7 +17,12 @@ def default_name(net: MLP, seed: int) -> Path:
     sizes = str(net)
     if len(sizes) > LONGEST:
         sizes = f"{net.sizes[0]}-{len(net.sizes) - 2}-layers-{net.sizes[-1]}"
-    return next(name for name in _numbered(Path(f"{sizes}-seed{seed}.safetensors")) if not _is_used(name))
+    return _unused(f"{sizes}-seed{seed}.safetensors")
+
+
+def ensemble_name(ensemble: Ensemble) -> Path:
+    """Return an unused file name in the working directory, such as ensemble-of-5.safetensors."""
+    return _unused(f"ensemble-of-{len(ensemble.nets)}.safetensors")
 
 
 def record_name(output: Path | None, *, resume: bool) -> Path:
@@ -28,6 +33,10 @@ def record_name(output: Path | None, *, resume: bool) -> Path:
     name = Path("sweep.jsonl") if output is None else output.with_name(f"{output.stem}.sweep.jsonl")
     used = list(takewhile(_is_used, _numbered(name)))
     return used[-1] if resume and used else next(islice(_numbered(name), len(used), None))
+
+
+def _unused(name: str) -> Path:
+    return next(path for path in _numbered(Path(name)) if not _is_used(path))
 
 
 def _numbered(name: Path) -> Iterator[Path]:

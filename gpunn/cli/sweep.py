@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,19 +13,20 @@ import click
 from gpunn.activations import HIDDEN
 from gpunn.backends import get_backend
 from gpunn.cli import options
-from gpunn.cli.naming import default_name, record_name
+from gpunn.cli.naming import default_name, ensemble_name, record_name
 from gpunn.cli.signals import Interruptible, exit_code
 from gpunn.cli.sweep_progress import SHOWN, SweepProgress
 from gpunn.cli.values import hidden_layers, numbers
 from gpunn.datasets import Split, load_mnist
 from gpunn.defaults import BATCH_SIZE
+from gpunn.ensemble import Ensemble
 from gpunn.errors import ConfigurationError, DivergenceError, OutputError
 from gpunn.evaluation import Evaluation, evaluate, or_none
 from gpunn.files import check_writable, write_whole
 from gpunn.network import MLP
 from gpunn.optimizers import OPTIMIZERS
 from gpunn.printing import printable
-from gpunn.sweep import Record, Space, Sweep, ranked
+from gpunn.sweep import Cluster, Record, Run, Space, Sweep, ranked
 from gpunn.sweep.picture import check_picture, picture
 from gpunn.sweep.tables import csv_of, fixed, number_of, score, table, varying
 
@@ -109,13 +111,25 @@ Values = tuple[Any, ...]
 @options.init
 @options.schedule
 @options.device
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Train on the Dask cluster of this scheduler, such as tcp://10.0.0.1:8786. Needs distributed.",
+)
 @options.data_dir
 @options.classes
+@click.option(
+    "--ensemble",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Write the K best networks as one model, which predicts the mean of their outputs.",
+)
 @click.option(
     "--output",
     type=click.Path(),
     callback=options.as_path,
-    help="Model file to write.  [default: named after sizes and seed, such as 784-16-10-seed0.safetensors]",
+    help="Model file to write.  [default: named after sizes and seed, such as 784-16-10-seed0.safetensors, or "
+    "ensemble-of-K.safetensors]",
 )
 @click.option("--csv", type=click.Path(), callback=options.as_path, help="CSV file to write, with a row a network.")
 @click.option(
@@ -152,8 +166,10 @@ def sweep(
     init: str,
     schedule: str,
     device: str,
+    scheduler: str | None,
     data_dir: Path | None,
     classes: int | None,
+    ensemble: int | None,
     output: Path | None,
     csv: Path | None,
     picture_path: Path | None,
@@ -162,13 +178,13 @@ def sweep(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Train many networks, and write the best one to a model file.
+    """Train many networks, and write the best one, or an ensemble of the best, to a model file.
 
     Options with "..." take several values, as in --learning-rate 0.1 0.3 1, and all combinations are trained. With
     --sample, only random ones; a value may then be a range, as in --learning-rate 0.01..1 or --hidden 16..64,10..20.
 
-    Networks are ranked by a tenth of the training images, held out from all of them. The test images measure only the
-    best one, at the end.
+    Networks are ranked by a tenth of the training images, held out from all of them. The test images measure only
+    what is written, at the end.
 
     Ctrl-C, SIGTERM and SIGHUP stop the sweep. The same command with --resume goes on where it stopped, also after it
     was killed.
@@ -191,16 +207,25 @@ def sweep(
         sample=sample,
         seed=sweep_seed,
     )
-    with plan.record(files.record, resume=resume, replace=force and not resume) as record:
-        outcome, failure, code = _trained(plan, dataset.test, record, files, device=device, err=as_json)
+    if ensemble is not None and ensemble > len(plan.configurations):
+        raise ConfigurationError(
+            f"--ensemble must be at most {len(plan.configurations)}, the number of networks, got {ensemble}"
+        )
+    with (
+        nullcontext() if scheduler is None else Cluster(scheduler) as cluster,
+        plan.record(files.record, resume=resume, replace=force and not resume) as record,
+    ):
+        outcome, failure, code = _trained(
+            plan, dataset.test, record, files, ensemble, device=device, cluster=cluster, err=as_json
+        )
     if failure is not None:
         raise failure
     if as_json:
         click.echo(json.dumps(_document(plan, files, outcome)))
     else:
-        for line in _summary(plan, files, outcome):
+        for line in _summary(plan, files, outcome, ensemble):
             click.echo(line)
-    if outcome.best is None and not code:
+    if outcome.model is None and not code:
         raise DivergenceError("all networks diverged, so that there is none to write: try lower learning rates")
     return code
 
@@ -228,26 +253,47 @@ class Files:
 
 
 class Outcome(NamedTuple):
-    """The best network, if there is one, its file, and its evaluation on the test images."""
+    """The best network or the ensemble of the best, if there is one, its file, and evaluations on the test images.
 
-    best: MLP | None = None
-    model: Path | None = None
+    `members` are the results and the evaluations of its networks, the best one first.
+    """
+
+    model: MLP | Ensemble | None = None
+    file: Path | None = None
     test: Evaluation | None = None
+    members: tuple[tuple[Run, Evaluation], ...] = ()
     interrupted: bool = False
 
 
 def _trained(
-    plan: Sweep, test: Split, record: Record, files: Files, *, device: str, err: bool
+    plan: Sweep,
+    test: Split,
+    record: Record,
+    files: Files,
+    ensemble: int | None,
+    *,
+    device: str,
+    cluster: Cluster | None,
+    err: bool,
 ) -> tuple[Outcome, OSError | None, int]:
     """Train and write all, with the progress shown; return the outcome, an error of the display, and the exit code."""
     outcome = Outcome()
     with Interruptible() as interruptible, SweepProgress(plan, record.runs, err=err) as progress:
-        for line in _introduction(plan, record):
+        for line in _introduction(plan, record, cluster):
             progress.show(line)
         try:
-            nets = plan.run(record, device=device, on_epoch=progress.on_epoch, on_run=progress.on_run)
+            nets = plan.run(
+                record,
+                keep=ensemble or 1,
+                device=device,
+                cluster=cluster,
+                on_epoch=progress.on_epoch,
+                on_run=progress.on_run,
+            )
             if nets:
-                outcome = Outcome(nets[0], test=evaluate(nets[0], test, loss=plan.shared.loss, device=device))
+                model = nets[0] if ensemble is None else Ensemble(nets)
+                # With a cluster, the device is that of its workers.
+                outcome = _evaluated(model, plan, test, device if cluster is None else "auto")
         except KeyboardInterrupt:
             outcome = Outcome(interrupted=True)
         except Exception:
@@ -258,23 +304,39 @@ def _trained(
         finally:
             interruptible.heeded = False
         if not outcome.interrupted:
-            outcome = outcome._replace(model=_written(plan, outcome.best, files))
+            outcome = outcome._replace(file=_written(plan, outcome.model, files))
     code = exit_code(interruptible.signal or signal.SIGINT) if outcome.interrupted else 0
     return outcome, progress.failure, code
 
 
-def _written(plan: Sweep, best: MLP | None, files: Files) -> Path | None:
-    """Write the best network, the CSV and the picture; return the model file."""
-    model = None
-    if best is not None:
-        model = files.model or default_name(best, ranked(plan.runs)[0].configuration.seed)
-        best.save(model)
+def _evaluated(model: MLP | Ensemble, plan: Sweep, test: Split, device: str) -> Outcome:
+    """Return the outcome with the evaluations of a model and of each of its networks."""
+    loss = plan.shared.loss
+    found = [evaluate(net, test, loss=loss, device=device) for net in model.nets]
+    # Of one network there is nothing more to evaluate.
+    together = found[0] if len(found) == 1 else evaluate(model, test, loss=loss, device=device)
+    return Outcome(model, test=together, members=tuple(zip(ranked(plan.runs)[: len(found)], found, strict=True)))
+
+
+def _written(plan: Sweep, model: MLP | Ensemble | None, files: Files) -> Path | None:
+    """Write the model, the CSV and the picture; return the model file."""
+    file = None
+    if model is not None:
+        file = files.model or _name_of(model, plan)
+        model.save(file)
     if files.csv is not None:
         write_whole(files.csv, csv_of(plan.runs))
     if files.picture is not None:
         title = f"{number_of(len(plan.runs), 'network')}{_on(plan)}"
         write_whole(files.picture, picture(plan.runs, title, files.picture.suffix))
-    return model
+    return file
+
+
+def _name_of(model: MLP | Ensemble, plan: Sweep) -> Path:
+    """Return the default name of the model file."""
+    if isinstance(model, Ensemble):
+        return ensemble_name(model)
+    return default_name(model, ranked(plan.runs)[0].configuration.seed)
 
 
 def _on(plan: Sweep) -> str:
@@ -283,15 +345,19 @@ def _on(plan: Sweep) -> str:
     return f" on {kind.name}" if kind is not None and kind.name else ""
 
 
-def _introduction(plan: Sweep, record: Record) -> Iterator[str]:
+def _introduction(plan: Sweep, record: Record, cluster: Cluster | None) -> Iterator[str]:
     count, epochs = number_of(len(plan.configurations), "network"), number_of(plan.shared.epochs, "epoch")
     yield f"{count}{_on(plan)}, {epochs} each: {fixed(plan.configurations)}".rstrip(": ")
     yield f"{len(plan.train):,} images to train on, {len(plan.held_out):,} held out to rank the networks by"
     done = f"has {len(record.runs)} of them already" if record.runs else "records each as it finishes"
     yield f"{printable(record.path)} {done}"
+    if cluster is not None:
+        workers = cluster.workers()
+        threads = number_of(sum(workers.values()), "thread")
+        yield f"trained by {number_of(len(workers), 'worker')} with {threads} at {printable(cluster.address)}"
 
 
-def _summary(plan: Sweep, files: Files, outcome: Outcome) -> Iterator[str]:
+def _summary(plan: Sweep, files: Files, outcome: Outcome, asked: int | None) -> Iterator[str]:
     runs = ranked(plan.runs)
     if runs:
         yield ""
@@ -307,21 +373,32 @@ def _summary(plan: Sweep, files: Files, outcome: Outcome) -> Iterator[str]:
         return
     seconds = sum(run.seconds for run in runs)
     yield f"{number_of(len(runs), 'network')}{diverged}, {seconds:.1f} s of training in all"
-    if outcome.test is not None and outcome.best is not None:
-        yield (
-            f"best: {outcome.best}, held out {score(runs[0])}; test accuracy {outcome.test.accuracy:.2%}, "
-            "measured for it alone"
-        )
-        yield f"written to {printable(outcome.model or '')}"
+    if outcome.model is not None:
+        yield from _told(outcome, asked)
+        yield f"written to {printable(outcome.file or '')}"
     for what, path in (("all networks", files.csv), ("picture", files.picture)):
         if path is not None:
             yield f"{what} in {printable(path)}"
 
 
+def _told(outcome: Outcome, asked: int | None) -> Iterator[str]:
+    """Tell of the model that is written; `asked` is the number of networks that it should have, None for the best."""
+    assert outcome.model is not None
+    assert outcome.test is not None
+    accuracy = f"test accuracy {outcome.test.accuracy:.2%}"
+    if asked is None:
+        yield f"best: {outcome.model}, held out {score(outcome.members[0][0])}; {accuracy}, measured for it alone"
+        return
+    fewer = f" instead of {asked}, as the others diverged" if len(outcome.members) < asked else ""
+    yield f"{outcome.model}{fewer}: {accuracy}; of each alone, measured for these alone:"
+    for rank, ((run, test), net) in enumerate(zip(outcome.members, outcome.model.nets, strict=True), 1):
+        yield f"{rank:4}  held out {score(run)}  test {test.accuracy:.2%}  {net}"
+
+
 def _document(plan: Sweep, files: Files, outcome: Outcome) -> dict[str, Any]:
     test = outcome.test
     return {
-        "model": None if outcome.model is None else str(outcome.model),
+        "model": None if outcome.file is None else str(outcome.file),
         "record": str(files.record),
         "csv": None if files.csv is None else str(files.csv),
         "picture": None if files.picture is None else str(files.picture),
@@ -331,5 +408,9 @@ def _document(plan: Sweep, files: Files, outcome: Outcome) -> dict[str, Any]:
         "n_held_out": len(plan.held_out),
         "test_accuracy": None if test is None else or_none(test.accuracy),
         "test_loss": None if test is None else test.loss,
+        "members": [
+            {"number": run.number, "test_accuracy": or_none(found.accuracy), "test_loss": found.loss}
+            for run, found in outcome.members
+        ],
         "networks": [run.to_dict() for run in ranked(plan.runs)],
     }

@@ -4,18 +4,22 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import final
 
 from gpunn.backends.limits import available_memory
 from gpunn.checks import check_whole
 from gpunn.datasets.split import Dataset, Split, hold_out
 from gpunn.defaults import EPOCHS
+from gpunn.engines.cpu.sharing import Shelf, sharing
 from gpunn.errors import ConfigurationError, GpunnError
 from gpunn.network import MLP
 from gpunn.printing import printable
+from gpunn.sweep.cluster import Cluster
 from gpunn.sweep.record import Record
 from gpunn.sweep.runs import Numbered, Run, Shared, groups, ranked, train_group
 from gpunn.sweep.space import Configuration, Space
+from gpunn.sweep.worker import Bar
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +101,7 @@ class Sweep:
         *,
         keep: int = 1,
         device: str = "auto",
+        cluster: Cluster | None = None,
         on_epoch: Callable[[int], None] | None = None,
         on_run: Callable[[Run], None] | None = None,
     ) -> list[MLP]:
@@ -105,10 +110,13 @@ class Sweep:
         `on_run` is called with each run that finishes, and `on_epoch` with a network's number after each of its epochs;
         both are called one at a time, maybe from other threads. After `KeyboardInterrupt` and errors,
         `runs` and `record` have what was finished. The best networks of a record are trained again, which makes the
-        same ones on the same machine: there are fewer than `keep` if not as many could be trained.
+        same ones on the same kind of machine: there are fewer than `keep` if not as many could be trained.
 
-        Raises the errors of `gpunn.train` other than `DivergenceError`, and `OutputError` if the record can't be
-        written.
+        With `cluster` its workers train all of them, each on its own `device`. Only networks that may be among the best
+        are sent back. `on_epoch` is never called then, and `on_run` when a group of networks has finished.
+
+        Raises the errors of `gpunn.train` other than `DivergenceError`, `OutputError` if the record can't be written,
+        and those of `Cluster.train`.
         """
         check_whole("keep", keep, 1)
         on_epoch, on_run = on_epoch or _nothing, on_run or _nothing
@@ -116,22 +124,27 @@ class Sweep:
         best = ranked(self.runs)[:keep]
         nets: dict[int, MLP] = {}
 
-        def end(run: Run, net: MLP) -> None:
+        def end(run: Run, net: MLP | None) -> None:
             if record is not None:
                 record.append(run)
             self.runs.append(run)
-            nets[run.number] = net
             best[:] = ranked([*best, run])[:keep]
+            if net is not None:
+                nets[run.number] = net
             for number in nets.keys() - {run.number for run in best}:
                 del nets[number]
             on_run(run)
 
+        def bar() -> Bar:
+            return Bar(keep, best[-1].order if len(best) == keep else None)
+
+        train = partial(self._train, device=device, cluster=cluster)
         done = {run.number for run in self.runs}
         left = [numbered for numbered in enumerate(self.configurations, 1) if numbered[0] not in done]
         try:
-            self._train(left, device, on_epoch, end)
-            best = [run for run in best if run.failure is None]
-            self._train_again([run for run in best if run.number not in nets], device, nets)
+            train(left, bar, on_epoch, end)
+            best[:] = [run for run in best if run.failure is None]
+            self._train_again([run for run in best if run.number not in nets], train, nets)
         except GpunnError as error:
             if record is not None and record.runs:
                 error.add_note(f"{printable(record.path)} has what was finished, and --resume goes on")
@@ -141,19 +154,30 @@ class Sweep:
     def _train(
         self,
         numbered: Sequence[Numbered],
-        device: str,
+        bar: Callable[[], Bar],
         on_epoch: Callable[[int], None],
-        on_end: Callable[[Run, MLP], None],
+        on_end: Callable[[Run, MLP | None], None],
+        *,
+        device: str,
+        cluster: Cluster | None,
     ) -> None:
-        for group in groups(numbered, self.shared):
-            train_group(group, self.shared, self.train, self.held_out, device=device, on_epoch=on_epoch, on_end=on_end)
+        """Train networks here, or on the cluster, which sends back those that reach the bar."""
+        if cluster is not None:
+            cluster.train(numbered, self.shared, self.train, self.held_out, device=device, bar=bar, on_end=on_end)
+            return
+        with sharing(Shelf([self.train.images, self.held_out.images])):
+            for group in groups(numbered, self.shared):
+                train_group(
+                    group, self.shared, self.train, self.held_out, device=device, on_epoch=on_epoch, on_end=on_end
+                )
 
-    def _train_again(self, runs: Sequence[Run], device: str, nets: dict[int, MLP]) -> None:
+    def _train_again(self, runs: Sequence[Run], train: Callable[..., None], nets: dict[int, MLP]) -> None:
         """Train networks again, of which there is only a record, and put them into `nets`."""
         before = {run.number: run for run in runs}
 
-        def end(run: Run, net: MLP) -> None:
-            nets[run.number] = net
+        def end(run: Run, net: MLP | None) -> None:
+            if net is not None:
+                nets[run.number] = net
             found, recorded = run.held_out_accuracy, before[run.number].held_out_accuracy
             if found != recorded:
                 logger.warning(
@@ -164,7 +188,7 @@ class Sweep:
                     recorded,
                 )
 
-        self._train([(run.number, run.configuration) for run in runs], device, _nothing, end)
+        train([(run.number, run.configuration) for run in runs], lambda: Bar(len(runs)), _nothing, end)
 
 
 def _nothing(_: object) -> None:

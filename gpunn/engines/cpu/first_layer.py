@@ -5,7 +5,7 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.engines.cpu.sharing import nonzero_of
+from gpunn.engines.cpu.sharing import nonzero_of, writable_of
 from gpunn.engines.cpu.steps import Descent, ParamAndMoments
 from gpunn.engines.cpu.threads import part
 from gpunn.equations import Array
@@ -34,10 +34,7 @@ class SparseImages:
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
         """Take grey levels (n, n_0), which are copied, as far as they aren't zero."""
-        from gpunn.kernels.cpu.sparse import find_nonzero
-
-        # Writable, as Numba would compile the function again for other arrays.
-        self._pixels = find_nonzero(np.require(images, requirements=["C", "W"]))
+        self._pixels = nonzero_of(writable_of(images))
         self._rows = np.arange(len(images))
 
     def __len__(self) -> int:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 
 @final
-class _Shelf:
-    """Arrays of which things are shared, and the things that were made of them."""
+class Shelf:
+    """Arrays of which things are shared, and the things that were made of them. The arrays must not change."""
 
     def __init__(self, arrays: Iterable[NDArray[Any]]) -> None:
         # Held, so that no other array gets the identity of one.
@@ -20,9 +20,12 @@ class _Shelf:
         self._lock = threading.Lock()
         self._made: dict[Hashable, Any] = {}
 
+    def holds(self, array: NDArray[Any]) -> bool:
+        """Whether `array` itself is one of the arrays."""
+        return id(array) in self._arrays
+
     def get(self, array: NDArray[Any], make: Callable[[NDArray[Any]], Any]) -> Any:
-        if id(array) not in self._arrays:
-            return make(array)
+        """Return what `make` makes of one of the arrays, or has made of it before."""
         key = id(array), make
         with self._lock:  # others that need the same thing wait for it
             if key not in self._made:
@@ -30,20 +33,20 @@ class _Shelf:
             return self._made[key]
 
 
-_SHELF: ContextVar[_Shelf | None] = ContextVar("shelf", default=None)
+_SHELVES: ContextVar[tuple[Shelf, ...]] = ContextVar("shelves", default=())
 
 
 @contextmanager
-def sharing(arrays: Iterable[NDArray[Any]]) -> Iterator[None]:
-    """Let the functions below return the same thing for the same one of `arrays` in the block.
+def sharing(shelf: Shelf) -> Iterator[None]:
+    """Let the functions below return the same thing for the same array of `shelf` in the block.
 
-    That holds for copies of this context too. The arrays must not change meanwhile. What is made of others isn't kept.
+    That holds for copies of this context too. Of what the shelf of a block around this one holds, that one is used.
     """
-    token = _SHELF.set(_Shelf(arrays))
+    token = _SHELVES.set((*_SHELVES.get(), shelf))
     try:
         yield
     finally:
-        _SHELF.reset(token)
+        _SHELVES.reset(token)
 
 
 def nonzero_of(images: NDArray[np.uint8]) -> Any:
@@ -61,8 +64,10 @@ def writable_of(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _shared(array: NDArray[Any], make: Callable[[NDArray[Any]], Any]) -> Any:
-    shelf = _SHELF.get()
-    return make(array) if shelf is None else shelf.get(array, make)
+    for shelf in _SHELVES.get():
+        if shelf.holds(array):
+            return shelf.get(array, make)
+    return make(array)
 
 
 def _find_nonzero(images: NDArray[np.uint8]) -> Any:
