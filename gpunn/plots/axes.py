@@ -77,11 +77,11 @@ def draw_evaluation(ax: Any, says: str, confusion: NDArray[np.int64]) -> Any:
 
 def draw_network(ax: Any, says: str, sheet: WeightSheet) -> Any:
     """Draw the first layer's weights on `ax`, below what the network `says`, with their scale beside; return `ax`."""
+    rows, columns = sheet.levels.shape
+    ax = _axes(ax, "net.plot()", (7.2, 1.2 + min(4.4, max(1.0, 6.0 * rows / columns))))
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-    rows, columns = sheet.levels.shape
-    ax = _axes(ax, "net.plot()", (7.2, 1.2 + min(4.4, max(1.0, 6.0 * rows / columns))))
     ax.imshow(coloured(sheet.levels), interpolation="nearest")
     ax.set_axis_off()
     ax.set_title(f"{says}\n{sheet.caption}", fontsize="medium")

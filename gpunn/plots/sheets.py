@@ -55,14 +55,14 @@ def weight_sheet(first: Sequence[NDArray[Any]], shape: tuple[int, int] | None) -
     factor = math.ceil(max(rows, columns) / (LARGEST if rows > 1 else LONGEST))
     pictures = shrunk(shown.reshape(-1, rows, columns), factor)
     scale = _scale(np.abs(pictures[np.isfinite(pictures)]))
-    across = min(len(pictures), 8 if len(pictures) <= 4 * 8 else 12)
+    down = math.ceil(len(pictures) / (8 if len(pictures) <= 4 * 8 else 12))
     caption = _neurons([len(weights) for weights in first], of_each)
     if rows > 1:
         caption += f", {rows} x {columns} each"
     if factor > 1:
         caption += f", averaged over {f'{factor} x {factor}' if rows > 1 else factor}"
     levels = np.clip(pictures / (scale or 1.0), -1, 1)
-    return WeightSheet(_laid_out(levels, across) if rows > 1 else levels[:, 0], scale, caption)
+    return WeightSheet(_laid_out(levels, down) if rows > 1 else levels[:, 0], scale, caption)
 
 
 def confusion_levels(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -128,10 +128,10 @@ def _neurons(sizes: Sequence[int], of_each: int) -> str:
     return caption
 
 
-def _laid_out(pictures: NDArray[np.float64], across: int) -> NDArray[np.float64]:
-    """Return `pictures` (n, rows, columns) as one sheet, `across` in a row: see `WeightSheet`."""
+def _laid_out(pictures: NDArray[np.float64], down: int) -> NDArray[np.float64]:
+    """Return `pictures` (n, rows, columns) as one sheet, in `down` rows: see `WeightSheet`."""
     n, rows, columns = pictures.shape
-    down = math.ceil(n / across)
+    across = math.ceil(n / down)
     cells = np.full((down * across, rows + 1, columns + 1), np.inf)
     cells[:n] = np.nan
     cells[:n, :rows, :columns] = pictures
