@@ -44,7 +44,7 @@ def evaluation(says: str, confusion: NDArray[np.int64]) -> str:
     if not confusion.size:
         return _block(_line(says))
     about = (
-        f"{len(confusion)} classes: rows are true classes, columns predictions; colours follow roots of shares of rows"
+        f"{len(confusion)} classes: rows are true classes, columns predictions; colours by the root of a row's shares"
     )
     if len(confusion) <= MOST_COUNTED:
         return _block(_line(says), _table(confusion), _line(about, small=True))
