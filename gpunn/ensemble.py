@@ -14,6 +14,9 @@ from gpunn.printing import printable
 SAME = ("n_inputs", "n_outputs", "output", "dtype", "kind", "grey")
 """Attributes that are the same in all networks of an ensemble."""
 
+MOST_NAMED = 3
+"""Maximum number of networks in the `repr` of an ensemble."""
+
 
 @final
 class Ensemble(Network):
@@ -83,7 +86,10 @@ class Ensemble(Network):
         write_model(path, Model(networks, ensemble=True, kind=self.kind, grey=self.grey))
 
     def __repr__(self) -> str:
-        return f"Ensemble({list(self.nets)})"
+        shown = [repr(net) for net in self.nets[:MOST_NAMED]]
+        if len(self.nets) > MOST_NAMED:
+            shown.append(f"... {len(self.nets) - MOST_NAMED} more")
+        return f"Ensemble([{', '.join(shown)}])"
 
     def __str__(self) -> str:
         return f"ensemble of {len(self.nets)} network{'s' * (len(self.nets) != 1)}"

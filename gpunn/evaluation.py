@@ -48,6 +48,21 @@ class Evaluation:
             return f"Evaluation: loss {self.loss:.4f}"
         return f"Evaluation: loss {self.loss:.4f}, accuracy {self.accuracy:.2%} of {self.confusion.sum():,}"
 
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the confusion matrix on Matplotlib's axes `ax`, by default new ones of `pyplot`; return them.
+
+        Raises `DataError` if there are no classes, `ConfigurationError` if Matplotlib is missing.
+        """
+        from gpunn.plots.axes import draw_evaluation
+
+        return draw_evaluation(ax, repr(self), self.confusion)
+
+    def _repr_html_(self) -> str:
+        """Return the confusion matrix as HTML in one piece, for notebooks."""
+        from gpunn.plots.html import evaluation
+
+        return evaluation(repr(self), self.confusion)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the evaluation as JSON types, NaN as None."""
         return {"loss": self.loss, "accuracy": or_none(self.accuracy), "confusion": self.confusion.tolist()}

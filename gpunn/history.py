@@ -7,6 +7,7 @@ from typing import Any
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines.base import Recipe
 from gpunn.evaluation import Evaluation, or_none
+from gpunn.plots.curves import Curves, curves
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,40 @@ class History:
         """The test accuracy of the kept network; NaN without test examples."""
         test = self.epochs[self.kept - 1].test if self.epochs else None
         return math.nan if test is None else test.accuracy
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw loss and accuracy over epochs on Matplotlib's axes `ax`, by default new ones of `pyplot`; return them.
+
+        The accuracy is on a twin of `ax`, with its axis on the right. Raises `ConfigurationError` if Matplotlib is
+        missing.
+        """
+        from gpunn.plots.axes import draw_history
+
+        return draw_history(ax, self._curves(), self._kept_before_the_last())
+
+    def _repr_html_(self) -> str:
+        """Return the curves as HTML in one piece, for notebooks."""
+        from gpunn.plots.html import history
+
+        notes = [*self.warnings, *([] if self.failure is None else [self.failure])]
+        return history(repr(self), self._curves(), self._kept_before_the_last(), notes)
+
+    def _curves(self) -> list[Curves]:
+        """Return loss and accuracy over epochs, without those that are unknown or not finite."""
+        found: dict[str, dict[str, list[tuple[int, float]]]] = {"loss": {}, "accuracy": {}}
+        for epoch in self.epochs:
+            found["loss"].setdefault("training", []).append((epoch.number, epoch.loss))
+            for label, result in (("training", epoch.train), ("test", epoch.test), ("held out", epoch.held_out)):
+                if result is not None:
+                    if label != "training":
+                        found["loss"].setdefault(label, []).append((epoch.number, result.loss))
+                    found["accuracy"].setdefault(label, []).append((epoch.number, result.accuracy))
+        drawn = [curves(quantity, series) for quantity, series in found.items()]
+        return [each for each in drawn if each.curves]
+
+    def _kept_before_the_last(self) -> int | None:
+        """Return the number of the epoch whose network was kept, or None if it is the last one."""
+        return self.kept if self.epochs and self.kept != self.epochs[-1].number else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the history as JSON types."""

@@ -18,6 +18,7 @@ from gpunn.equations import decided, forward, mean, outputs, scale
 from gpunn.errors import ConfigurationError, DataError, ModelFileError
 from gpunn.initialization import draw
 from gpunn.model_file import Layers, Model, read_model, write_model
+from gpunn.plots.sheets import WeightSheet, weight_sheet
 from gpunn.printing import printable
 
 
@@ -113,6 +114,33 @@ class Network(ABC):
         shares = np.full_like(output, 1 / output.shape[-1])
         np.divide(output, total, out=shares, where=total > 0)
         return shares
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the first layer's weights on Matplotlib's axes `ax`, by default new ones of `pyplot`; return them.
+
+        At most 64 neurons are drawn, each as a picture: green weights are positive, red ones negative. Raises
+        `ConfigurationError` if Matplotlib is missing.
+        """
+        from gpunn.plots.axes import draw_network
+
+        return draw_network(ax, f"{self}: {self.n_parameters:,} parameters", self._weight_sheet())
+
+    def _repr_html_(self) -> str:
+        """Return the first layer's weights as HTML in one piece, for notebooks; as many as `plot` draws."""
+        from gpunn.plots.html import network
+
+        return network(self._in_words(), self._weight_sheet())
+
+    def _in_words(self) -> str:
+        """Return layer sizes or the number of networks, parameters, activation functions and images, in one line."""
+        functions = list(dict.fromkeys(name for net in self.nets for name in net.functions[:-1]))
+        hidden = f"{', '.join(functions)} in hidden layers, " if functions else ""
+        known = f", trained on {self.kind.name}" if self.kind is not None and self.kind.name else ""
+        return f"{self}: {self.n_parameters:,} parameters, {hidden}{self.output} outputs, {self.dtype}{known}"
+
+    def _weight_sheet(self) -> WeightSheet:
+        shape = None if self.kind is None else self.kind.shape
+        return weight_sheet([net.weights[0] for net in self.nets], shape)
 
     def _inputs(self, images: ArrayLike) -> tuple[NDArray[Any], bool]:
         """Return the activations a^0 of `images`, (n, n_0), and whether it is a single image."""

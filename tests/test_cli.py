@@ -17,6 +17,7 @@ from safetensors.numpy import save
 import gpunn
 from gpunn import MLP, Dataset, equations, evaluate
 from gpunn.cli import main
+from gpunn.cli.characters import sparkline
 from gpunn.cli.signals import SIGNALS
 
 from .conftest import Outcome, Run, idx_bytes, write_data_set
@@ -63,9 +64,28 @@ def test_train_prints_a_line_an_epoch_and_writes_the_model(run: Run, data_dir: P
     assert len(epochs) == 12
     assert re.search(r"^16-5-4-10 on cpu, engine epoch: 12 epochs in .*, test accuracy \d+\.\d\d%$", lines[-2])
     assert lines[-1] == "written to 16-5-4-10-seed0.safetensors"
+    assert re.search(r"^loss           [▁▂▃▄▅▆▇█]{12}  \d\.\d{4} to \d\.\d{4}$", lines[-4])
+    assert re.search(r"^test accuracy  [▁▂▃▄▅▆▇█]{12}  \d+\.\d\d% to \d+\.\d\d%$", lines[-3])
     assert "\x1b" not in outcome.out
     assert MLP.load("16-5-4-10-seed0.safetensors").sizes == (16, 5, 4, 10)
     assert sorted(path.name for path in Path().iterdir()) == ["16-5-4-10-seed0.safetensors", "data"]
+
+
+def test_the_curves_of_many_epochs_fit_80_columns(run: Run, data_dir: Path) -> None:
+    lines = run("train", "--data-dir", data_dir, "--epochs", 150, "--device", "cpu", "--hidden", "").out.splitlines()
+    assert [line.partition("  ")[0] for line in lines[-4:-2]] == ["loss", "test accuracy"]
+    assert [len(line) for line in lines[-4:-2]] == [80, 80]
+
+
+def test_one_epoch_has_no_curve(run: Run, data_dir: Path) -> None:
+    lines = run("train", "--data-dir", data_dir, "--epochs", 1, "--device", "cpu").out.splitlines()
+    assert lines[-3].startswith("epoch 1/1")
+
+
+def test_sparklines_go_from_the_lowest_to_the_highest_value() -> None:
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 80) == "▁▂▃▄▅▆▇█"
+    assert sparkline([5, 5], 80) in {"▄▄", "▅▅"}
+    assert sparkline([0, 0, 7, 7, 2, 4], 3) == "▁█▄"
 
 
 def test_train_is_reproducible(run: Run, data_dir: Path) -> None:
@@ -83,6 +103,7 @@ def test_json_is_one_document_on_the_standard_output(run: Run, data_dir: Path) -
     assert [epoch["epoch"] for epoch in document["epochs"]] == [1, 2]
     assert document["test_accuracy"] == document["epochs"][1]["test_accuracy"]
     assert "epoch 2/2" in outcome.err
+    assert "█" not in outcome.err
 
     result = json.loads(run("evaluate", "net", "--data-dir", data_dir, "--json").out)
     assert result["accuracy"] == document["test_accuracy"]

@@ -16,6 +16,7 @@ HEAVY = [
     "cupy",
     "joblib",
     "llvmlite",
+    "matplotlib",
     "numba",
     "pandas",
     "rich",

@@ -549,7 +549,7 @@ def test_the_csv_has_a_row_for_each_network_and_complete_numbers() -> None:
 
 @pytest.fixture
 def matplotlib() -> Any:
-    return pytest.importorskip("matplotlib", reason='needs Matplotlib: pip install "gpunn[report]"')
+    return pytest.importorskip("matplotlib", reason='needs Matplotlib: pip install "gpunn[plot]"')
 
 
 def drawn(sample: int) -> list[Run]:
@@ -774,7 +774,7 @@ def test_a_picture_without_matplotlib_is_refused_before_the_training(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     outcome = outcome_of(run, data_dir, "--picture", "all.png")
-    assert_one_line(outcome, "--picture needs Matplotlib", "pip install 'gpunn[report]'")
+    assert_one_line(outcome, "--picture needs Matplotlib", "pip install 'gpunn[plot]'")
     assert [path.name for path in Path().iterdir()] == ["data"]
 
 

@@ -10,7 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.cli import options
+from gpunn.cli import characters, options
 from gpunn.datasets.framing import FIELD
 from gpunn.datasets.kind import FRAMINGS, ImageKind
 from gpunn.ensemble import load
@@ -20,6 +20,9 @@ from gpunn.printing import one_line
 
 if TYPE_CHECKING:
     from gpunn.pictures import Prepared
+
+GUESSES = 3
+"""Number of classes that `--show` lists."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,11 @@ class Answer:
     type=click.Choice(FRAMINGS),
     help="Preprocessing of the pictures.  [default: that of the training images]",
 )
-@click.option("--show", is_flag=True, help="Print each picture as the network sees it, as block characters.")
+@click.option(
+    "--show",
+    is_flag=True,
+    help="Print each picture as the network sees it, and its three best guesses; with --json, the pixels.",
+)
 @options.as_json
 def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bool, as_json: bool) -> None:
     """Classify each IMAGE with the network in the file MODEL.
@@ -108,21 +115,16 @@ def _kind(net: Network, model: Path, framing: str | None) -> ImageKind:
 
 
 def _lines(answer: Answer, kind: ImageKind, show: bool) -> Iterator[str]:
-    """Yield a line with the class, the runner-up and any doubts; with `show`, also the image."""
-    best, *others = np.argsort(-answer.outputs, kind="stable")[:2]
+    """Yield a line with the class, the runner-up and any doubts; with `show`, also the image and the best guesses."""
+    order = np.argsort(-answer.outputs, kind="stable")
+    best, *others = order[:2]
     runner_up = "".join(f"; next {kind.class_name(int(label))}, {answer.shares[label]:.0%}" for label in others)
     doubts = "".join(f"; doubtful: {doubt}" for doubt in answer.prepared.doubts[:1])
     doubts += "".join(f"; {doubt}" for doubt in answer.prepared.doubts[1:])
     yield f"{answer.name}: {kind.class_name(int(best))} ({answer.shares[best]:.0%}{runner_up}){doubts}"
     if show:
-        yield from _blocks(answer.prepared.pixels)
-
-
-def _blocks(image: NDArray[np.uint8]) -> Iterator[str]:
-    """Draw `image` (rows, columns) with two characters a pixel."""
-    shades = np.array(list(" ░▒▓█"))
-    for row in shades[(image.astype(int) * 5) // 256]:
-        yield "|" + "".join(np.repeat(row, 2)) + "|"
+        yield from characters.picture(answer.prepared.pixels)
+        yield from characters.bars([(kind.class_name(int(label)), answer.shares[label]) for label in order[:GUESSES]])
 
 
 def _entry(one: Answer | tuple[str, str], kind: ImageKind, show: bool) -> dict[str, Any]:

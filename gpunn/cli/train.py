@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gpunn import training
-from gpunn.cli import options
+from gpunn.cli import characters, options
 from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.recipes import learning_options, network_options, optimizer_with
@@ -171,6 +172,8 @@ def train(
     elif as_json:
         click.echo(json.dumps(_document(net, init, history, output, interrupted=bool(code))))
     else:
+        for line in _curves(history):
+            click.echo(line)
         click.echo(_summary(net, history, interrupted=bool(code)))
         click.echo(f"written to {printable(output)}{', replacing the previous network' if replaced else ''}")
     return code
@@ -189,6 +192,15 @@ def _save(net: MLP, output: Path) -> None:
             raise error from None
         error.add_note(f"the network is in {rescued}")
         raise
+
+
+def _curves(history: History) -> Iterator[str]:
+    """Yield lines with a sparkline each: the training loss and the test accuracy over epochs, if there are several."""
+    if len(history.epochs) < 2:
+        return
+    for name, values, form in (("loss", history.losses, ".4f"), ("test accuracy", history.accuracies, ".2%")):
+        head, ends = f"{name:13}  ", f"  {values[0]:{form}} to {values[-1]:{form}}"
+        yield f"{head}{characters.sparkline(values, max(1, characters.COLUMNS - len(head) - len(ends)))}{ends}"
 
 
 def _summary(net: MLP, history: History, *, interrupted: bool) -> str:

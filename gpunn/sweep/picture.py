@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpunn.errors import ConfigurationError
+from gpunn.plots.axes import check_matplotlib
 from gpunn.printing import printable
 from gpunn.sweep.runs import Run, ranked
 from gpunn.sweep.space import Configuration
@@ -54,10 +55,7 @@ def check_picture(path: Path) -> None:
     """Raise `ConfigurationError` unless the file name's ending is in `FORMATS` and Matplotlib is installed."""
     if path.suffix.lower() not in FORMATS:
         raise ConfigurationError(f"a picture's name must end in {' or '.join(FORMATS)}, got {printable(path)}")
-    try:
-        import matplotlib  # noqa: F401 - to be sure that it is there
-    except ImportError as error:
-        raise ConfigurationError(f"--picture needs Matplotlib ({error}): pip install 'gpunn[report]'") from error
+    check_matplotlib("--picture")
 
 
 def picture(runs: Sequence[Run], title: str, suffix: str) -> bytes:

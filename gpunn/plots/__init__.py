@@ -1,0 +1,1 @@
+"""Pictures of histories, evaluations and networks: HTML for notebooks, and Matplotlib's axes."""
