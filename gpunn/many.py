@@ -178,7 +178,7 @@ class _Many:
                     future.result()
             except BaseException:
                 stop.set()
-                pool.shutdown(cancel_futures=True)
+                _end_threads(pool)
                 raise
 
     def _run_alone(self, backend: Backend, number: int) -> None:
@@ -314,6 +314,16 @@ class _Many:
             key = plan.net.dtype, plan.net.sizes[-1], plan.recipe.loss, engine.own_threads
             found = self._evaluators.get(key) or plan.evaluators(backend, engine, division)
             return self._evaluators.setdefault(key, found)
+
+
+def _end_threads(pool: ThreadPoolExecutor) -> None:
+    """Wait until all threads have ended, however often Ctrl-C is pressed: they must not change networks later on."""
+    while True:
+        try:
+            pool.shutdown(cancel_futures=True)
+        except KeyboardInterrupt:
+            continue
+        return
 
 
 def _begin(sessions: dict[int, Session], epoch: int) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64] | None]]:

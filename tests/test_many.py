@@ -266,6 +266,25 @@ def test_an_interrupt_while_networks_are_handed_out_ends_those_that_have_begun(
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("gpunn")]
 
 
+def test_further_interrupts_do_not_leave_threads_behind(small: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pool(ThreadPoolExecutor):
+        asked = 0
+
+        def shutdown(self, *arguments: Any, **options: Any) -> None:
+            self.asked += 1
+            if self.asked <= 3:
+                raise KeyboardInterrupt
+            super().shutdown(*arguments, **options)
+
+    def on_epoch(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gpunn.many.ThreadPoolExecutor", Pool)
+    with pytest.raises(KeyboardInterrupt):
+        train_many(networks(), small, epochs=5000, on_epoch=on_epoch, device="cpu")
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("gpunn")]
+
+
 def test_an_interrupt_ends_what_a_callback_trains_too(small: Split) -> None:
     epochs: list[int] = []
 

@@ -642,6 +642,16 @@ def test_a_sweep_prints_the_best_and_writes_all_that_is_asked_for(
     assert {path.name for path in Path().iterdir()} == {"all.csv", "all.svg", "data", model, "sweep.jsonl"}
 
 
+def test_a_sweeps_first_line_fits_a_terminal(run: CommandLine, data_dir: Path) -> None:
+    outcome = outcome_of(run, data_dir, "--l2", 1e-4, "--dropout", 0.25, "--hidden", "10,10,10")
+    first, second = outcome.out.splitlines()[:2]
+    assert f"{first} {second}" == (
+        "1 network on data, 1 epoch each: hidden 10,10,10, activation sigmoid, optimizer sgd, learning rate 1, "
+        "batch size 10, l2 0.0001, dropout 0.25"
+    )
+    assert max(len(first), len(second)) <= 80
+
+
 def test_json_is_one_document(run: CommandLine, data_dir: Path) -> None:
     outcome = outcome_of(run, data_dir, "--sample", 5, "--learning-rate", "0.1..1", "--json", "--output", "net")
     document = json.loads(outcome.out)

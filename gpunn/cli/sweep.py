@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 import click
@@ -28,7 +29,7 @@ from gpunn.optimizers import OPTIMIZERS
 from gpunn.printing import printable
 from gpunn.sweep import Cluster, Record, Run, Space, Sweep, ranked
 from gpunn.sweep.picture import check_picture, picture
-from gpunn.sweep.tables import csv_of, fixed, number_of, score, table, varying
+from gpunn.sweep.tables import WIDTH, csv_of, fixed, number_of, score, table, varying
 
 Values = tuple[Any, ...]
 
@@ -347,7 +348,7 @@ def _on(plan: Sweep) -> str:
 
 def _introduction(plan: Sweep, record: Record, cluster: Cluster | None) -> Iterator[str]:
     count, epochs = number_of(len(plan.configurations), "network"), number_of(plan.shared.epochs, "epoch")
-    yield f"{count}{_on(plan)}, {epochs} each: {fixed(plan.configurations)}".rstrip(": ")
+    yield from wrap(f"{count}{_on(plan)}, {epochs} each: {fixed(plan.configurations)}".rstrip(": "), WIDTH)
     yield f"{len(plan.train):,} images to train on, {len(plan.held_out):,} held out to rank the networks by"
     done = f"has {len(record.runs)} of them already" if record.runs else "records each as it finishes"
     yield f"{printable(record.path)} {done}"
