@@ -191,6 +191,21 @@ def load_bytes(_typing: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
+def count_zeros(_typing: Any, array: Any, index: Any) -> Any:
+    """Return how many of the bytes array[index : index + 8] are 0 before the first one that isn't, 0 to 8."""
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        word = ir.IntType(64)
+        loaded = builder.load(_address(context, builder, array, word, args[0], args[1], 8))
+        loaded.align = 1
+        # The lowest byte of a word is the first one in memory; of a word that is 0, 64 bits are.
+        bits = builder.cttz(loaded, ir.Constant(ir.IntType(1), 0))
+        return builder.lshr(bits, ir.Constant(word, 3))
+
+    return types.int64(array, index), codegen
+
+
+@intrinsic
 def load_rows(_typing: Any, array: Any, index: Any, stride: Any, rows: Any, vectors: Any) -> Any:
     """Return the lanes at array[index], array[index + stride], ...: `rows` times `vectors`, both `Static`."""
 

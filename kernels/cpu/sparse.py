@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compilation import compiled
-from .memory import at, put
+from .memory import at, count_zeros, put
 
 PARTS = 2
 """Parts of an image, with about equally many non-zero pixels; their weights can be updated part by part."""
@@ -63,8 +63,11 @@ def _encode(images: Any, n_pixels: int, middle: int, starts: Any, words: Any) ->
         begin, end = (0, middle) if part % PARTS == 0 else (middle, n_pixels)
         entry, limit = (0, 0) if counting else (4 * at(starts, part), 4 * at(starts, part + 1))
         first, here = entry, begin
-        for p in range(begin, end):
-            grey = at(images, image + p)
+        p = begin
+        while p < end:
+            zeros = count_zeros(images, image + p) if p + 8 <= end else 0
+            p += zeros
+            grey = at(images, image + p) if zeros < 8 else 0
             if grey:
                 while p - here > FARTHEST:
                     _put_entry(words, entry, limit, FARTHEST, 0)
@@ -73,6 +76,7 @@ def _encode(images: Any, n_pixels: int, middle: int, starts: Any, words: Any) ->
                 _put_entry(words, entry, limit, p - here, grey)
                 entry += 1
                 here = p
+            p += zeros < 8
         while part % PARTS == 0 and here < middle:
             _put_entry(words, entry, limit, min(FARTHEST, middle - here), 0)
             entry += 1
