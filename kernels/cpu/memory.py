@@ -194,7 +194,7 @@ def load_bytes(_typing: Any, array: Any, index: Any) -> Any:
 def count_zeros(_typing: Any, array: Any, index: Any) -> Any:
     """Return how many of the bytes array[index : index + 8] are 0 before the first one that isn't, 0 to 8."""
 
-    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         word = ir.IntType(64)
         loaded = builder.load(_address(context, builder, array, word, args[0], args[1], 8))
         loaded.align = 1
@@ -202,7 +202,7 @@ def count_zeros(_typing: Any, array: Any, index: Any) -> Any:
         bits = builder.cttz(loaded, ir.Constant(ir.IntType(1), 0))
         return builder.lshr(bits, ir.Constant(word, 3))
 
-    return types.int64(array, index), codegen
+    return types.int64(array, index), generate
 
 
 @intrinsic
