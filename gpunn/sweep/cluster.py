@@ -114,12 +114,15 @@ class Cluster:
         _Handout(self, numbered, Common(shared, train, held_out, device), bar, on_end).run()
 
     def scatter(self, value: object) -> Any:
-        """Return the future of a value that is sent to all workers, or None if there are none to send it to."""
+        """Return the future of a value that a worker is sent, and others get from each other as soon as they need it.
+
+        It is None if there are no workers, or the one that was to have it was lost meanwhile.
+        """
         with self._connected():
             try:
-                return self._client.scatter([value], broadcast=True, hash=False, timeout=CONNECTING)[0]
-            except OSError:  # by which workers are lost, too
-                self._client.nthreads()
+                return self._client.scatter([value], hash=False, timeout=CONNECTING)[0]
+            except (OSError, KeyError):
+                self._client.nthreads()  # which fails if it isn't a worker that was lost
                 return None
 
     def submit(self, worker: str, function: Callable[..., Any], *arguments: Any) -> Any:
