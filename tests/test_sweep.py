@@ -21,6 +21,7 @@ import pytest
 from gpunn import (
     MLP,
     ConfigurationError,
+    DataError,
     Dataset,
     DeviceError,
     Ensemble,
@@ -192,6 +193,10 @@ def test_a_range_that_has_fewer_values_than_the_sample_gives_all_of_them() -> No
         (lambda: Range(3, 2), r"a range must go up, such as 2\.\.3, got 3\.\.2"),
         (lambda: Range(0, math.inf), "an end of a range must be a finite number, got inf"),
         (lambda: Space(hidden=()), "hidden must have at least one value, got none"),
+        (lambda: Space(hidden=(16, 32)), r"hidden must be a list of lists, such as \[\[16\], \[100, 50\]\], got 16"),  # type: ignore[arg-type]
+        (lambda: Space(learning_rate=0.1), r"learning_rate must be a list of values, got 0\.1"),  # type: ignore[arg-type]
+        (lambda: Space(activation="relu"), "activation must be a list of values, got 'relu'"),
+        (lambda: Space(seed=(None,)), "seed must be an integer >= 0, got None"),  # type: ignore[arg-type]
         (lambda: Space(hidden=((3, 0),)), "layer size must be an integer >= 1, got 0"),
         (lambda: Space(hidden=((Range(0, 3),),)), "layer size must be an integer >= 1, got 0"),
         (lambda: Space(hidden=((Range(1.5, 3.0),),)), r"layer size must be an integer >= 1, got 1\.5"),
@@ -213,6 +218,7 @@ def test_a_range_that_has_fewer_values_than_the_sample_gives_all_of_them() -> No
         (lambda: sweep_of(Space(), sample=10_001), "a sample must be of at most 10,000 networks, got 10,001"),
         (lambda: sweep_of(Space(), seed=-1), "the sweep's seed must be an integer >= 0, got -1"),
         (lambda: sweep_of(Space(), epochs=0), "epochs must be an integer >= 1, got 0"),
+        (lambda: sweep_of(Space(), output="warp"), "output activation must be one of sigmoid, .*, got 'warp'"),
         (lambda: sweep_of(Space(), init="warp"), "init must be one of scaled, .*, got 'warp'"),
         (lambda: sweep_of(Space(), schedule="warp"), "schedule must be one of constant, .*, got 'warp'"),
         (lambda: sweep_of(Space(), loss="cross_entropy"), "loss cross_entropy needs output activation softmax"),
@@ -224,6 +230,20 @@ def test_a_range_that_has_fewer_values_than_the_sample_gives_all_of_them() -> No
 def test_invalid_sweeps_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         make()
+
+
+def test_examples_that_are_no_split_are_refused() -> None:
+    with pytest.raises(DataError, match=r"^found a ndarray, expected a Split or a Dataset"):
+        Sweep(Space(), np.zeros((5, 5)))  # type: ignore[arg-type]
+
+
+def test_a_space_takes_lists_and_numpys_numbers(tmp_path: Path) -> None:
+    lists: Any = {"hidden": [np.array([4])], "learning_rate": np.array([0.5, 1]), "batch_size": [np.int64(10)]}
+    sweep, same = sweep_of(Space(**lists)), Space(hidden=((4,),), learning_rate=(0.5, 1.0), batch_size=(10,))
+    with sweep.record(tmp_path / "record") as record:
+        trained(sweep, record=record)
+    with sweep_of(same).record(tmp_path / "record", resume=True) as record:
+        assert len(record.runs) == 2
 
 
 # Training and ranking

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, Self, final
 
+from gpunn.activations import checked_functions
 from gpunn.backends.limits import available_memory
 from gpunn.checks import check_whole
 from gpunn.datasets.split import Split
@@ -49,6 +50,7 @@ class Shared:
         if self.init not in DIVISORS:
             raise ConfigurationError(f"init must be one of {', '.join(DIVISORS)}, got {self.init!r}")
         schedule_for(self.schedule)
+        checked_functions((), self.output, 1)
         loss_for(self.output, self.loss)
 
     def sizes(self, configuration: Configuration | Choice) -> tuple[int, ...]:

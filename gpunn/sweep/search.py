@@ -12,7 +12,7 @@ from gpunn.checks import check_whole
 from gpunn.datasets.split import Dataset, Split, hold_out
 from gpunn.defaults import EPOCHS
 from gpunn.engines.cpu.sharing import Shelf, sharing
-from gpunn.errors import ConfigurationError, GpunnError
+from gpunn.errors import ConfigurationError, DataError, GpunnError
 from gpunn.network import MLP
 from gpunn.printing import printable
 from gpunn.sweep.cluster import Cluster
@@ -40,7 +40,8 @@ class Sweep:
     - `train` and `held_out` are the two splits;
     - `runs` are the finished ones, in the order in which they finished, also after an interruption.
 
-    Raises `ConfigurationError` for invalid settings, and for more networks than `gpunn.sweep.space.MOST`.
+    Raises `ConfigurationError` for invalid settings and for more networks than `gpunn.sweep.space.MOST`, and
+    `DataError` for `data` of another type.
     """
 
     def __init__(
@@ -59,6 +60,10 @@ class Sweep:
     ) -> None:
         check_whole("the sweep's seed", seed, 0)
         split = data.train if isinstance(data, Dataset) else data
+        if not isinstance(split, Split):
+            raise DataError(
+                f"found a {type(split).__name__}, expected a Split or a Dataset, such as gpunn.load_mnist()"
+            )
         self.train, self.held_out = hold_out(split, HELD_OUT_SHARE, seed)
         self.shared = Shared(split.images.shape[1], n_outputs or data.n_classes, epochs, output, loss, init, schedule)
         n_examples = len(self.train)

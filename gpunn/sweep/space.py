@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple, Self, final
 
@@ -24,6 +24,9 @@ DRAWN = 3
 
 LEAST = {"hidden": 1, "batch_size": 1, "seed": 0}
 """Settings that are integers, and the smallest one of each."""
+
+WITH_DEFAULT = ("learning_rate", "batch_size")
+"""Settings of which None is the default."""
 
 IN_VAIN = 1000
 """Draws in a row that may repeat earlier ones before there count as no others."""
@@ -125,6 +128,7 @@ class Space:
 
     `hidden` has the sizes of the hidden layers of each kind of network; a `Range` in place of a size is drawn from.
     The other settings are those of `gpunn.MLP` and `gpunn.train`; None is the default learning rate or batch size.
+    Lists may be NumPy's; all are stored as tuples.
 
     Raises `ConfigurationError` for a setting without values, and for invalid ones.
     """
@@ -139,6 +143,8 @@ class Space:
     seed: Sequence[int | Range] = (0,)
 
     def __post_init__(self) -> None:
+        for name, values in self._axes():
+            object.__setattr__(self, name, _listed(name, values, inside=name == "hidden"))
         for name, values in self._axes():
             if not values:
                 raise ConfigurationError(f"{name} must have at least one value, got none")
@@ -220,8 +226,23 @@ class Space:
         return Choice(**drawn)
 
 
+def _listed(name: str, values: Any, *, inside: bool) -> tuple[Any, ...]:
+    """Return the values of a setting as a tuple, of tuples if `inside`, with Python's own numbers, as JSON needs them.
+
+    Raises `ConfigurationError` for what isn't a list.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        example = "a list of lists, such as [[16], [100, 50]]" if name == "hidden" else "a list of values"
+        raise ConfigurationError(f"{name} must be {example}, got {values!r}")
+    if inside:
+        return tuple(_listed(name, each, inside=False) for each in values)
+    return tuple(each.item() if isinstance(each, np.generic) else each for each in values)
+
+
 def _check(name: str, value: Any) -> None:
     """Raise `ConfigurationError` unless a setting's number, or both ends of its range, are valid."""
+    if value is None and name in WITH_DEFAULT:
+        return
     for end in _ends(value):
         if name in LEAST:
             check_whole("layer size" if name == "hidden" else name, end, LEAST[name])
@@ -235,11 +256,9 @@ def _check(name: str, value: Any) -> None:
             check_number(name, end, least=0)
 
 
-def _ends(value: float | Range | None) -> tuple[float, ...]:
-    """Return the ends of a range, or the number itself; nothing for None."""
-    if isinstance(value, Range):
-        return value.low, value.high
-    return () if value is None else (value,)
+def _ends(value: float | Range) -> tuple[float, ...]:
+    """Return the ends of a range, or the number itself."""
+    return (value.low, value.high) if isinstance(value, Range) else (value,)
 
 
 def _spelled(value: Any) -> str:
