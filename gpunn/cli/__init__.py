@@ -1,4 +1,4 @@
-"""The command line: gpunn train | sweep | evaluate | predict | devices | report | tune."""
+"""The command line: gpunn train | sweep | evaluate | predict | devices | report | tour | tune."""
 
 import io
 import os
@@ -14,6 +14,7 @@ from gpunn.cli.predict import predict as predict_command
 from gpunn.cli.report import report as report_command
 from gpunn.cli.signals import INTERRUPTED, handlers_restored
 from gpunn.cli.sweep import sweep as sweep_command
+from gpunn.cli.tour import tour as tour_command
 from gpunn.cli.train import train as train_command
 from gpunn.cli.tune import tune as tune_command
 from gpunn.cli.values import repeated
@@ -37,6 +38,7 @@ for _command in (
     predict_command,
     inspection.devices,
     report_command,
+    tour_command,
     tune_command,
 ):
     gpunn_command.add_command(_command)

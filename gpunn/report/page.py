@@ -4,6 +4,7 @@ import base64
 import statistics
 from collections.abc import Iterator, Sequence
 from importlib import resources
+from typing import Any
 
 from gpunn.errors import ConfigurationError
 from gpunn.printing import printable
@@ -20,20 +21,29 @@ def page(runs: Sequence[Run]) -> tuple[str, list[Picture]]:
 
     Raises `ConfigurationError` where the libraries that draw are missing.
     """
+    environment = page_environment("gpunn report")
+    machines = findings.machines(runs)
+    found = [section for section in sections(machines) if section.pictures or section.tables]
+    template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
+    html = template.render(machines=machines, sections=found, summary=list(_summary(machines)), runs=runs)
+    return html, [drawn for section in found for drawn in section.pictures]
+
+
+def page_environment(command: str) -> Any:
+    """Return a Jinja environment for pages: everything is escaped, and what is missing is an error.
+
+    Raises `ConfigurationError`, naming the `command`, where the libraries that draw are missing.
+    """
     try:
         import jinja2
         import matplotlib  # noqa: F401 - to be sure that it is there
     except ImportError as error:
         raise ConfigurationError(
-            f"gpunn report needs Matplotlib and Jinja ({error}): pip install 'gpunn[report]'"
+            f"{command} needs Matplotlib and Jinja ({error}): pip install 'gpunn[report]'"
         ) from error
-    machines = findings.machines(runs)
-    found = [section for section in sections(machines) if section.pictures or section.tables]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {"data_uri": _data_uri, "printable": printable}
-    template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
-    html = template.render(machines=machines, sections=found, summary=list(_summary(machines)), runs=runs)
-    return html, [drawn for section in found for drawn in section.pictures]
+    return environment
 
 
 def _summary(machines: Sequence[Machine]) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""`gpunn tour`: one page from a neuron to MNIST, whose numbers are computed while it is made."""
