@@ -10,7 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def expected() -> set[str]:
     """Return what belongs in the wheel, by what is in the checkout."""
     files = (ROOT / "gpunn").rglob("*")
-    package = [path for path in files if path.suffix in {".py", ".gz", ".html", ".css"} or path.name == "py.typed"]
+    package = [
+        path for path in files if path.suffix in {".py", ".gz", ".html", ".css", ".js"} or path.name == "py.typed"
+    ]
     kernels = (ROOT / "kernels").rglob("*.py")
     return {str(path.relative_to(ROOT)) for path in package} | {f"gpunn/{path.relative_to(ROOT)}" for path in kernels}
 

@@ -1,4 +1,4 @@
-"""The command line: gpunn train | sweep | evaluate | predict | devices | report | tour | tune."""
+"""The command line: gpunn train | sweep | evaluate | predict | show | devices | report | tour | tune."""
 
 import io
 import os
@@ -12,6 +12,7 @@ import gpunn
 from gpunn.cli import inspection
 from gpunn.cli.predict import predict as predict_command
 from gpunn.cli.report import report as report_command
+from gpunn.cli.show import show as show_command
 from gpunn.cli.signals import INTERRUPTED, handlers_restored
 from gpunn.cli.sweep import sweep as sweep_command
 from gpunn.cli.tour import tour as tour_command
@@ -36,6 +37,7 @@ for _command in (
     sweep_command,
     inspection.evaluate,
     predict_command,
+    show_command,
     inspection.devices,
     report_command,
     tour_command,

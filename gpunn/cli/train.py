@@ -6,7 +6,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,8 +15,9 @@ from gpunn.cli import characters, options
 from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.recipes import learning_options, network_options, optimizer_with
+from gpunn.cli.show import page_line
 from gpunn.cli.signals import Interruptible, exit_code
-from gpunn.datasets import load_mnist
+from gpunn.datasets import Split, load_mnist
 from gpunn.defaults import BATCH_SIZE
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import ENGINES, PRECISIONS
@@ -26,6 +27,9 @@ from gpunn.files import check_writable
 from gpunn.history import History
 from gpunn.network import MLP
 from gpunn.printing import printable
+
+if TYPE_CHECKING:
+    from gpunn.show import Snapshots
 
 
 @click.command()
@@ -70,6 +74,12 @@ from gpunn.printing import printable
     callback=options.as_path,
     help="Model file to write.  [default: named after sizes and seed, such as 784-16-10-seed0.safetensors]",
 )
+@click.option(
+    "--page",
+    type=click.Path(),
+    callback=options.as_path,
+    help="HTML file to write: the network at work, as of gpunn show, and how its weights formed.",
+)
 @click.option("--force", is_flag=True, help="Overwrite --output even if it is another network or not a model file.")
 @options.as_json
 def train(
@@ -94,6 +104,7 @@ def train(
     data_dir: Path | None,
     classes: int | None,
     output: Path | None,
+    page: Path | None,
     force: bool,
     as_json: bool,
 ) -> int:
@@ -104,8 +115,9 @@ def train(
     """
     optimizing = optimizer_with(optimizer, momentum)
     stopping = None if early_stopping is None else EarlyStopping(early_stopping)
-    if output is not None:
-        check_writable(output)
+    for path in (output, page):
+        if path is not None:
+            check_writable(path)
     dataset = load_mnist(data_dir, n_classes=classes)
     sizes = [dataset.train.images.shape[1], *hidden, classes or dataset.n_classes]
     net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
@@ -115,6 +127,11 @@ def train(
         check_writable(output)
     elif not force:
         check_replaceable(output, net)
+    snapshots = None
+    if page is not None:
+        from gpunn.show import Snapshots
+
+        snapshots = Snapshots(net)
     history: History | None = None
     replaced = False
     ended_by: KeyboardInterrupt | DeviceError | DivergenceError | None = None
@@ -124,6 +141,8 @@ def train(
         def on_epoch(so_far: History) -> None:
             nonlocal history
             history = so_far
+            if snapshots is not None:
+                snapshots(so_far)
             progress.show_epoch(so_far.epochs[-1])
 
         try:
@@ -159,6 +178,9 @@ def train(
                 output = default_name(net, seed)
             replaced = output.exists() and output.stat().st_size > 0
             _save(net, output)
+            if page is not None and snapshots is not None:
+                snapshots.look_closer(dataset, history, epochs=epochs)
+                _write_page(page, net, model=output, test=dataset.test, history=history, snapshots=snapshots)
     failure = ended_by if isinstance(ended_by, DeviceError | DivergenceError) else progress.failure
     if failure is not None:
         if history is not None:
@@ -170,12 +192,15 @@ def train(
             f"gpunn: interrupted before the first epoch was finished: {printable(output)} was not written", err=True
         )
     elif as_json:
-        click.echo(json.dumps(_document(net, init, history, output, interrupted=bool(code))))
+        document = _document(net, init, history, output, interrupted=bool(code))
+        click.echo(json.dumps(document | ({} if page is None else {"page": str(page)})))
     else:
         for line in _curves(history):
             click.echo(line)
         click.echo(_summary(net, history, interrupted=bool(code)))
         click.echo(f"written to {printable(output)}{', replacing the previous network' if replaced else ''}")
+        if page is not None:
+            click.echo(page_line(page, net))
     return code
 
 
@@ -201,6 +226,13 @@ def _curves(history: History) -> Iterator[str]:
     for name, values, form in (("loss", history.losses, ".4f"), ("test accuracy", history.accuracies, ".2%")):
         head, ends = f"{name:13}  ", f"  {values[0]:{form}} to {values[-1]:{form}}"
         yield f"{head}{characters.sparkline(values, max(1, characters.COLUMNS - len(head) - len(ends)))}{ends}"
+
+
+def _write_page(page: Path, net: MLP, *, model: Path, test: Split, history: History, snapshots: "Snapshots") -> None:
+    """Write a page about `net`, which was just trained and saved as `model`."""
+    from gpunn import show
+
+    show.write_page(page, show.page(net, name=model.name, test=test, history=history, snapshots=snapshots))
 
 
 def _summary(net: MLP, history: History, *, interrupted: bool) -> str:
