@@ -537,10 +537,11 @@ class TestInBrowser:
         assert browser.run("scrollY") == 0
 
     def test_wide_and_deep_networks_and_class_names_fit(self, browser: Chromium, tmp_path: Path) -> None:
-        net = MLP([784, 1000, 64, 10], hidden="relu", output="softmax")
+        net = MLP([784, 600, 64, 10], hidden="relu", output="softmax")
         net.kind = ImageKind("<img src=x>", (28, 28), "whole", ("T-shirt/top", "Trouser", "<b>", *"abcdefg"))
         shown(browser, tmp_path, page(net, name="<script>document.title = 'bad'</script>"), width=390, touch=True)
         assert browser.run("document.documentElement.scrollWidth") == 390
+        assert browser.run("at('stage').scrollWidth <= at('stage').clientWidth")
         assert browser.run("document.title").endswith("<script>document.title = 'bad'</script>")
         assert browser.run("document.images.length") == 0
         assert "<script>" in browser.run("at('about').textContent")

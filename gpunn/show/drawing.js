@@ -54,7 +54,6 @@ class Board {
   begin(event) {
     if (event.button) return;
     event.preventDefault();
-    this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
     this.movePen(null);
     if (this.shown) this.clear();
