@@ -290,7 +290,7 @@ function fillDigits() {
     Object.assign(state, { empty: false, drawn: false });
     state.pixels = levels[k];
     state.chosen = null;
-    at("source").textContent = `test digit ${rows[k]}: ${DATA.classes[labels[k]]}`;
+    at("source").textContent = `test image ${rows[k]}: ${DATA.classes[labels[k]]}`;
     update();
   };
   at("gallery").hidden = at("or").hidden = false;
