@@ -486,7 +486,10 @@ class TestInBrowser:
         browser.press("Delete")
         browser.settle()
         assert browser.run("at('read').textContent") == "?"
-        browser.press(" ", *["ArrowDown"] * 10, " ")
+        assert browser.run("at('pen').hidden")
+        browser.press(" ", *["ArrowDown"] * 10)
+        assert browser.run("!at('pen').hidden && at('pen').className") == "down"
+        browser.press(" ")
         browser.settle()
         assert browser.run("at('read').textContent") == "1"
         assert browser.problems == []

@@ -30,7 +30,7 @@ function choose(l, j) {
   redraw();
 }
 
-const board = new Board(at("drawing"), DATA.shape, DATA.framing, () => {
+const board = new Board(at("drawing"), at("pen"), DATA.shape, DATA.framing, () => {
   state.drawn = true;
   update();
 });
