@@ -14,7 +14,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from gpunn import MLP, ConfigurationError, DataError, Dataset, EarlyStopping, Ensemble, Split, equations, train
+from gpunn import (
+    MLP,
+    ConfigurationError,
+    DataError,
+    Dataset,
+    EarlyStopping,
+    Ensemble,
+    OutputError,
+    Split,
+    equations,
+    show,
+    train,
+)
 from gpunn.activations import HIDDEN, OUTPUT
 from gpunn.datasets import ImageKind
 from gpunn.pictures import MNIST_KIND, prepare_digit
@@ -139,9 +151,10 @@ def test_the_gallery_has_right_digits_the_worst_mistakes_and_what_was_confused(
 def test_networks_that_take_no_images_or_are_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="takes 2 inputs, and doesn't say what images they make"):
         page(MLP([2, 4, 1]))
-    monkeypatch.setattr(contents, "MOST_PARAMETERS", 7849)
-    with pytest.raises(ConfigurationError, match="at most 7,849 parameters, got 7,850"):
-        page(MLP([784, 10]))
+    monkeypatch.setattr(snapshots, "MOST_PARAMETERS", 7849)
+    for make in (page, Snapshots):
+        with pytest.raises(ConfigurationError, match="at most 7,849 parameters, got 7,850"):
+            make(MLP([784, 10]))
 
 
 # Snapshots
@@ -315,6 +328,19 @@ def test_training_writes_a_page_with_a_slider(run: Run, data_dir: Path) -> None:
     assert "there is no folder" in run(*common, "--page", "no/page.html").err
 
 
+def test_if_the_page_cannot_be_written_the_network_is_kept(
+    run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, html: str) -> None:
+        raise OutputError(f"cannot write {path}: No space left on device; choose another place")
+
+    monkeypatch.setattr(show, "write_page", full)
+    outcome = run("train", "--data-dir", data_dir, "--epochs", 1, "--device", "cpu", "--page", "page.html")
+    assert outcome.code == 2
+    assert outcome.err.endswith("choose another place; the network is in 16-16-10-seed0.safetensors\n")
+    assert MLP.load("16-16-10-seed0.safetensors").sizes == (16, 16, 10)
+
+
 # In a browser
 
 
@@ -443,7 +469,7 @@ class TestInBrowser:
         assert "Output: 10 sigmoid neurons" in by_role["slider"]
         assert "Moment of the training" in by_role["slider"]
         assert "Clear" in by_role["button"]
-        assert len([name for name in by_role["button"] if name.startswith("Test digit")]) > 60
+        assert len([name for name in by_role["button"] if name.startswith("Test image")]) > 60
 
     def test_keys_choose_neurons_and_draw(self, browser: Chromium, tmp_path: Path, html: str) -> None:
         shown(browser, tmp_path, html)
@@ -460,7 +486,10 @@ class TestInBrowser:
         browser.press("Delete")
         browser.settle()
         assert browser.run("at('read').textContent") == "?"
-        browser.press(" ", *["ArrowDown"] * 10, " ")
+        assert browser.run("at('pen').hidden")
+        browser.press(" ", *["ArrowDown"] * 10)
+        assert browser.run("!at('pen').hidden && at('pen').className") == "down"
+        browser.press(" ")
         browser.settle()
         assert browser.run("at('read').textContent") == "1"
         assert browser.problems == []
@@ -474,7 +503,7 @@ class TestInBrowser:
         columns = browser.run("atlas.columns")
         browser.click(x + step * (5 % columns) + 10, y + high * (5 // columns) + 10)
         browser.settle()
-        net, row = trained[0], browser.run("Number(at('source').textContent.match(/digit (\\d+)/)[1])")
+        net, row = trained[0], browser.run("Number(at('source').textContent.match(/image (\\d+)/)[1])")
         pixels = mnist.test.images[row] / 255
         z = float(net.weights[0][5] @ pixels + net.biases[0][5])
         a = float(net.activations(mnist.test.images[row])[1][5])
@@ -491,11 +520,11 @@ class TestInBrowser:
         shown(browser, tmp_path, html)
         digits = data_of(html)["digits"]
         worst = digits["mistakes"][0]
-        browser.run(f"document.querySelector('[aria-label^=\"Test digit {digits['rows'][worst]}:\"]').click()")
+        browser.run(f"document.querySelector('[aria-label^=\"Test image {digits['rows'][worst]}:\"]').click()")
         browser.settle()
         assert browser.run("at('read').textContent") == str(digits["read"][worst])
         assert browser.run("at('source').textContent") == (
-            f"test digit {digits['rows'][worst]}: {digits['labels'][worst]}"
+            f"test image {digits['rows'][worst]}: {digits['labels'][worst]}"
         )
 
     def test_the_slider_goes_through_the_training(
@@ -510,7 +539,7 @@ class TestInBrowser:
         browser.settle()
         assert browser.run("at('when').textContent") == "before training"
         before = browser.run("at('weights').toDataURL()")
-        row = browser.run("Number(at('source').textContent.match(/digit (\\d+)/)[1])")
+        row = browser.run("Number(at('source').textContent.match(/image (\\d+)/)[1])")
         net = MLP([784, 16, 10])
         net.weights = [W.astype(np.float32) for W in kept[0].weights]
         net.biases = [b.astype(np.float32) for b in kept[0].biases]
@@ -537,10 +566,11 @@ class TestInBrowser:
         assert browser.run("scrollY") == 0
 
     def test_wide_and_deep_networks_and_class_names_fit(self, browser: Chromium, tmp_path: Path) -> None:
-        net = MLP([784, 1000, 64, 10], hidden="relu", output="softmax")
+        net = MLP([784, 600, 64, 10], hidden="relu", output="softmax")
         net.kind = ImageKind("<img src=x>", (28, 28), "whole", ("T-shirt/top", "Trouser", "<b>", *"abcdefg"))
         shown(browser, tmp_path, page(net, name="<script>document.title = 'bad'</script>"), width=390, touch=True)
         assert browser.run("document.documentElement.scrollWidth") == 390
+        assert browser.run("at('stage').scrollWidth <= at('stage').clientWidth")
         assert browser.run("document.title").endswith("<script>document.title = 'bad'</script>")
         assert browser.run("document.images.length") == 0
         assert "<script>" in browser.run("at('about').textContent")

@@ -17,11 +17,11 @@ from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.recipes import learning_options, network_options, optimizer_with
 from gpunn.cli.show import page_line
 from gpunn.cli.signals import Interruptible, exit_code
-from gpunn.datasets import Split, load_mnist
+from gpunn.datasets import Dataset, load_mnist
 from gpunn.defaults import BATCH_SIZE
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import ENGINES, PRECISIONS
-from gpunn.errors import DeviceError, DivergenceError, OutputError
+from gpunn.errors import DeviceError, DivergenceError, GpunnError, OutputError
 from gpunn.evaluation import or_none
 from gpunn.files import check_writable
 from gpunn.history import History
@@ -179,8 +179,7 @@ def train(
             replaced = output.exists() and output.stat().st_size > 0
             _save(net, output)
             if page is not None and snapshots is not None:
-                snapshots.look_closer(dataset, history, epochs=epochs)
-                _write_page(page, net, model=output, test=dataset.test, history=history, snapshots=snapshots)
+                _write_page(page, net, output, dataset, history=history, snapshots=snapshots, epochs=epochs)
     failure = ended_by if isinstance(ended_by, DeviceError | DivergenceError) else progress.failure
     if failure is not None:
         if history is not None:
@@ -228,11 +227,19 @@ def _curves(history: History) -> Iterator[str]:
         yield f"{head}{characters.sparkline(values, max(1, characters.COLUMNS - len(head) - len(ends)))}{ends}"
 
 
-def _write_page(page: Path, net: MLP, *, model: Path, test: Split, history: History, snapshots: "Snapshots") -> None:
+def _write_page(
+    page: Path, net: MLP, model: Path, data: Dataset, *, history: History, snapshots: "Snapshots", epochs: int
+) -> None:
     """Write a page about `net`, which was just trained and saved as `model`."""
     from gpunn import show
 
-    show.write_page(page, show.page(net, name=model.name, test=test, history=history, snapshots=snapshots))
+    try:
+        snapshots.look_closer(data, history, epochs=epochs)
+        html = show.page(net, name=model.name, test=data.test, history=history, snapshots=snapshots)
+        show.write_page(page, html)
+    except GpunnError as error:
+        error.add_note(f"the network is in {model}")
+        raise
 
 
 def _summary(net: MLP, history: History, *, interrupted: bool) -> str:

@@ -11,15 +11,13 @@ from gpunn.datasets.framing import FIELD
 from gpunn.datasets.kind import ImageKind
 from gpunn.datasets.split import Split
 from gpunn.equations import decided
-from gpunn.errors import ConfigurationError, DataError
+from gpunn.errors import DataError
 from gpunn.evaluation import evaluate
 from gpunn.history import History
 from gpunn.losses import loss_for
 from gpunn.network import MLP
-from gpunn.show.snapshots import Snapshot, Snapshots, rounded
+from gpunn.show.snapshots import Snapshot, Snapshots, check_size, rounded
 
-MOST_PARAMETERS = 24_000_000
-"""Number of weights and biases that a page can hold: browsers refuse much longer texts."""
 RIGHT_OF_A_CLASS, MOST_RIGHT = 2, 40
 """Number of test digits that were read right, of each class and in all."""
 MOST_MISTAKES = 24
@@ -44,10 +42,7 @@ def contents(
     """
     net.check()
     kind = drawn_kind(net)
-    if net.n_parameters > MOST_PARAMETERS:
-        raise ConfigurationError(
-            f"a page holds networks of at most {MOST_PARAMETERS:,} parameters, got {net.n_parameters:,}"
-        )
+    check_size(net)
     loss = history.recipe.loss if history is not None and loss is None else loss_for(net.output, loss)
     found: dict[str, Any] = {
         "name": name,

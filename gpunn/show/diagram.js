@@ -2,6 +2,8 @@
 
 /** Layers of at most so many neurons are columns of circles, larger ones are grids of squares. */
 const COLUMN = 20;
+/** Width of a grid at most, and height that it is to have at most, in CSS pixels. */
+const GRID_WIDTH = 190, GRID_HEIGHT = 300;
 /** Largest number of paths that are drawn into a neuron, and in all between two layers. */
 const PATHS = 6, MOST_PATHS = 18;
 const ROW = 25, BAR_ROW = 27;
@@ -44,11 +46,8 @@ class LayerView {
     this.caption = element("figcaption");
     this.caption.append(element("b", title), element("span", layer.f.replace("_", " ")));
     this.figure.append(this.caption, this.canvas);
-    if (isLast) this.columns = 1;
-    else this.columns = this.size <= COLUMN ? 1 : Math.ceil(Math.sqrt(this.size / 1.7));
-    this.cell = this.columns === 1 ? ROW : Math.max(5, Math.min(18, Math.floor(190 / this.columns)));
-    if (isLast) this.cell = this.size > 30 ? 16 : BAR_ROW;
-    this.rows = Math.ceil(this.size / this.columns);
+    this.isGrid = !isLast && this.size > COLUMN;
+    this.fit(GRID_WIDTH);
     this.picker = makePicker(this.canvas, {
       label: `${title}: ${layer.size} ${layer.f.replace("_", " ")} neuron${layer.size === 1 ? "" : "s"}`,
       count: layer.size,
@@ -59,8 +58,17 @@ class LayerView {
     });
   }
 
-  get width() {
-    return this.isLast ? Math.min(190, Math.max(120, this.figure.parentElement.clientWidth * 0.24)) : this.columns * this.cell;
+  /** Arrange the neurons in `room` CSS pixels of width; outputs take all of it. */
+  fit(room) {
+    this.columns = 1;
+    this.cell = this.isLast && this.size > 30 ? 16 : this.isLast ? BAR_ROW : ROW;
+    if (this.isGrid) {
+      const width = Math.min(GRID_WIDTH, Math.max(room, 40));
+      this.cell = Math.max(4, Math.min(18, Math.floor(Math.sqrt((width * GRID_HEIGHT) / this.size))));
+      this.columns = Math.min(Math.ceil(Math.sqrt(this.size / 1.5)), Math.floor(width / this.cell));
+    }
+    this.rows = Math.ceil(this.size / this.columns);
+    this.width = this.isLast ? room : this.columns * this.cell;
   }
 
   at(x, y) {
@@ -68,35 +76,57 @@ class LayerView {
     return column < this.columns ? row * this.columns + column : -1;
   }
 
-  /** Where the paths of neuron j begin and end, in the canvas. */
   centre(j) {
-    if (this.isLast) return [0, (j + 0.5) * this.cell];
     return [((j % this.columns) + 0.5) * this.cell, (Math.floor(j / this.columns) + 0.5) * this.cell];
   }
 
-  draw(activations, chosen, winner) {
-    const width = this.width, context = fitted(this.canvas, width, this.rows * this.cell);
-    const lit = lighting(activations, this.f);
-    if (this.isLast) this.drawBars(context, width, activations, lit, chosen, winner);
-    else this.drawNeurons(context, activations, lit, chosen);
+  /** Where a path into neuron j ends, and, with `out`, where one out of it begins: at the side of a grid. */
+  end(j, out) {
+    const [x, y] = this.centre(j);
+    if (this.isLast) return [0, y];
+    return this.isGrid ? [out ? this.width : 0, y] : [x, y];
+  }
+
+  /** Draw the layer; neurons in the set `strong` are on the strongest paths. */
+  draw(activations, chosen, winner, strong) {
+    const context = fitted(this.canvas, this.width, this.rows * this.cell), lit = lighting(activations, this.f);
+    if (this.isLast) this.drawBars(context, this.width, activations, lit, chosen, winner);
+    else this.drawNeurons(context, activations, lit, chosen, strong);
     this.picker.tell();
   }
 
-  drawNeurons(context, activations, lit, chosen) {
-    const round = this.columns === 1, radius = this.cell * 0.4;
-    for (let j = 0; j < this.size; j++) {
+  drawNeurons(context, activations, lit, chosen, strong) {
+    const { cell } = this, radius = this.isGrid ? 0 : cell * 0.4;
+    const outline = (j) => {
       const [x, y] = this.centre(j);
-      context.fillStyle = css(litColour(lit.of(activations[j])));
       context.beginPath();
-      if (round) context.arc(x, y, radius, 0, 7);
-      else context.rect(x - this.cell / 2 + 0.5, y - this.cell / 2 + 0.5, this.cell - 1, this.cell - 1);
-      context.fill();
-      if (round || j === chosen) {
-        context.strokeStyle = themed(j === chosen ? "--accent" : "--rim");
-        context.lineWidth = j === chosen ? 3 : 1;
-        context.stroke();
+      if (radius) context.arc(x, y, radius, 0, 7);
+      else context.rect(x - cell / 2 + 0.5, y - cell / 2 + 0.5, cell - 1, cell - 1);
+    };
+    if (this.isGrid) this.drawSquares(context, activations, lit);
+    for (let j = 0; j < this.size; j++) {
+      if (this.isGrid && j !== chosen && !strong.has(j)) continue;
+      outline(j);
+      if (radius) {
+        context.fillStyle = css(litColour(lit.of(activations[j])));
+        context.fill();
       }
+      context.strokeStyle = themed(j === chosen ? "--accent" : strong.has(j) ? "--ink" : "--rim");
+      context.lineWidth = j === chosen ? 3 : strong.has(j) ? 1.5 : 1;
+      context.stroke();
     }
+  }
+
+  /** Draw a square for each neuron, all at once: thousands of shapes of their own would take too long. */
+  drawSquares(context, activations, lit) {
+    const { rows, columns, cell, size } = this, none = [0, 0, 0];
+    const values = Array.from({ length: rows * columns }, (_, j) => (j < size ? activations[j] : null));
+    const squares = picture(values, [rows, columns], (a) => (a === null ? none : litColour(lit.of(a))));
+    context.imageSmoothingEnabled = false;
+    context.drawImage(squares, 0, 0, columns * cell, rows * cell);
+    for (let row = 0; row <= rows; row++) context.clearRect(0, row * cell - 0.5, columns * cell, 1);
+    for (let column = 0; column <= columns; column++) context.clearRect(column * cell - 0.5, 0, 1, rows * cell);
+    context.clearRect((size - (rows - 1) * columns) * cell, (rows - 1) * cell, columns * cell, cell);
   }
 
   drawBars(context, width, activations, lit, chosen, winner) {
@@ -124,6 +154,20 @@ class LayerView {
   }
 }
 
+/** Return the indices of the `count` values with the largest size, the largest first. */
+function largest(values, count) {
+  const found = [];
+  for (let k = 0; k < values.length; k++) {
+    const size = Math.abs(values[k]);
+    if (found.length === count && size <= Math.abs(values[found.at(-1)])) continue;
+    let place = found.length;
+    while (place && size > Math.abs(values[found[place - 1]])) place--;
+    found.splice(place, 0, k);
+    if (found.length > count) found.pop();
+  }
+  return found;
+}
+
 /**
  * Return the strongest paths into neuron `winner` of the last layer: for each layer, from the last, a list of
  * { from, to, product, strength }. `product` is weight times activation; `strength` is what share of the products'
@@ -136,10 +180,9 @@ function strongestPaths(network, activations, winner) {
     const { weights, inputs } = network.layers[l], below = activations[l];
     const paths = [];
     for (const [to, share] of into) {
-      const products = Array.from(below, (a, k) => weights[to * inputs + k] * a);
+      const products = below.map((a, k) => weights[to * inputs + k] * a);
       const total = products.reduce((sum, product) => sum + Math.abs(product), 0) || 1;
-      const order = products.map((_, k) => k).sort((a, b) => Math.abs(products[b]) - Math.abs(products[a]));
-      for (const k of order.slice(0, PATHS))
+      for (const k of largest(products, PATHS))
         if (products[k]) paths.push({ from: k, to, product: products[k], strength: (share * Math.abs(products[k])) / total });
     }
     paths.sort((a, b) => b.strength - a.strength);
@@ -159,7 +202,7 @@ class Diagram {
     this.input = element("figure", "", { class: "layer input" });
     this.seen = element("canvas", "", { role: "img", "aria-label": "What the network sees" });
     const caption = element("figcaption");
-    caption.append(element("b", "Input"), element("span", `${shape[0]} × ${shape[1]} pixels`));
+    caption.append(element("b", "Input"), element("span", `${shape[0]}\u00a0×\u00a0${shape[1]} pixels`));
     this.input.append(caption, this.seen);
     stage.append(this.input);
     const last = network.layers.length;
@@ -174,34 +217,39 @@ class Diagram {
 
   /** Draw everything for the inputs and `activations`; `chosen` is [layer, neuron], `winner` null if there is none. */
   draw(activations, chosen, winner) {
-    const side = Math.min(132, Math.max(72, this.stage.clientWidth * 0.2));
+    const stage = this.stage, style = getComputedStyle(stage), gaps = this.views.length * parseFloat(style.columnGap) + 8;
+    const full = stage.clientWidth, side = Math.min(132, Math.max(64, full * 0.18));
+    const bars = Math.min(190, Math.max(96, full * 0.24));
+    const between = (full - gaps - Math.max(side, this.input.clientWidth) - bars) / (this.views.length - 1 || 1);
+    for (const view of this.views) view.fit(view.isLast ? bars : between);
     const [rows, columns] = this.shape, scale = side / Math.max(rows, columns);
     const context = fitted(this.seen, columns * scale, rows * scale);
     context.imageSmoothingEnabled = false;
     context.drawImage(picture(activations[0], this.shape, grey), 0, 0, columns * scale, rows * scale);
-    for (const view of this.views)
-      view.draw(activations[view.number], chosen[0] === view.number ? chosen[1] : -1, winner);
-    this.drawPaths(activations, winner);
+    const end = this.network.layers.at(-1).size === 1 ? 0 : winner;
+    const paths = winner === null ? [] : strongestPaths(this.network, activations, end);
+    for (const view of this.views) {
+      const strong = new Set(paths[view.number - 1]?.map((path) => path.to));
+      view.draw(activations[view.number], chosen[0] === view.number ? chosen[1] : -1, winner, strong);
+    }
+    this.drawPaths(paths);
   }
 
-  drawPaths(activations, winner) {
+  drawPaths(layers) {
     const box = this.stage.getBoundingClientRect(), width = this.stage.scrollWidth;
     const context = fitted(this.paths, width, this.stage.scrollHeight);
-    if (winner === null) return;
     const colours = { true: themed("--plus"), false: themed("--minus") };
     const place = (canvas, [x, y]) => {
       const own = canvas.getBoundingClientRect();
       return [own.left - box.left + this.stage.scrollLeft + x, own.top - box.top + y];
     };
-    const end = this.network.layers.at(-1).size === 1 ? 0 : winner;
-    const layers = strongestPaths(this.network, activations, end);
     layers.forEach((paths, l) => {
       const to = this.views[l], from = l ? this.views[l - 1] : null;
       const most = paths.reduce((a, path) => Math.max(a, path.strength), 0) || 1;
       for (const path of paths) {
         const seen = [this.seen.clientWidth, this.seen.clientHeight / 2];
-        const [x0, y0] = from ? place(from.canvas, from.centre(path.from)) : place(this.seen, seen);
-        const [x1, y1] = place(to.canvas, to.centre(path.to));
+        const [x0, y0] = from ? place(from.canvas, from.end(path.from, true)) : place(this.seen, seen);
+        const [x1, y1] = place(to.canvas, to.end(path.to, false));
         context.strokeStyle = from ? colours[path.product > 0] : themed("--line");
         context.lineWidth = 1 + 4 * (path.strength / most);
         context.setLineDash(from && path.product < 0 ? [5, 4] : []);

@@ -5,12 +5,12 @@ const PEN_WIDTH = 0.075;
 /** Pixels of the longer side of a field for digits, which are cut out of it. */
 const FIELD_SIDE = 280;
 
-/** Draws on `canvas` for images of `shape` and `framing`, and calls `changed` after each line. */
+/** Draws on `canvas` for images of `shape` and `framing`, and calls `changed` after each line; `mark` is the keys' pen. */
 class Board {
-  constructor(canvas, shape, framing, changed) {
+  constructor(canvas, mark, shape, framing, changed) {
     const [rows, columns] = shape;
     const factor = framing in BOXES ? FIELD_SIDE / 28 : Math.max(1, Math.min(5, Math.floor(560 / Math.max(rows, columns))));
-    Object.assign(this, { canvas, shape, framing, changed, last: null, key: null });
+    Object.assign(this, { canvas, mark, shape, framing, changed, last: null, key: null });
     [canvas.width, canvas.height] = [columns * factor, rows * factor];
     canvas.style.aspectRatio = `${columns} / ${rows}`;
     this.context = canvas.getContext("2d", { willReadFrequently: true });
@@ -54,7 +54,6 @@ class Board {
   begin(event) {
     if (event.button) return;
     event.preventDefault();
-    this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
     this.movePen(null);
     if (this.shown) this.clear();
@@ -125,12 +124,10 @@ class Board {
   /** Show where the pen of the keyboard is; null hides it. */
   movePen(pen) {
     this.key = pen;
-    const { style, width, height } = this.canvas;
-    const share = (k) => `${(100 * pen.at[k]) / (k ? height : width)}%`;
-    style.setProperty("--pen", pen ? (pen.down ? "#ffd042" : "#8ab4ff") : "transparent");
-    if (pen) {
-      style.setProperty("--pen-x", share(0));
-      style.setProperty("--pen-y", share(1));
-    }
+    this.mark.hidden = !pen;
+    if (!pen) return;
+    this.mark.classList.toggle("down", pen.down);
+    this.mark.style.left = `${(100 * pen.at[0]) / this.canvas.width}%`;
+    this.mark.style.top = `${(100 * pen.at[1]) / this.canvas.height}%`;
   }
 }

@@ -1,4 +1,4 @@
-// Test digits to try: right ones, the worst mistakes, and what was confused with what.
+// Test images to try: right ones, the worst mistakes, and what was confused with what.
 
 /** Number of classes up to which the table of confusions is shown. */
 const WIDEST_TABLE = 12;
@@ -10,13 +10,13 @@ function galleryLevels({ images, grey: isGrey, rows }) {
   return rows.map((_, k) => values.subarray(k * size, (k + 1) * size));
 }
 
-/** Fill `section` with buttons, each of which calls `pick` with the place of a digit. */
+/** Fill `section` with buttons, each of which calls `pick` with the place of an image. */
 function fillGallery(section, { digits, test, shape, classes }, levels, pick) {
   const group = (title, places, caption) => {
     const box = element("div", "", { class: "group", role: "group", "aria-label": title });
     for (const k of places) {
       const [label, read] = [classes[digits.labels[k]], classes[digits.read[k]]];
-      const says = `Test digit ${digits.rows[k]}: ${label}, read as ${read}`;
+      const says = `Test image ${digits.rows[k]}: ${label}, read as ${read}`;
       const button = element("button", "", { type: "button", class: "digit", "aria-label": says, title: says });
       button.append(picture(levels[k], shape, (level) => grey(Math.min(Math.max(level, 0), 1))));
       if (caption) button.append(element("span", caption(label, read)));

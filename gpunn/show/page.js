@@ -27,10 +27,10 @@ const explained = () => state.chosen ?? [FINAL.layers.length, FINAL.layers.at(-1
 
 function choose(l, j) {
   state.chosen = [l, j];
-  update();
+  redraw();
 }
 
-const board = new Board(at("drawing"), DATA.shape, DATA.framing, () => {
+const board = new Board(at("drawing"), at("pen"), DATA.shape, DATA.framing, () => {
   state.drawn = true;
   update();
 });
@@ -67,7 +67,9 @@ function compute() {
 
 function draw() {
   const answer = winner();
-  at("read").textContent = answer === null ? "?" : DATA.classes[answer];
+  const text = answer === null ? "?" : DATA.classes[answer];
+  at("read").textContent = text;
+  at("read").classList.toggle("word", text.length > 3);
   at("sure").textContent = answer === null ? "draw here" : percent(shareOf(outputs(), answer));
   diagram.draw(state.pass.activations, explained(), answer);
   explain();
@@ -88,15 +90,17 @@ function explain() {
   const box = at("why");
   if (l === 1) box.replaceChildren(...pixelReasons(own, below, products));
   else box.replaceChildren(neuronReasons(l, own, below, products));
-  const speaks = "Light green speaks for it, dark red against it, grey is none.";
-  at("why-note").textContent = l === 1 ? `${speaks} In the third picture the strongest pixel is ${plain(extent(products))}.` : `${speaks} The strongest come first.`;
+  at("why-note").textContent =
+    l === 1
+      ? `Light green speaks for it, dark red against it, grey is none. In the third picture the ends of the scale are ±${plain(extent(products))}.`
+      : "Green, solid bars raise it; red, striped ones lower it. The strongest come first.";
 }
 
 function pixelReasons(own, below, products) {
   const shown = [
-    ["its weights", picture(own, DATA.shape, (w) => signedColour(w / weightScale)), "×"],
-    ["the pixels", picture(below, DATA.shape, grey), "="],
-    ["what each pixel adds", picture(products, DATA.shape, ((most) => (p) => signedColour(p / most))(extent(products) || 1)), ""],
+    ["weights", picture(own, DATA.shape, (w) => signedColour(w / weightScale)), "×"],
+    ["pixels", picture(below, DATA.shape, grey), "="],
+    ["products", picture(products, DATA.shape, ((most) => (p) => signedColour(p / most))(extent(products) || 1)), ""],
   ];
   return shown.flatMap(([text, canvas, sign]) => {
     const figure = element("figure", "", { class: "reason" });
@@ -111,13 +115,12 @@ function pixelReasons(own, below, products) {
 const LISTED = 8;
 
 function neuronReasons(l, own, below, products) {
-  const order = Array.from(products.keys()).sort((a, b) => Math.abs(products[b]) - Math.abs(products[a]));
-  const most = Math.abs(products[order[0]]) || 1;
+  const order = largest(products, LISTED), most = Math.abs(products[order[0]]) || 1;
   const table = element("table", "", { class: "reasons" });
   const head = element("tr");
   for (const text of ["from", "weight × activation", "", "adds"]) head.append(element("th", text, { scope: "col" }));
   table.append(head);
-  for (const k of order.slice(0, LISTED)) {
+  for (const k of order) {
     const row = element("tr"), name = element("th", "", { scope: "row" });
     const button = element("button", neuronName(l - 1, k), { type: "button", class: "link" });
     button.addEventListener("click", () => choose(l - 1, k));
@@ -135,7 +138,7 @@ function neuronReasons(l, own, below, products) {
 
 at("follow").addEventListener("click", () => {
   state.chosen = null;
-  update();
+  redraw();
   at("why-title").scrollIntoView({ block: "nearest" });
 });
 
@@ -147,12 +150,15 @@ const weightScale = (() => {
   return sizes[Math.floor(0.995 * (sizes.length - 1))] || 1;
 })();
 
+/** Room around the pictures for the ring that shows the focus, as in the style sheet. */
+const FOCUS_RING = 3;
+
 const atlas = { canvas: at("weights"), tile: 0, columns: 1, gap: 6 };
 
 /** Draw the weights of every neuron of the first layer, as many side by side as there is room for. */
 function drawWeights() {
   const { weights, size, inputs } = state.network.layers[0], [rows, columns] = DATA.shape;
-  const wanted = size <= 16 ? 130 : size <= 32 ? 96 : size <= 256 ? 58 : 36, room = atlas.canvas.parentElement.clientWidth;
+  const wanted = size <= 16 ? 130 : size <= 32 ? 96 : size <= 256 ? 58 : 36, room = atlas.canvas.parentElement.clientWidth - 2 * FOCUS_RING;
   atlas.gap = wanted > 90 ? 8 : 3;
   const fit = Math.max(1, Math.floor((room + atlas.gap) / (wanted + atlas.gap)));
   atlas.columns = Math.min(Math.max(fit, room < 500 && size > 3 ? (wanted > 90 ? 4 : fit) : 1), size);
@@ -187,7 +193,8 @@ makePicker(atlas.canvas, {
   at: (x, y) => (x % atlas.step[0] < atlas.tile ? Math.floor(y / atlas.step[1]) * atlas.columns + Math.floor(x / atlas.step[0]) : -1),
   choose: (j) => {
     choose(1, j);
-    drawWeights();
+    const box = atlas.canvas.parentElement, top = Math.floor(j / atlas.columns) * atlas.step[1];
+    if (top < box.scrollTop || top + atlas.step[1] > box.scrollTop + box.clientHeight) box.scrollTop = top;
   },
   describe: (j) => described(1, j),
 });
@@ -215,14 +222,18 @@ function showMoment(k) {
 }
 
 function momentOf(k) {
-  if (k === MOMENTS.length) return { text: `finished${accuracyText(DATA.test?.accuracy)}`, epochs: DATA.kept ?? MOMENTS.at(-1).epochs };
-  const { epochs, images, accuracy } = MOMENTS[k];
+  if (k === MOMENTS.length) return { text: `finished${measured(DATA.test)}`, epochs: DATA.kept ?? MOMENTS.at(-1).epochs };
+  const { epochs, images } = MOMENTS[k];
   let when = `after epoch ${epochs}`;
   if (images !== null) when = images ? `after ${images.toLocaleString("en")} images` : "before training";
-  return { text: when + accuracyText(accuracy), epochs };
+  return { text: when + measured(MOMENTS[k]), epochs };
 }
 
-const accuracyText = (accuracy) => (accuracy == null ? "" : `: ${percent(accuracy, 1)} right`);
+/** Return how good a network was on the test examples, as far as is known. */
+function measured(test) {
+  if (test?.accuracy != null) return `: ${percent(test.accuracy, 1)} right`;
+  return test?.loss != null ? `: loss ${number(test.loss)}` : "";
+}
 
 let playing = 0;
 function play() {
@@ -249,7 +260,7 @@ const charts = [];
 function fillHeader() {
   const { test, functions, loss, data } = DATA;
   at("title").textContent = DATA.sizes.join("-");
-  const kinds = [...new Set(functions)].map((f) => f.replace("_", " ")).join(" and ");
+  const kinds = new Intl.ListFormat("en").format([...new Set(functions)].map((f) => f.replace("_", " ")));
   const facts = [DATA.name, `${DATA.parameters.toLocaleString("en")} parameters`, `${kinds} neurons`, loss.replaceAll("_", " ")];
   if (data) facts.push(`trained on ${data}`);
   if (test?.accuracy != null) facts.push(`${percent(test.accuracy, 2)} of ${test.images.toLocaleString("en")} test images right`);
@@ -279,10 +290,10 @@ function fillDigits() {
     Object.assign(state, { empty: false, drawn: false });
     state.pixels = levels[k];
     state.chosen = null;
-    at("source").textContent = `test digit ${rows[k]}: ${DATA.classes[labels[k]]}`;
+    at("source").textContent = `test image ${rows[k]}: ${DATA.classes[labels[k]]}`;
     update();
   };
-  at("gallery").hidden = false;
+  at("gallery").hidden = at("or").hidden = false;
   at("gallery-text").textContent = "Choose one: it goes into the field above, and through the network.";
   fillGallery(at("gallery"), DATA, levels, (k) => {
     pick(k);

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from gpunn.backends import get_backend
 from gpunn.datasets.split import Dataset, Split
 from gpunn.engines.runner import Trained, running
+from gpunn.errors import ConfigurationError
 from gpunn.evaluation import Evaluation, or_none
 from gpunn.history import History
 from gpunn.network import MLP
 from gpunn.training import Plan, Session, plan_for
 
+MOST_PARAMETERS = 24_000_000
+"""Number of weights and biases that a page can hold: browsers refuse much longer texts."""
 MOST, FEWEST = 30, 4
 """Number of snapshots that are kept at most, and at least of a large network, the one before training included."""
 LARGEST = 16 * 2**20
@@ -51,9 +54,12 @@ class Snapshots:
     Make it before the training; it keeps the untrained network too. It keeps every early epoch, of later ones fewer
     and fewer: at most `MOST` snapshots, and fewer of a large network, of which all together take at most `LARGEST`
     bytes, but at least `FEWEST`. The network isn't changed, nor are the bits that it learns.
+
+    Raises `ConfigurationError` if the network is too large for a page.
     """
 
     def __init__(self, net: MLP) -> None:
+        check_size(net)
         self._net = net
         self._start = list(net.weights), list(net.biases)
         self._first = [_snapshot(0, net.weights, net.biases, images=0, test=None)]
@@ -137,6 +143,14 @@ class Snapshots:
             dropout=recipe.dropout,
             early_stopping=history.early_stopping,
             seed=recipe.seed,
+        )
+
+
+def check_size(net: MLP) -> None:
+    """Raise `ConfigurationError` if a page can't hold as many parameters as `net` has."""
+    if net.n_parameters > MOST_PARAMETERS:
+        raise ConfigurationError(
+            f"a page holds networks of at most {MOST_PARAMETERS:,} parameters, got {net.n_parameters:,}"
         )
 
 
