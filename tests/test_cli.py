@@ -511,7 +511,7 @@ def test_a_program_that_calls_the_command_line_keeps_its_handlers_after_an_inter
         signal.signal(signal.SIGINT, inherited)
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "predict", "devices", "report"])
+@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "predict", "devices", "report", "tour"])
 def test_every_command_offers_json(run: Run, command: str) -> None:
     assert "--json" in run(command, "--help").out
 

@@ -4,8 +4,10 @@ import base64
 import hashlib
 import io
 import itertools
+import json
 import math
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -680,6 +682,7 @@ def test_two_runs_of_the_command_write_the_same_page(run: Run, html: str, tmp_pa
     assert outcome.code == 0
     assert (tmp_path / "tour.html").read_text("utf-8") == html
     assert outcome.out == f"tour.html: 12 stations, {len(html.encode()) / 1e6:.1f} MB\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / "tour.html"]
     lines = [line for line in outcome.err.splitlines() if line.startswith("station")]
     assert [line.split()[1] for line in lines] == [f"{number}/12" for number in range(1, 13)]
 
@@ -703,3 +706,24 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(run: Run) -> None:
     assert "there is no folder" in outcome.err
     assert outcome.err.count("\n") == 1
     assert run("tour", "-o", "").code == 2
+
+
+def test_json_names_the_page(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("gpunn.tour.page.page", lambda tell: "<p>")
+    assert json.loads(run("tour", "-o", "page.html", "--json").out) == {"page": "page.html", "stations": STATIONS}
+    assert (tmp_path / "page.html").read_text() == "<p>"
+
+
+def test_an_interrupt_ends_it_without_a_page(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(tell: Callable[[int, str], None]) -> str:
+        tell(1, "neurons")
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise RuntimeError("as a compiler turns it into an error of its own")
+
+    monkeypatch.setattr("gpunn.tour.page.page", interrupted)
+    outcome = run("tour", "-o", "page.html")
+    assert (outcome.code, outcome.out) == (130, "")
+    assert outcome.err == "station  1/12  neurons\n\ngpunn: interrupted\n"
+    assert list(tmp_path.iterdir()) == []

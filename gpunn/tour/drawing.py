@@ -158,6 +158,7 @@ def draw_toy(found: Toy, roomy: bool) -> Any:
     outputs.set_title("output, and what it should be (dashed)", loc="left")
     losses.plot(numbers, [step.loss for step in found.steps], color=RED, linewidth=2)
     losses.set_yscale("log")
+    losses.minorticks_off()
     losses.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     losses.set_title("loss, on a logarithmic scale", loc="left")
     for axes in (outputs, losses):
@@ -220,6 +221,7 @@ def draw_descents(found: Sequence[Descent], roomy: bool) -> Any:
         panels[1].plot([point.seconds for point in descent.points[1:]], losses, **look)
     for axes, title in zip(panels, ("over examples seen", "over time in seconds, estimated"), strict=True):
         axes.set_xscale("log")
+        axes.minorticks_off()
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.set_ylim(0, 1)
         axes.set_title(f"test loss {title}", loc="left")
