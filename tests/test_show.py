@@ -127,7 +127,7 @@ def test_the_gallery_has_right_digits_the_worst_mistakes_and_what_was_confused(
     trained: tuple[MLP, Any, Snapshots], mnist: Dataset, html: str
 ) -> None:
     net, test = trained[0], mnist.test
-    shares, read = net.predict_proba(test.images), net.predict(test.images)
+    read = net.predict(test.images)
     data = data_of(html)
     digits, rows = data["digits"], np.array(data["digits"]["rows"])
     images = np.frombuffer(base64.b64decode(digits["images"]), np.uint8).reshape(len(rows), 784)
@@ -137,7 +137,8 @@ def test_the_gallery_has_right_digits_the_worst_mistakes_and_what_was_confused(
     right = rows[digits["right"]]
     assert test.labels[right].tolist() == read[right].tolist() == sorted([*range(10)] * 2)
     wrong = np.flatnonzero(read != test.labels)
-    worst = wrong[np.argsort(-shares[wrong, read[wrong]], kind="stable")]
+    shares = net.predict_proba(test.images[wrong])
+    worst = wrong[np.argsort(-shares[np.arange(len(wrong)), read[wrong]], kind="stable")]
     assert rows[digits["mistakes"]].tolist() == worst[: contents.MOST_MISTAKES].tolist()
     counts = {(a, b): int(((test.labels == a) & (read == b)).sum()) for a in range(10) for b in range(10) if a != b}
     assert [each["count"] for each in digits["confusions"]] == sorted(counts.values(), reverse=True)[:9]

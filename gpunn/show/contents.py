@@ -115,12 +115,12 @@ def _tested(net: MLP, test: Split, loss: str) -> dict[str, Any]:
     classes = test.classes
     if classes is None:
         return found
-    shares = net.predict_proba(test.images)
     read = decided(net.feedforward(test.images))
-    confidence = shares[np.arange(len(read)), read]
-    right, mistakes = np.flatnonzero(read == classes), np.flatnonzero(read != classes)
-    right = _first_of_each(right, classes)
-    mistakes = mistakes[np.argsort(-confidence[mistakes], kind="stable")]
+    right = _first_of_each(np.flatnonzero(read == classes), classes)
+    mistakes = np.flatnonzero(read != classes)
+    if len(mistakes):
+        confidence = net.predict_proba(test.images[mistakes])[np.arange(len(mistakes)), read[mistakes]]
+        mistakes = mistakes[np.argsort(-confidence, kind="stable")]
     groups = [
         (count, label, other, _of(mistakes, classes, label, read, other))
         for count, label, other in _confused(result.confusion)
