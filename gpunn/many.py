@@ -164,7 +164,13 @@ class _Many:
     def _run_in_threads(self, backend: Backend, numbers: Sequence[int]) -> None:
         """Train each network in one thread."""
         workers = max(1, min(usable_cores(), len(numbers)))
-        stop = threading.Event()
+        stop, handed_out = threading.Event(), threading.Event()
+
+        def run(number: int) -> None:
+            # Ctrl-C while a thread is started leaves one that nobody waits for: it must not have begun to train.
+            handed_out.wait()
+            self._run_alone(backend, number)
+
         with (
             sharing(Shelf(examples.inputs for examples in self._examples.values())),
             stopped_by(stop),
@@ -173,11 +179,13 @@ class _Many:
             ThreadPoolExecutor(workers, "gpunn") as pool,
         ):
             try:
-                futures = [pool.submit(copy_context().run, self._run_alone, backend, number) for number in numbers]
+                futures = [pool.submit(copy_context().run, run, number) for number in numbers]
+                handed_out.set()
                 for future in as_completed(futures):
                     future.result()
             except BaseException:
                 stop.set()
+                handed_out.set()
                 _end_threads(pool)
                 raise
 
