@@ -261,7 +261,7 @@ class Promise:
         self._callback(self)
 
     def succeed(self, at_once: int) -> None:
-        self.end(Results([(run_of(number, 0.5), None) for number, _ in self.group], at_once))
+        self.end(Results([(run_of(number, 0.5), None) for number, _ in self.group], self.worker, at_once))
 
 
 class Scripted:
@@ -349,7 +349,7 @@ def test_workers_with_another_gpunn_are_named() -> None:
     def act(scripted: Scripted) -> None:
         scripted.promises.pop(0).end(ModuleNotFoundError("No module named 'gpunn'"))
 
-    with pytest.raises(ClusterError, match=r"worker at one has no gpunn, or another .*No module named 'gpunn'\): inst"):
+    with pytest.raises(ClusterError, match=r"a worker has no gpunn, or another .*No module named 'gpunn'\): install"):
         handed_out(Scripted({"one": 1}, act), list(enumerate(sweep_of().configurations, 1)), sweep_of())
 
 
@@ -361,7 +361,8 @@ def as_worker(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Let this process be a worker with two threads, whose task is `task`."""
     task = SimpleNamespace(state="executing")
     state = SimpleNamespace(nthreads=2, tasks={"key": task})
-    monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(state=state, get_current_task=lambda: "key"))
+    found = SimpleNamespace(state=state, address="here", get_current_task=lambda: "key")
+    monkeypatch.setattr(distributed, "get_worker", lambda: found)
     return SimpleNamespace(state=state, task=task)
 
 
@@ -372,7 +373,7 @@ def test_only_networks_that_reach_the_bar_are_sent_back() -> None:
     found = train_on_worker(group, common_of(sweep), Bar(3))
     order = ranked([run for run, _ in found.trained])
     assert len(order) == 40
-    assert found.at_once == min(2, usable_cores())
+    assert (found.worker, found.at_once) == ("here", min(2, usable_cores()))
     for bar, expected in ((Bar(3), order[:3]), (Bar(3, order[2].order), order[:2]), (Bar(1, order[0].order), [])):
         trained = train_on_worker(group, common_of(sweep), bar).trained
         assert [run.number for run in ranked([run for run, net in trained if net is not None])] == [

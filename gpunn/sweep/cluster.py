@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, final
 
 from gpunn.datasets.split import Split
-from gpunn.errors import ClusterError, ConfigurationError, GpunnError
+from gpunn.errors import ClusterError, ConfigurationError
 from gpunn.network import MLP
 from gpunn.printing import printable
 from gpunn.sweep.runs import Numbered, Run, Shared
@@ -239,14 +239,11 @@ class _Handout:
         except KilledWorker as error:
             self._put_back(task, error.allowed_failures + 1)
             return
-        except GpunnError as error:
-            error.add_note(f"on the worker at {task.worker}")
-            raise
         except (ImportError, AttributeError) as error:
             raise ClusterError(
-                f"the worker at {task.worker} has no gpunn, or another one than this ({error}): install the same one"
+                f"a worker has no gpunn, or another one than this ({error}): install the same one everywhere"
             ) from error
-        self._at_once[task.worker] = results.at_once
+        self._at_once[results.worker] = results.at_once
         for run, net in results.trained:
             self._on_end(run, net)
 

@@ -1,7 +1,8 @@
 """Training of a group of a sweep's networks by a worker of a Dask cluster, and what is sent to it and back."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, final
 
 from gpunn.backends import get_backend, usable_gpu
@@ -10,6 +11,7 @@ from gpunn.backends.limits import at_most_cores, usable_cores
 from gpunn.datasets.split import Split
 from gpunn.engines.cpu.sharing import Shelf, sharing
 from gpunn.engines.cuda.epoch import group_size
+from gpunn.errors import GpunnError
 from gpunn.network import MLP
 from gpunn.sweep.runs import Numbered, Run, Shared, groups, ranked, train_group
 
@@ -40,9 +42,10 @@ class Bar(NamedTuple):
 
 
 class Results(NamedTuple):
-    """The results of a group, networks that reached the bar, and how many the worker trains at the same time."""
+    """The results of a group, with networks that reached the bar; the worker, and how many it trains at a time."""
 
     trained: list[tuple[Run, MLP | None]]
+    worker: str
     at_once: int
 
 
@@ -51,7 +54,7 @@ class _CalledOff(Exception):  # noqa: N818 - not an error
 
 
 def train_on_worker(group: Sequence[Numbered], common: Common, bar: Bar) -> Results:
-    """Train the networks of a group and return the results; raises the errors of `train_group`.
+    """Train the networks of a group and return the results; raises the errors of `train_group`, with the worker's name.
 
     The worker's number of threads is the number of cores that it uses.
     """
@@ -69,7 +72,12 @@ def train_on_worker(group: Sequence[Numbered], common: Common, bar: Bar) -> Resu
         for number in nets.keys() - sent:
             del nets[number]
 
-    with _TRAINING, at_most_cores(worker.state.nthreads), sharing(common.shelf):
+    with (
+        _naming(worker.address),
+        _TRAINING,
+        at_most_cores(worker.state.nthreads),
+        sharing(common.shelf),
+    ):
         for part in groups(group, common.shared):
             check()
             train_group(
@@ -82,7 +90,17 @@ def train_on_worker(group: Sequence[Numbered], common: Common, bar: Bar) -> Resu
                 on_end=end,
             )
         at_once = _at_once(common.device)
-    return Results([(run, nets.get(run.number)) for run in runs], at_once)
+    return Results([(run, nets.get(run.number)) for run in runs], worker.address, at_once)
+
+
+@contextmanager
+def _naming(worker: str) -> Iterator[None]:
+    """Let errors say which worker they are of."""
+    try:
+        yield
+    except GpunnError as error:
+        error.add_note(f"on the worker at {worker}")
+        raise
 
 
 def _reaching(runs: Sequence[Run], bar: Bar) -> list[Run]:
