@@ -189,8 +189,7 @@ def test_an_error_of_a_worker_ends_the_sweep_with_its_line(
     options = ["--seed", "0..9", "--device", "cuda:99", "--scheduler", two_workers.address]
     outcome = run("sweep", "--data-dir", data_dir, *options)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    for part in ("use device cpu or auto; on the worker at tcp://", "sweep.jsonl has what was finished, and --resume"):
-        assert part in outcome.err
+    assert "use device cpu or auto; on the worker at tcp://" in outcome.err
 
 
 def test_what_is_no_scheduler_gets_one_line(
@@ -232,7 +231,6 @@ def test_a_lost_scheduler_ends_the_sweep_with_one_line(
     assert outcome.code == 2
     assert "the Dask cluster has no workers: waiting for some" in outcome.out
     assert f"gpunn: lost the Dask scheduler at {lost.address} (" in outcome.err
-    assert "sweep.jsonl has what was finished, and --resume goes on" in outcome.err
 
 
 # What is handed out

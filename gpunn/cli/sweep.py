@@ -193,7 +193,7 @@ def sweep(
     space = Space(hidden, activation, optimizer, learning_rate or (None,), batch_size or (None,), l2, dropout, seed)
     files = Files(output, csv, picture_path, record_path or record_name(output, resume=resume))
     files.check(force=force)
-    if device != "auto":
+    if device != "auto" and scheduler is None:
         get_backend(device)  # raises before there is a record
     dataset = load_mnist(data_dir, n_classes=classes)
     plan = Sweep(
