@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -75,6 +76,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = any(map(_waits, session.items)) and not session.config.option.collectonly
     if wanted and not _is_worker(session.config):
         session.config.stash[SIMULATION] = Simulation()
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, as tests send it, also where a shell has started pytest in the background and let it be ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

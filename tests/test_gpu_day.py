@@ -347,10 +347,11 @@ def test_many_networks_that_are_wrong_are_failures_and_late_ones_are_not(
 
 
 def test_the_device_is_checked_in_a_process_of_its_own_which_ends() -> None:
+    before = multiprocessing.active_children()
     checked = gpu_day._check("cpu", 60)
     assert (checked.device, checked.missing) == ("cpu", {})
     assert all(value > 0 for value in checked.ceilings.values())
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= set(before)
 
 
 def test_a_process_that_keeps_much_memory_is_replaced() -> None:
