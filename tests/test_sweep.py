@@ -1,7 +1,6 @@
 """Sweeps: what is tried, how it is ranked, recorded and shown, and the command line."""
 
 import csv
-import gc
 import io
 import itertools
 import json
@@ -357,7 +356,6 @@ def test_only_a_group_and_the_best_networks_are_in_memory(monkeypatch: pytest.Mo
         return net
 
     def count(_: Run) -> None:
-        gc.collect()
         living.append(len(made))
 
     monkeypatch.setattr(runs.Shared, "network", noted)
