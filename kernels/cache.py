@@ -8,13 +8,14 @@ import logging
 import os
 import shutil
 import stat
-import sys
 import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import final
 
 import numba
+
+from .folders import user_folder
 
 logger = logging.getLogger(__name__)
 
@@ -35,21 +36,8 @@ def folder() -> Path | None:
     """
     if numba.config.CACHE_DIR:
         return Path(numba.config.CACHE_DIR).absolute() / "gpunn"
-    of_user = _user_cache()
+    of_user = user_folder(xdg=("XDG_CACHE_HOME", ".cache"), mac="Caches", windows=("LOCALAPPDATA", "Local"))
     return None if of_user is None else of_user / "gpunn" / "kernels"
-
-
-def _user_cache() -> Path | None:
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's raises if there is none
-    if sys.platform == "win32":
-        found = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        found = home / "Library" / "Caches"
-    else:
-        found = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        if not found.is_absolute():  # such as "": the XDG specification says to ignore it
-            found = home / ".cache"
-    return found if found.is_absolute() else None
 
 
 @final

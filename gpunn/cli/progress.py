@@ -1,23 +1,20 @@
 """Progress display of `gpunn train`: one line an epoch, and on a terminal a progress bar below."""
 
-from types import TracebackType
-from typing import Self
-
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from gpunn.cli.screen import Screen
+from gpunn.cli.screen import OnScreen, Screen
 from gpunn.history import Epoch, counted
 
 BAR_WIDTH = 40
 """Width of the progress bar, in columns."""
 
 
-class TrainingProgress:
+class TrainingProgress(OnScreen):
     """Shows finished epochs and gpunn's log messages while entered, see `Screen`."""
 
     def __init__(self, epochs: int, *, err: bool) -> None:
         self._epochs = epochs
-        self._screen = Screen(err=err)
+        super().__init__(Screen(err=err))
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -28,20 +25,6 @@ class TrainingProgress:
         )
         self._screen.below = self._bar
         self._task = self._bar.add_task(counted(1, epochs), total=epochs)
-
-    @property
-    def failure(self) -> OSError | None:
-        """The first error of writing, if any."""
-        return self._screen.failure
-
-    def __enter__(self) -> Self:
-        self._screen.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._screen.__exit__(kind, error, trace)
 
     def show_epoch(self, epoch: Epoch) -> None:
         """Show a finished epoch and advance the bar."""

@@ -20,6 +20,27 @@ class Live(Protocol):
         """End showing it; does nothing if it isn't shown."""
 
 
+class OnScreen:
+    """Shows something on its `Screen` while entered."""
+
+    def __init__(self, screen: "Screen") -> None:
+        self._screen = screen
+
+    @property
+    def failure(self) -> OSError | None:
+        """The first error of writing, if any."""
+        return self._screen.failure
+
+    def __enter__(self) -> Self:
+        self._screen.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._screen.__exit__(kind, error, trace)
+
+
 @final
 class Screen(logging.Handler):
     """Shows lines, and messages of the loggers `names` while entered.

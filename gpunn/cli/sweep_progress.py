@@ -4,13 +4,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
 from rich.live import Live
 from rich.text import Text
 
-from gpunn.cli.screen import Screen
+from gpunn.cli.screen import OnScreen, Screen
 from gpunn.sweep import Run, Sweep, ranked
 from gpunn.sweep.tables import TITLES, score, spelled, table, varying
 
@@ -21,7 +19,7 @@ LINES = 10
 """About how many lines tell of the progress where there is no terminal."""
 
 
-class SweepProgress:
+class SweepProgress(OnScreen):
     """Shows the best networks so far, their number, and the time left, while entered; `runs` are finished already."""
 
     def __init__(self, sweep: Sweep, runs: Sequence[Run], *, err: bool) -> None:
@@ -35,22 +33,8 @@ class SweepProgress:
         self._done = 0
         self._seen: Counter[int] = Counter()
         self._begun = time.monotonic()
-        self._screen = Screen(err=err, names=("gpunn.kernels", "gpunn.sweep"))
+        super().__init__(Screen(err=err, names=("gpunn.kernels", "gpunn.sweep")))
         self._screen.below = Live(get_renderable=self._table, console=self._screen.console, transient=True)
-
-    @property
-    def failure(self) -> OSError | None:
-        """The first error of writing, if any."""
-        return self._screen.failure
-
-    def __enter__(self) -> Self:
-        self._screen.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._screen.__exit__(kind, error, trace)
 
     def show(self, line: str) -> None:
         """Show a line."""

@@ -3,8 +3,6 @@
 import functools
 import json
 import logging
-import os
-import sys
 from contextvars import Context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +11,7 @@ from gpunn.backends import Backend, get_backend
 from gpunn.engines.speed import BUILT_IN, Speeds, constants, with_constants
 from gpunn.errors import OutputError
 from gpunn.files import check_writable, open_file, write_whole
+from gpunn.kernels.folders import user_folder
 from gpunn.printing import printable
 
 logger = logging.getLogger(__name__)
@@ -38,16 +37,8 @@ class Kept(NamedTuple):
 
 def path() -> Path | None:
     """Return the file's place in the user's folder for settings, or None if there is no such folder."""
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's raises if there is none
-    if sys.platform == "win32":
-        folder = Path(os.environ.get("APPDATA", home / "AppData" / "Roaming"))
-    elif sys.platform == "darwin":
-        folder = home / "Library" / "Application Support"
-    else:
-        folder = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-        if not folder.is_absolute():  # such as "": the XDG specification says to ignore it
-            folder = home / ".config"
-    return folder / "gpunn" / "speeds.json" if folder.is_absolute() else None
+    folder = user_folder(xdg=("XDG_CONFIG_HOME", ".config"), mac="Application Support", windows=("APPDATA", "Roaming"))
+    return None if folder is None else folder / "gpunn" / "speeds.json"
 
 
 def speeds(backend: Backend | None = None) -> Speeds:
