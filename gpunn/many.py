@@ -231,8 +231,7 @@ class _Many:
         examples = self._examples_of(plans[0], division)
         evaluators = self._evaluators_of(plans[0], division, backend, EpochCudaEngine)
         with backend.activate(), ThreadPoolExecutor(1, "gpunn") as ahead:
-            on_gpu = Examples(*(None if part is None else backend.asarray(part) for part in examples))
-            group = EpochCudaGroup(backend, [p.start for p in plans], on_gpu, [p.recipe for p in plans])
+            group = EpochCudaGroup(backend, [p.start for p in plans], examples.on(backend), [p.recipe for p in plans])
             for session in sessions:
                 session.evaluators = evaluators
             active = dict(enumerate(sessions))

@@ -32,6 +32,10 @@ class Examples(NamedTuple):
     targets: Array
     weights: Array | None = None
 
+    def on(self, backend: Backend) -> "Examples":
+        """Return these examples, on the host, as arrays on the device of `backend`."""
+        return Examples(*(None if part is None else backend.asarray(part) for part in self))
+
     @property
     def grey(self) -> bool:
         """Whether the inputs are grey levels."""

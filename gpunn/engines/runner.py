@@ -102,8 +102,7 @@ def running(
         on_gpu = backend.name != "cpu"
         if on_gpu and recipe.precision == "float32" and backend.describe().get(TF32_OVERRIDE) == "1":
             logger.warning("%s is 1: cuBLAS multiplies in TF32, although the precision is float32", TF32_OVERRIDE)
-        on_device = Examples(*(None if part is None else backend.asarray(part) for part in examples))
-        yield Runner(backend, engine, start, on_device, recipe)
+        yield Runner(backend, engine, start, examples.on(backend), recipe)
 
 
 def on_device(
