@@ -13,9 +13,10 @@ import click
 from benchmarks.peers import PEERS
 from gpunn.errors import DataError, GpunnError
 from gpunn.files import write_whole
+from gpunn.plots import pages
+from gpunn.plots.pages import Picture
 from gpunn.report import findings, pictures
 from gpunn.report.findings import Place
-from gpunn.report.pictures import Picture
 from gpunn.report.reading import read_run
 from gpunn.report.results import Entrant, Task
 from gpunn.report.sections import tasks_by_group
@@ -184,7 +185,7 @@ def picture_of(result: Path) -> Picture:
         raise DataError(f"{result} has rows of {len(groups)} kinds, expected one network with one kind of images")
     (tasks,) = groups.values()
     draw = partial(pictures.draw_throughput, places, tasks)
-    return pictures.picture("throughput", "", "", draw)
+    return pages.picture("throughput", "", "", draw)
 
 
 def committed_result(text: str) -> str:

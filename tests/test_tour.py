@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from gpunn import MLP, Dataset, load_mnist
 from gpunn.engines.speed import Work
 from gpunn.engines.tuned import speeds
-from gpunn.report.page import page_environment
+from gpunn.plots.pages import page_environment
 from gpunn.tour import drawing, layers
 from gpunn.tour.digits import GRID, SIZES, Descent, flat, unflat
 from gpunn.tour.page import GOAL, STATIONS, Tour, computed, fixed, rendered, share, whole

@@ -1,16 +1,12 @@
 """The page, in one piece: a summary, the sections, and the machines."""
 
-import base64
 import statistics
 from collections.abc import Iterator, Sequence
 from importlib import resources
-from typing import Any
 
-from gpunn.errors import ConfigurationError
-from gpunn.printing import printable
+from gpunn.plots.pages import Picture, page_environment
 from gpunn.report import findings
 from gpunn.report.findings import Machine
-from gpunn.report.pictures import Picture
 from gpunn.report.results import Run
 from gpunn.report.sections import goals, median_seconds, sections
 from gpunn.report.wording import range_in_words, speed_in_words, time_in_words
@@ -27,23 +23,6 @@ def page(runs: Sequence[Run]) -> tuple[str, list[Picture]]:
     template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
     html = template.render(machines=machines, sections=found, summary=list(_summary(machines)), runs=runs)
     return html, [drawn for section in found for drawn in section.pictures]
-
-
-def page_environment(command: str) -> Any:
-    """Return a Jinja environment for pages: everything is escaped, and what is missing is an error.
-
-    Raises `ConfigurationError`, naming the `command`, where the libraries that draw are missing.
-    """
-    try:
-        import jinja2
-        import matplotlib  # noqa: F401 - to be sure that it is there
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{command} needs Matplotlib and Jinja ({error}): pip install 'gpunn[report]'"
-        ) from error
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {"data_uri": _data_uri, "printable": printable}
-    return environment
 
 
 def _summary(machines: Sequence[Machine]) -> Iterator[str]:
@@ -68,7 +47,3 @@ def _summary(machines: Sequence[Machine]) -> Iterator[str]:
         firsts = [next((each for each in races if each[1].entrant.is_peer == peer), None) for peer in (False, True)]
         told = [f"{label} in {time_in_words(median_seconds(race))}" for label, race in filter(None, firsts)]
         yield f"{goal}: {'; the best peer, '.join(told)}."
-
-
-def _data_uri(svg: bytes) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"

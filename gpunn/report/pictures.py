@@ -1,60 +1,18 @@
 """The pictures of a report, drawn twice each: wide, and narrow for phones."""
 
-import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from gpunn.plots.pages import NARROW, WIDE
 from gpunn.report import findings
 from gpunn.report.findings import Change, Place
 from gpunn.report.results import Entrant, Epochs, Race, Task
 from gpunn.report.wording import number_in_words, time_in_words
 
-Draw = Callable[[bool], Any]
-"""Takes whether there is room, and returns a figure of Matplotlib's."""
-
-WIDE, NARROW = 8.6, 4.3
-"""Inches across, of 72 points."""
-
 ENGINES = {"epoch": "#d55e00", "fused": "#0072b2", "plain": "#009e73", "auto": "#aa3377"}
 PEERS = ("#666666", "#b08900", "#7a5c99", "#4c8c8c", "#a0522d", "#8a8a3c", "#555599")
 """Colours that can be told apart by those who see fewer of them; gpunn's are the strong ones."""
-
-STYLE = {
-    "font.family": "sans-serif",
-    "font.size": 9.0,
-    "axes.titlesize": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#888888",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "gpunn",
-    "text.parse_math": False,
-}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture in both widths, as SVG; `name` for its file, `title` above it, `says` for those who can't see it."""
-
-    name: str
-    title: str
-    says: str
-    wide: bytes
-    narrow: bytes
-
-
-def picture(name: str, title: str, says: str, draw: Draw) -> Picture:
-    """Draw a picture in both widths."""
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
-        return Picture(name, title, says, _svg(draw(True)), _svg(draw(False)))
 
 
 def draw_throughput(places: Sequence[Place], tasks: Sequence[Task], roomy: bool) -> Any:
@@ -235,10 +193,3 @@ def _wrapped(text: str, roomy: bool) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text, 44 if roomy else 26))
-
-
-def _svg(figure: Any) -> bytes:
-    file = io.BytesIO()
-    # Without the date, so that the same results make the same file.
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return file.getvalue()

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from gpunn.plots.pages import Picture, picture
 from gpunn.report import findings, pictures
 from gpunn.report.findings import Machine, Place
-from gpunn.report.pictures import Picture, picture
 from gpunn.report.results import Race, Task
 from gpunn.report.tables import Table, failure_table, kernel_table, skipped_table, speed_table
 from gpunn.report.wording import (

@@ -66,7 +66,7 @@ def picture(runs: Sequence[Run], title: str, suffix: str) -> bytes:
     """
     import matplotlib
 
-    from gpunn.report.pictures import STYLE
+    from gpunn.plots.pages import STYLE
 
     with matplotlib.rc_context(STYLE):
         figure = _figure(runs, title)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.network import MLP
-from gpunn.report.pictures import NARROW, WIDE, Picture, picture
+from gpunn.plots.pages import NARROW, WIDE, Picture, picture
 from gpunn.tour.digits import Descent, Digits, Walk
 from gpunn.tour.layers import FUNCTIONS, Shift, Solved, Toy, apply
 from gpunn.tour.origins import PAIRS, XOR, Learning

@@ -8,8 +8,7 @@ from importlib import resources
 from typing import Any
 
 from gpunn.datasets import load_mnist
-from gpunn.report.page import page_environment
-from gpunn.report.pictures import Picture
+from gpunn.plots.pages import Picture, page_environment
 from gpunn.tour import digits, drawing, layers, origins
 
 STATIONS = 12
