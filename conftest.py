@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.options import add_options
+
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 
 MOST_PROCESSES = 4
@@ -13,22 +15,7 @@ MOST_PROCESSES = 4
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the benchmarks."""
-    group = parser.getgroup("gpunn", "gpunn's benchmarks")
-    add = group.addoption
-    add("--benchmark", action="store_true", help="Time epochs of MNIST, kernels and the way to an accuracy.")
-    add("--network", action="append", default=[], metavar="SIZES", help="Layer sizes: 784-16-10; can be repeated.")
-    add("--batch-sizes", default="1,10,32,128,1024,8192,60000", metavar="SIZES", help="Default: %(default)s")
-    add("--devices", default="all", metavar="NAMES", help="Such as cpu,cuda:0; by default all that can be used.")
-    add("--engines", default="all", metavar="NAMES", help="Such as epoch,plain; by default all but auto.")
-    peers = "Other libraries, such as torch,jax; all of them where none is named."
-    add("--peers", nargs="?", const="all", metavar="NAMES", help=peers)
-    add("--dense", action="store_true", help="Train on images without a zero pixel.")
-    add("--images", default=None, metavar="N", help="Train on the first N images only.")
-    add("--seconds", default="3", metavar="S", help="For the rounds of each row, of which there are three at least.")
-    add("--assert-speed", action="store_true", help="Fail where gpunn is slower beside its peers than it has to be.")
-    # With a space, pytest would take the folder of a file that is there already for the root of the tests.
-    results = "Write all numbers there, with = before the path; by default into .benchmarks/."
-    add("--results", default=None, metavar="PATH", help=results)
+    add_options(parser.getgroup("gpunn", "gpunn's benchmarks").addoption)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -62,26 +49,24 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--benchmark needs pytest-benchmark: pip install -e '.[bench]'")
     if option.benchmark_disable or option.benchmark_skip or getattr(option, "numprocesses", None):
         raise pytest.UsageError("--benchmark can't be combined with --benchmark-disable, --benchmark-skip or -n")
-    if option.benchmark_compare or option.benchmark_json or option.benchmark_save or option.benchmark_autosave:
-        raise pytest.UsageError(
-            "pytest-benchmark's files don't hold these results: write them with --results=PATH, and compare two such "
-            "files with: gpunn report"
-        )
-
-    from benchmarks import plugin
-    from benchmarks.choices import choices_of
-    from benchmarks.harness import HARNESS, Harness
+    try:
+        from benchmarks import plugin
+        from benchmarks.harness import HARNESS, Harness
+    except ModuleNotFoundError as error:
+        raise pytest.UsageError(f"--benchmark needs {error.name}: pip install -e '.[bench]'") from error
     from gpunn.errors import GpunnError
 
     try:
-        config.stash[HARNESS] = Harness(choices_of(option), config.rootpath)
+        config.stash[HARNESS] = Harness(option, config.rootpath)
     except GpunnError as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(plugin, "gpunn-benchmarks")
-    # Our table says it all; --benchmark-verbose brings back that of pytest-benchmark.
-    option.benchmark_quiet, option.benchmark_only = True, False
+    # Our tables say it all, unless pytest-benchmark was asked for something.
+    asked = (option.benchmark_compare, option.benchmark_json, option.benchmark_save, option.benchmark_autosave)
+    option.benchmark_quiet = not any((*asked, option.benchmark_histogram, option.benchmark_verbose))
     if not by_name:
-        config.args, config.args_source = [str(BENCHMARKS)], pytest.Config.ArgsSource.ARGS
+        config.args = [str(BENCHMARKS / f"test_{name}.py") for name in ("epochs", "kernels", "time_to_accuracy")]
+        config.args_source = pytest.Config.ArgsSource.ARGS
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,191 +1,257 @@
-"""What a run of `pytest --benchmark` shares: the data, the networks everyone is compared with, and what was found."""
+"""What a run of `pytest --benchmark` shares: who takes part in what, the time that is left, and what was found."""
 
+import copy
 import time
-from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from benchmarks.bars import Row
-from benchmarks.ceilings import COPY, PRODUCT, TF32_PRODUCT
-from benchmarks.choices import Choices
-from benchmarks.contest import recipe_of
-from benchmarks.entrants import Entrant, Prepare, ways_to_prepare
-from benchmarks.exactness import TOLERANCES, deviation_of, exact_epoch
-from benchmarks.fusion_cases import Case
-from benchmarks.goals import Goal
-from benchmarks.race import Race
-from benchmarks.timing import LEAST, Timing, quartiles
-from benchmarks.verdicts import Verdict, verdicts
-from gpunn import MLP, Backend, Dataset, Split, get_backend, load_mnist
-from gpunn.engines import Parameters, Recipe
-from gpunn.equations import Array
-from gpunn.evaluation import evaluate_on_device
+from benchmarks.options import N_IMAGES
+from benchmarks.peers import PEERS, peers_on
+from benchmarks.schema import Contestant, Row, Run, write
+from benchmarks.timing.budget import Budget
+from benchmarks.timing.contestants import IN_TURN, MANY, Seat, auto_engine
+from benchmarks.timing.device import describe_machine, give_memory_back, revision
+from benchmarks.timing.exactness import Problem, Trained
+from benchmarks.timing.isolation import PREPARE, IsolatedSeat, in_a_process
+from benchmarks.timing.rounds import RowOfRounds
+from benchmarks.workloads.accuracy import GOALS, Goal
+from benchmarks.workloads.epochs import SMALL, Work, chosen, exact_device, unsuitable, work
+from gpunn import Backend, devices, get_backend
+from gpunn.engines import ENGINES
+from gpunn.errors import ConfigurationError, OutputError
+from gpunn.files import check_writable
 
-PRECISION = "float32"
+VISITS = 2
+"""How often each row is visited, so that its rounds are spread over the run; in processes of their own, once."""
 
-CEILINGS = {
-    COPY: "copied_bytes_per_second",
-    PRODUCT: "multiplied_operations_per_second",
-    TF32_PRODUCT: "multiplied_operations_per_second_in_tf32",
-}
-"""What ceilings are called in records."""
-
-WIDE = 0.1
-"""The interquartile range, as a share of the median, above which a row is marked."""
-
-
-class Exact(NamedTuple):
-    """A network of float64 after one epoch over `order` from `start`."""
-
-    start: Parameters
-    order: NDArray[Any]
-    loss: float
-    parameters: Parameters
+ON_CPU, ON_GPU = (16,), (1, 16, 132, 1000)
+"""Numbers of networks that are trained at once, unless others are asked for."""
 
 
 class Harness:
-    """One run: the `choices` it follows and the records it collects."""
+    """One run: the options it follows and what it has found; raises `GpunnError` for options that can't be followed."""
 
-    def __init__(self, choices: Choices, root: Path) -> None:
-        self.choices = choices
-        self.root = root
-        self.started = time.strftime("%Y-%m-%d %H:%M:%S")
-        self.records: list[dict[str, Any]] = []
-        self.skipped: list[dict[str, Any]] = [
-            {"device": name, "reason": reason} for name, reason in choices.absent.items()
+    def __init__(self, options: Namespace, root: Path) -> None:
+        self.options, self.started = options, time.strftime("%Y-%m-%d %H:%M:%S")
+        self.backends, absent = _backends(options.devices)
+        self.names = [backend.name for backend in self.backends]
+        self.works = self._works()
+        self._check()
+        self.path: Path = (options.results or self._default_path(root)).absolute()
+        check_writable(self.path)
+        self.budget = Budget(60 * options.minutes) if options.minutes is not None else Budget()
+        self.visits = 1 if options.isolate else VISITS
+        self._rows: dict[Work, RowOfRounds] = {}
+        self.machine = describe_machine(self.backends, absent)
+        self.finished: str | None = None
+        self.tell: Callable[[str], None] = lambda _what: None
+        """Is told what is done now."""
+        self.found: dict[str, list[Any]] = {
+            name: []
+            for name in (
+                *("starts", "races", "kernels", "ceilings", "transfers", "published"),
+                *("estimator_times", "estimator_accuracies", "left_out", "failures"),
+            )
+        }
+        """By the fields of `Run`."""
+
+    def _check(self) -> None:
+        options = self.options
+        if not options.assert_speed:
+            return
+        if options.images != N_IMAGES:
+            raise ConfigurationError("--assert-speed needs all images: the bars are for them")
+        options.peers = options.peers or ["all"]
+        if all(each.bar is None and each.gpu_bar is None for each in self.works):
+            raise ConfigurationError("--assert-speed needs a row that has a bar: see benchmarks/workloads/epochs.py")
+
+    @staticmethod
+    def _default_path(root: Path) -> Path:
+        path = root / ".benchmarks" / f"gpunn-{time.strftime('%Y-%m-%d-%H%M%S')}.json"
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}; choose another place with --results") from error
+        return path
+
+    def _works(self) -> list[Work]:
+        options, on_gpu = self.options, "cpu" not in self.names
+        named = options.network or options.batch_sizes or options.recipes or options.dense or options.engines
+        at_once = options.at_once or (() if named else ON_GPU if on_gpu else ON_CPU)
+        return chosen(
+            options.network,
+            options.batch_sizes,
+            options.recipes,
+            dense=options.dense,
+            at_once=at_once,
+            gpu_only=on_gpu,
+            images=options.images,
+        )
+
+    def goals(self) -> list[Goal]:
+        """Return the accuracies to be reached; their settings are for all of MNIST, as it is."""
+        options = self.options
+        if options.dense or options.images < N_IMAGES:
+            return []
+        return [goal for goal in GOALS if not options.network or goal.network in options.network]
+
+    def contestants(self, *, many: bool = False, auto: bool = False) -> list[Contestant]:
+        """Return who takes part, on each device; `auto`: of gpunn's engines only the one that it chooses."""
+        engines = self.options.engines or (["auto"] if auto else list(ENGINES))
+        found = []
+        for device in self.names:
+            found += [Contestant(name, device) for name in ([MANY, IN_TURN] if many else engines)]
+            kind = device.partition(":")[0]
+            peers = peers_on(kind, many=many)
+            if self.options.peers != ["all"]:
+                peers = [name for name in self.options.peers if name in PEERS and PEERS[name].many == many]
+            found += [Contestant(name, device, is_peer=True) for name in peers]
+        return found
+
+    def small_task(self) -> Work:
+        """Return what fresh processes train."""
+        return work(SMALL, 32).fitting(self.options.images)
+
+    def visit(self, what: Work, visit: int) -> RowOfRounds:
+        """Visit a row; raises `pytest.skip.Exception` where there is no time for it."""
+        row = self._rows.get(what) or self._row(what)
+        present = [each.contestant for each in row.standings]
+        needed = self.budget.needed(what.task, present, self.options.seconds)
+        if needed > self.budget.left():
+            self.skip(f"{what.task.label}: no time: needs about {needed:.0f} s of {self.budget.left():.0f} s")
+        self._rows[what] = row
+        row.visit(self.options.seconds / self.visits, self.visits - visit - 1)
+        self.budget.note(row.row())
+        return row
+
+    def _row(self, what: Work) -> RowOfRounds:
+        task, everyone = what.task, self.contestants(many=what.task.networks > 1)
+        row = RowOfRounds(
+            what,
+            everyone,
+            autos={device: auto_engine(task, device) for device in self.names},
+            seats=lambda contestant: (IsolatedSeat if self.options.isolate else Seat)(task, contestant),
+            exact=lambda: self._exact(what),
+            tell=self.tell,
+        )
+        for contestant in everyone:
+            reason = _misplaced(contestant) or unsuitable(task, contestant) or self.budget.too_slow(task, contestant)
+            if reason:
+                row.leave_out(contestant, reason)
+        return row
+
+    def _exact(self, what: Work) -> list[Trained]:
+        self.tell("float64")
+        device = exact_device(what.task, self.names[-1])
+        found: list[Trained] = self.call(exact_networks, what.task, device, seconds=2 * PREPARE)
+        return found
+
+    def call(self, function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
+        """Return what a function returns, in a process of its own with a limit if that was asked for."""
+        if self.options.isolate:
+            return in_a_process(function, *arguments, seconds=min(seconds, self.budget.left()))
+        return function(*arguments)
+
+    def skip(self, why: str) -> None:
+        """Note what isn't timed and why, and skip the test."""
+        self.found["left_out"].append(why)
+        pytest.skip(why)
+
+    def rows(self) -> list[Row]:
+        """Return what was found of each row that was visited."""
+        return [row.row() for row in self._rows.values()]
+
+    def missed(self) -> list[str]:
+        """Return the bars that were missed, or had no result, in a line each."""
+        return [
+            f"{row.task.label}: {target.verdict}: {comparison.ratio.median if comparison.ratio else 0:.2f} "
+            f"{target.kind}, expected {target.bar:g}"
+            for row in self.rows()
+            for comparison in row.comparisons
+            for target in comparison.targets
+            if target.verdict in {"missed", "no result"}
         ]
-        # Kept for the last row alone: entrants of one row follow each other.
-        self.exact = lru_cache(maxsize=1)(self._exact)
-        self._on_device: dict[str, tuple[Array, Array]] = {}
 
-    @cached_property
-    def data(self) -> Dataset:
-        """MNIST, or as much and as dense of it as was chosen."""
-        mnist = load_mnist()
-        train = mnist.train[: self.choices.images]
-        if not self.choices.dense:
-            return Dataset(train, mnist.test)
-        return Dataset(*(Split(np.maximum(split.images, 1), split.labels) for split in (train, mnist.test)))
-
-    def backend(self, name: str) -> Backend:
-        """Return the backend of that name."""
-        return next(backend for backend in self.choices.backends if backend.name == name)
-
-    def ways(self, entrant: Entrant, start: Parameters, recipe: Recipe) -> dict[int | None, Prepare]:
-        """Return how `entrant` can prepare a network from `start`; raises `AbsentError` where it can't."""
-        backend, train = self.backend(entrant.device), self.data.train
-        if not entrant.is_peer and backend.name not in self._on_device:
-            with backend.activate():
-                self._on_device[backend.name] = backend.asarray(train.images), backend.asarray(train.labels)
-        on_device = self._on_device.get(backend.name, (train.images, train.labels))
-        return ways_to_prepare(entrant, backend, on_device, start, train, recipe)
-
-    def judge(self, row: Row, loss: float, found: Parameters) -> tuple[float, str | None]:
-        """Return how far a network is from that of float64, and what is wrong if it is too far."""
-        exact = self.exact(row)
-        deviation, what = deviation_of(len(exact.order), loss, found, exact.start, exact.loss, exact.parameters)
-        return deviation, None if deviation <= TOLERANCES[PRECISION] else f"wrong: {what}"
-
-    def record_epochs(self, row: Row, entrant: Entrant, timing: Timing) -> dict[str, Any]:
-        """Keep the times of an entrant's epochs, and those of preparing its networks as a row of its own."""
-        assert timing.parameters is not None
-        about = _about(row, entrant) | {"threads": timing.threads}
-        epochs = {
-            **about,
-            **times(timing.seconds),
-            "images_per_second": self.choices.images / quartiles(timing.seconds)[1],
-            "late_seconds": timing.late,
-            "deviation": timing.deviation if np.isfinite(timing.deviation) else None,
-            "accuracy": self.accuracy(timing.parameters),
-            "problem": timing.problem,
+    def run(self) -> Run:
+        """Return all that was found."""
+        options = {
+            name: getattr(self.options, name)
+            for name in (
+                *("network", "batch_sizes", "recipes", "at_once", "devices", "engines", "peers", "dense", "images"),
+                *("seconds", "seeds", "isolate", "minutes", "assert_speed"),
+            )
         }
-        self.records += [epochs, about | {"what": "preparation"} | times(timing.preparations)]
-        return epochs
+        parts: dict[str, Any] = self.found
+        return Run(
+            started=self.started,
+            finished=self.finished,
+            revision=revision(),
+            machine=self.machine,
+            options=options,
+            rows=self.rows(),
+            **parts,
+        )
 
-    def record_race(self, goal: Goal, entrant: Entrant, race: Race) -> None:
-        """Keep how long an entrant took to the goal's accuracy."""
-        record = {
-            **_about(goal, entrant),
-            "threads": race.threads,
-            "batch_size": race.setting.batch_size,
-            "learning_rate": race.setting.learning_rate,
-            "epochs": race.epochs,
-            "accuracies": race.accuracies,
-            **times(race.seconds),
-            "problem": race.problem,
-        }
-        self.records.append(record)
+    def save(self) -> None:
+        """Write all that was found; raises `OutputError`."""
+        write(self.path, self.run())
 
-    def record_ceilings(self, device: str, found: Mapping[str, float], missing: Mapping[str, str]) -> None:
-        """Keep what a device can do at most, and what couldn't be measured."""
-        record: dict[str, Any] = {"what": "ceiling", "device": device, "missing": dict(missing)}
-        for name, value in found.items():
-            record |= {CEILINGS[name]: value * 1e9}
-        self.records.append(record)
-
-    def record_kernel(
-        self, device: str, kernel: str, case: Case, found: Mapping[str, list[float]], problem: str | None
-    ) -> None:
-        """Keep the times of a kernel, of its unfused form, and of a copy of as many bytes."""
-        about = {"what": "kernel", "device": device, "name": kernel, "shape": case.shape, "bytes": case.n_bytes}
-        ways = {way: times(seconds) for way, seconds in found.items()}
-        self.records.append({**about, **ways, "problem": problem})
-
-    def record_transfer(self, device: str, seconds: list[float]) -> None:
-        """Keep how long the images and labels took to the device."""
-        train = self.data.train
-        n_bytes = train.images.nbytes + train.labels.nbytes
-        self.records.append({"what": "transfer", "device": device, "bytes": n_bytes, **times(seconds)})
-
-    def record_failure(self, what: Row | Goal, entrant: Entrant, problem: str) -> None:
-        """Keep why an entrant broke down."""
-        self.records.append({**_about(what, entrant), "seconds": [], "problem": problem})
-
-    def skip(self, what: Row | Goal, entrant: Entrant, reason: str) -> None:
-        """Keep why an entrant wasn't timed."""
-        self.skipped.append({**_about(what, entrant), "reason": reason})
-
-    def verdicts(self) -> list[Verdict]:
-        """Return how the rows that have bars compare with them."""
-        return list(verdicts(self.choices.rows(), self.records))
-
-    def skip_kernel(self, device: str, kernel: str, reason: str) -> None:
-        """Keep why a kernel wasn't timed."""
-        self.skipped.append({"what": "kernel", "device": device, "name": kernel, "reason": reason})
-
-    def accuracy(self, parameters: Parameters) -> float:
-        """Return the share of the test images that a network gets right."""
-        backend, test = get_backend("cpu"), self.data.test
-        with backend.activate():
-            return evaluate_on_device(backend, parameters, test.images, test.labels).accuracy
-
-    def _exact(self, row: Row) -> Exact:
-        net, train = MLP(row.sizes), self.data.train
-        start, order = Parameters(net.weights, net.biases), np.random.default_rng(0).permutation(len(train))
-        return Exact(start, order, *exact_epoch(start, train, recipe_of(row, PRECISION), order, "cpu"))
+    def give_memory_back(self) -> None:
+        """Free what libraries keep of the GPUs' memory."""
+        for backend in self.backends:
+            give_memory_back(backend)
 
 
-def _about(what: Row | Goal, entrant: Entrant) -> dict[str, Any]:
-    """Return what a record says of its row, or goal, and of its entrant."""
-    about = {"device": entrant.device, "name": entrant.name, "is_peer": entrant.is_peer}
-    if isinstance(what, Goal):
-        return {"what": "time to accuracy", "network": what.network, "goal": what.accuracy, **about}
-    row = {"batch_size": what.batch_size, "learning_rate": what.learning_rate, "dense": what.dense}
-    return {"what": "epoch", "network": what.network, **row, **about}
+def exact_networks(task: Any, device: str) -> list[Trained]:
+    """Return the networks of a task after a round in float64."""
+    return Problem(task).exact(device)
+
+
+def _misplaced(contestant: Contestant) -> str | None:
+    """Return why a peer can't compute on its device, or None."""
+    if not contestant.is_peer:
+        return None
+    kinds = PEERS[contestant.name].kinds
+    if contestant.device.partition(":")[0] in kinds:
+        return None
+    return f"{contestant.name} computes on {' and '.join(kinds)} here, and the device is {contestant.device}"
+
+
+def _backends(names: str) -> tuple[list[Backend], dict[str, str]]:
+    """Return the devices, and why others can't be used where none was named."""
+    if names == "all":
+        found = devices()
+        absent = {status.name: status.reason or "can't be used" for status in found if not status.usable}
+        return [get_backend(status.name) for status in found if status.usable], absent
+    # By name, as cuda and cuda:0 are one device.
+    return list({backend.name: backend for backend in map(get_backend, names.split(","))}.values()), {}
+
+
+def keep(benchmark: Any, group: str, name: str, seconds: Sequence[float], **about: Any) -> None:
+    """Give pytest-benchmark the rounds of one contestant as an entry of its own, which it saves and compares.
+
+    `benchmark` is the fixture of a test that has several; those are copies of it.
+    """
+    use(benchmark)
+    if not seconds:
+        return
+    entry = copy.copy(benchmark)
+    entry.name, entry.group, entry.param = f"{group}-{name}", group, name
+    entry.fullname = f"{benchmark.fullname.partition('[')[0]}[{group}-{name}]"
+    entry.params, entry.extra_info = {"group": group, "contestant": name}, about
+    stats = entry._make_stats(1)
+    for each in seconds:
+        stats.update(each)
+
+
+def use(benchmark: Any) -> None:
+    """Tell pytest-benchmark that its fixture was used, as it warns of tests that end without."""
+    benchmark._mode = "rounds in turn"
 
 
 HARNESS: pytest.StashKey[Harness] = pytest.StashKey()
 """Where pytest's configuration keeps the run."""
-
-
-def times(seconds: list[float]) -> dict[str, Any]:
-    """Return all times, their quartiles, and whether they are spread widely."""
-    low, median, high = quartiles(seconds)
-    spread = (high - low) / median if median > 0 else 0.0
-    wide = spread > WIDE or len(seconds) < LEAST  # of fewer, nothing is known of their spread
-    return {"seconds": seconds, "quartiles": [low, median, high], "spread": spread, "wide": wide}

@@ -1,52 +1,58 @@
-"""One epoch of MNIST: every engine and peer, on every device, at every batch size. Run with `pytest --benchmark`."""
+"""Epochs of MNIST: a test is a row, in which gpunn's engines and their peers train in turn on every device."""
 
-from functools import partial
+from typing import Any
 
 import pytest
 
-from benchmarks.bars import Row
-from benchmarks.contest import recipe_of
-from benchmarks.entrants import AbsentError, Entrant
-from benchmarks.harness import PRECISION, Harness
-from benchmarks.timing import time_epochs
-from benchmarks.words import in_a_line
-from gpunn.equations import Array
-
-TRANSFERS = 10
+from benchmarks.harness import Harness, keep, use
+from benchmarks.schema import Contestant, Start
+from benchmarks.timing.contestants import AbsentError
+from benchmarks.timing.device import in_a_line, measure_transfer
+from benchmarks.timing.exactness import dataset
+from benchmarks.timing.fresh import PATIENCE, first_epochs
+from benchmarks.workloads.epochs import Work
 
 
-def test_transfer(harness: Harness, device: str, request: pytest.FixtureRequest) -> None:
-    """Time how long the images and labels take to a device."""
+def test_row(harness: Harness, benchmark: Any, work: Work, visit: int) -> None:
+    """Time a row's rounds; it fails where a network isn't that of float64, or a contestant breaks down."""
+    use(benchmark)
+    found = harness.visit(work, visit)
+    if visit < harness.visits - 1:
+        return
+    row = found.row()
+    for result in row.results:
+        if result.problem is None:
+            seconds = [each.seconds for each in result.rounds if each.disturbed is None]
+            about = {
+                "disturbed": len(result.rounds) - len(seconds),
+                "threads": result.contestant.threads,
+                "deviation": result.deviation,
+                "accuracy": result.accuracy,
+            }
+            who = f"{result.contestant.device}-{result.contestant.name}"
+            keep(benchmark, work.name, who, seconds, **about)
+    wrong = [f"{result.contestant}, {result.problem}" for result in row.results if result.problem is not None]
+    if wrong:
+        pytest.fail(f"{work.task.label}: " + "; ".join(wrong), pytrace=False)
+
+
+def test_transfer(harness: Harness, device: str) -> None:
+    """Time how long the images and labels take to a GPU."""
     if device == "cpu":
         pytest.skip("nothing is copied to the CPU")
-    backend, train = harness.backend(device), harness.data.train
-    benchmark = request.getfixturevalue("benchmark")
-
-    def transfer() -> tuple[Array, Array]:
-        arrays = backend.asarray(train.images), backend.asarray(train.labels)
-        backend.synchronize()
-        return arrays
-
-    with backend.activate():
-        benchmark.pedantic(transfer, rounds=TRANSFERS, warmup_rounds=1, iterations=1)
-    harness.record_transfer(device, list(benchmark.stats.stats.data))
+    found = harness.call(measure_transfer, device, dataset(harness.options.images, False).train, seconds=PATIENCE)
+    harness.found["transfers"].append(found)
 
 
-def test_epoch(harness: Harness, row: Row, entrant: Entrant, request: pytest.FixtureRequest) -> None:
-    """Time an entrant's epochs; it fails where its network isn't that of float64."""
+def test_first_epochs(harness: Harness, contestant: Contestant) -> None:
+    """Time fresh processes to the end of their first epoch, with an empty and with a full kernel cache."""
+    task = harness.small_task().task
     try:
-        start, recipe = harness.exact(row).start, recipe_of(row, PRECISION)
-        ways = harness.ways(entrant, start, recipe)
-        fixture = partial(request.getfixturevalue, "benchmark")
-        timing = time_epochs(
-            fixture, ways, harness.exact(row).order, partial(harness.judge, row), harness.choices.seconds
-        )
+        found = first_epochs(task, contestant)
     except AbsentError as absence:
-        harness.skip(row, entrant, str(absence))
-        pytest.skip(str(absence))
+        harness.skip(f"first epochs: {contestant}: {absence}")
     except Exception as error:
-        harness.record_failure(row, entrant, in_a_line(error))
+        harness.found["starts"].append(Start(task, contestant, problem=in_a_line(error)))
         raise
-    record = harness.record_epochs(row, entrant, timing)
-    if record["problem"] is not None:
-        pytest.fail(f"{row}: {entrant} {record['problem']}", pytrace=False)
+    else:
+        harness.found["starts"].append(found)

@@ -1,47 +1,36 @@
 """Each fused kernel beside its unfused form, over sizes, and what the device can do at most."""
 
-from functools import partial
+from typing import Any
 
 import pytest
 
-from benchmarks.ceilings import measure_ceilings
-from benchmarks.fusion_cases import Arrays
-from benchmarks.fusions import FUSIONS, copy_of, difference
-from benchmarks.harness import Harness
-from benchmarks.turns import time_in_turn
+from benchmarks.harness import Harness, keep, use
+from benchmarks.timing.device import measure_ceiling
+from benchmarks.timing.isolation import PREPARE
+from benchmarks.timing.kernels import time_kernel
 from gpunn.errors import ConfigurationError, OutOfMemoryError
 
-SHARE = 0.25
-"""Of an entrant's seconds: these rows are many and short."""
+SHARE = 0.1
+"""Of a row's seconds: these rows are many and short."""
 
 
 def test_ceilings(harness: Harness, device: str) -> None:
     """Measure how fast the device copies its memory, and multiplies large matrices."""
-    found, missing = measure_ceilings(harness.backend(device))
-    harness.record_ceilings(device, found, missing)
-    assert found
+    found = harness.call(measure_ceiling, device, seconds=PREPARE)
+    harness.found["ceilings"].append(found)
+    assert len(found.missing) < 2, found.missing
 
 
-def test_kernel(
-    harness: Harness, device: str, kernel: str, shape: tuple[int, int], request: pytest.FixtureRequest
-) -> None:
+def test_kernel(harness: Harness, benchmark: Any, device: str, kernel: str, shape: tuple[int, int]) -> None:
     """Time a kernel, its unfused form and a copy of as many bytes; it fails where the two results differ."""
-    backend = harness.backend(device)
-    with backend.activate():
-        make, _ = FUSIONS[kernel]
-        try:
-            on = Arrays(backend)
-            case = make(on, *shape)
-        except (ConfigurationError, OutOfMemoryError) as error:
-            harness.skip_kernel(device, kernel, str(error))
-            pytest.skip(str(error))
-        found = time_in_turn(
-            partial(request.getfixturevalue, "benchmark"),
-            {"fused": case.fused, "unfused": case.unfused, "copy": copy_of(on, case.n_bytes)},
-            backend.synchronize,
-            harness.choices.seconds * SHARE,
-        )
-        problem = difference(case, backend)
-    harness.record_kernel(device, kernel, case, found, problem)
-    if problem is not None:
-        pytest.fail(f"{kernel} {shape}: {problem}", pytrace=False)
+    use(benchmark)
+    try:
+        seconds = harness.options.seconds * SHARE
+        found, rounds = harness.call(time_kernel, device, kernel, shape, seconds, seconds=PREPARE)
+    except (ConfigurationError, OutOfMemoryError) as error:
+        harness.skip(f"{kernel} {shape} on {device}: {error}")
+    harness.found["kernels"].append(found)
+    if found.problem is not None:
+        pytest.fail(f"{found.label}: {found.problem}", pytrace=False)
+    for way, taken in rounds.items():
+        keep(benchmark, found.label.replace(" ", "-"), f"{device}-{way}", taken)

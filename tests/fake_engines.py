@@ -4,7 +4,6 @@ import threading
 import time
 from typing import Any
 
-import pytest
 from numpy.typing import NDArray
 
 from gpunn import Backend
@@ -83,6 +82,5 @@ class Picky(Fake):
         return "it supports no network"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure() -> None:
+def pytest_addoption() -> None:  # before options are parsed, which may name them
     ENGINES.update({engine.name: engine for engine in (Late, Lazy, Broken, Picky)})

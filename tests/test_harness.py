@@ -1,10 +1,10 @@
 """`pytest --benchmark` times what is there, says what it found, and isn't fooled."""
 
 import json
-import re
 import subprocess
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.bars import Row
-from benchmarks.choices import Choices, choices_of
-from benchmarks.entrants import AbsentError, Entrant
-from benchmarks.harness import Harness, times
-from benchmarks.throughput import notes, tables
-from benchmarks.timing import Timing
-from benchmarks.verdicts import verdicts
-from gpunn import MLP, get_backend
-from gpunn.engines import Parameters, Recipe
+pytest.importorskip("pytest_benchmark", reason='needs pytest-benchmark: pip install -e ".[bench]"')
+pytest.importorskip("pebble", reason='needs pebble: pip install -e ".[bench]"')
+
+from benchmarks import plugin
+from benchmarks.harness import HARNESS, Harness
+from benchmarks.options import add_options
+from benchmarks.schema import Comparison, Contestant, Row, Target, read
+from benchmarks.workloads.epochs import LARGE, ON_GPU, SMALL, WIDE, chosen, exact_device, unsuitable
 from gpunn.errors import GpunnError
-from gpunn.report.wording import speed_in_words
 
 from .conftest import outer_environment
 
@@ -35,54 +33,77 @@ def run_pytest(*options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
-@pytest.fixture
-def measured(tmp_path: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    """The output and the file of a run with good engines, bad engines and a peer."""
-    pytest.importorskip("pytest_benchmark", reason='needs pytest-benchmark: pip install -e ".[bench]"')
-    results = tmp_path / "results.json"
-    options = "--benchmark --images 300 --seconds 0 --batch-sizes 50 --devices cpu --peers numpy,torch.graphs"
-    engines = "-p tests.fake_engines --engines plain,lazy,late,broken,picky"
-    some = "epoch or transfer or ceilings or (descend and 16x784)"
-    done = run_pytest(*options.split(), *engines.split(), "-k", some, "--results", results)
-    return done, json.loads(results.read_text())
+Done = tuple[subprocess.CompletedProcess[str], Path]
 
 
-def test_a_run_ends_with_the_table_and_the_file_and_no_wrong_answer_passes(
-    measured: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
-) -> None:
-    done, found = measured
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "3 failed, 4 passed, 3 skipped" in done.stdout
-    (line,) = [line.split() for line in done.stdout.splitlines() if line.startswith("    50 ")]
-    assert line[2:5] == ["FAILED"] * 3
-    assert "results.json" in done.stdout
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The output and the folder of a run with good engines, bad engines and a peer."""
+    folder = tmp_path_factory.mktemp("results")
+    options = "--benchmark --images 300 --seconds 0 --network 784-16-10 --batch-sizes 50 --recipes sigmoid"
+    who = "--devices cpu --peers numpy,torch.graphs -p tests.fake_engines --engines plain,lazy,late,broken,picky"
+    some = "row or ceilings or (descend and 16x784)"
+    files = (f"--results={folder}/run.json", f"--benchmark-json={folder}/entries.json")
+    return run_pytest(*options.split(), *who.split(), "-k", some, *files), folder
 
-    epochs = {row["name"]: row for row in found["rows"] if row["what"] == "epoch"}
+
+def test_a_run_ends_with_tables_and_files_and_no_wrong_answer_passes(measured: Done) -> None:
+    done, folder = measured
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert "1 failed, 3 passed" in done.stdout
+    assert "FAILED: 784-16-10, batch size 50" in done.stdout
+    assert "1 of 4: row[784-16-10-batch-50-sigmoid-visit-1]" in done.stdout
+    assert "s left: " in done.stdout
+    assert f"all numbers: {folder}/run.json" in done.stdout
+    assert f"the page: {folder}/run.html" in done.stdout
+    assert (folder / "run.html").read_text().startswith("<!doctype html>")
+
+
+def test_the_file_says_what_was_found_of_whom(measured: Done) -> None:
+    run = read(measured[1] / "run.json")
+    (row,) = run.rows
+    results = {result.contestant.name: result for result in row.results}
     for name in ("plain", "numpy"):
-        row = epochs[name]
-        assert row["problem"] is None
-        assert len(row["seconds"]) >= 3
-        assert row["quartiles"] == pytest.approx(np.percentile(row["seconds"], [25, 50, 75]).tolist())
-        assert row["deviation"] < 1e-3
-        assert 0 < row["accuracy"] < 1
-    assert epochs["numpy"]["threads"] >= 1
-    assert epochs["lazy"]["problem"].startswith("wrong: ")
-    assert epochs["late"]["problem"].startswith("the device was still computing when the time was taken")
-    assert epochs["broken"]["problem"] == "RuntimeError: it fails on purpose"
-    assert {row["name"] for row in found["rows"] if row["what"] == "preparation"} == {"plain", "numpy", "lazy", "late"}
-    reasons = {skip["name"]: skip["reason"] for skip in found["skipped"]}
+        found = results[name]
+        assert found.problem is None
+        assert len(found.rounds) >= 6
+        assert found.steady is not None
+        assert found.steady.low <= found.steady.median <= found.steady.high
+        assert (found.deviation or 0) < 1e-3
+        assert 0 < (found.accuracy or 0) < 1
+    assert (results["numpy"].contestant.threads or 0) >= 1
+    assert (results["lazy"].problem or "").startswith("wrong: ")
+    assert (results["late"].problem or "").startswith("the device was still computing when the time was taken")
+    assert results["broken"].problem == "failed: RuntimeError: it fails on purpose"
+    reasons = {each.contestant.name: each.reason for each in row.absent}
     assert "it supports no network" in reasons["picky"]
     assert "computes on cuda" in reasons["torch.graphs"]
-    (kernel,) = [row for row in found["rows"] if row["what"] == "kernel"]
-    assert kernel["name"] == "descend"
-    assert len(kernel["fused"]["seconds"]) == len(kernel["unfused"]["seconds"]) == len(kernel["copy"]["seconds"]) >= 5
-    (ceiling,) = [row for row in found["rows"] if row["what"] == "ceiling"]
-    assert ceiling["copied_bytes_per_second"] > 1e8
-    assert ceiling["multiplied_operations_per_second"] > 1e8
-    assert found["options"]["images"] == 300
-    assert found["machine"]["numpy"] == np.__version__
-    assert found["revision"]
-    assert found["threads"]["usable cores"] >= 1
+    assert {(each.number) for each in results["plain"].rounds} == {each.number for each in results["numpy"].rounds}
+    (comparison,) = row.comparisons
+    assert (comparison.ours, comparison.best_peer) == ("plain", "numpy")
+    (kernel,) = run.kernels
+    assert kernel.name == "descend"
+    assert (run.ceilings[0].copied_bytes or 0) > 1e8
+    assert run.options["images"] == 300
+    assert run.machine.versions["numpy"] == np.__version__
+    assert run.finished
+    assert run.revision
+
+
+def test_pytest_benchmark_keeps_an_entry_of_each_contestant(measured: Done) -> None:
+    entries = json.loads((measured[1] / "entries.json").read_text())["benchmarks"]
+    (row,) = read(measured[1] / "run.json").rows
+    plain = next(result for result in row.results if result.contestant.name == "plain")
+    names = {entry["name"] for entry in entries}
+    assert "784-16-10-batch-50-sigmoid-cpu-numpy" in names
+    assert "descend-16x784-cpu-fused" in names
+    assert not any("lazy" in name or "late" in name for name in names)
+    (mine,) = [entry for entry in entries if entry["name"] == "784-16-10-batch-50-sigmoid-cpu-plain"]
+    undisturbed = [each.seconds for each in plain.rounds if each.disturbed is None]
+    assert mine["stats"]["data"] == undisturbed
+    assert mine["extra_info"]["disturbed"] == len(plain.rounds) - len(undisturbed)
+    assert mine["group"] == "784-16-10-batch-50-sigmoid"
+    assert mine["fullname"] == "benchmarks/test_epochs.py::test_row[784-16-10-batch-50-sigmoid-cpu-plain]"
 
 
 def test_plain_pytest_knows_nothing_of_benchmarks_nor_of_pytest_benchmark() -> None:
@@ -95,49 +116,18 @@ def test_plain_pytest_knows_nothing_of_benchmarks_nor_of_pytest_benchmark() -> N
     ("options", "message"),
     [
         (["-p", "no:benchmark"], "--benchmark needs pytest-benchmark: pip install -e '.[bench]'"),
-        (["--engines", "warp"], "found the engine 'warp', expected some of all, auto, plain, fused, epoch"),
+        (["-n", "2"], "--benchmark can't be combined with --benchmark-disable, --benchmark-skip or -n"),
         (["--devices", "abacus"], "device must be auto, cpu, cuda or cuda:N, got 'abacus'"),
-        (["--peers", "tensorflow"], "found the peer 'tensorflow', expected some of all, none, numpy"),
+        (["--engines", "warp"], "argument --engines: found the engine 'warp', expected some of plain, fused, epoch"),
         (["tests/test_idx.py"], "--benchmark runs what is in benchmarks/ alone, found"),
     ],
 )
 def test_what_cannot_be_run_is_said_in_a_line(options: list[str], message: str) -> None:
-    if "no:benchmark" not in options:
-        pytest.importorskip("pytest_benchmark", reason='needs pytest-benchmark: pip install -e ".[bench]"')
     done = run_pytest("--benchmark", *options)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    (line,) = (done.stdout + done.stderr).strip().splitlines()
-    assert message in line
-
-
-def options(**others: Any) -> Namespace:
-    defaults: dict[str, Any] = {
-        "network": [],
-        "batch_sizes": "1,32",
-        "devices": "cpu",
-        "engines": "all",
-        "peers": None,
-        "dense": False,
-        "images": None,
-        "seconds": "4",
-        "assert_speed": False,
-        "results": None,
-    }
-    return Namespace(**(defaults | others))
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("network", ["784"], "found the network '784', expected layer sizes from 784 pixels to 10 digits"),
-        ("batch_sizes", "1,x", "found 'x' for the batch size, expected a whole number"),
-        ("seconds", "nan", "found 'nan' for the seconds of a row, expected a number from 0 to 3600"),
-        ("results", "/nowhere/results.json", "cannot write /nowhere/results.json: there is no folder"),
-    ],
-)
-def test_options_are_checked_before_anything_is_timed(name: str, value: Any, message: str) -> None:
-    with pytest.raises(GpunnError, match=re.escape(message)):
-        choices_of(options(**{name: value}))
+    line = (done.stdout + done.stderr).strip().splitlines()[-1 if "--engines" not in options else -3]
+    assert message in done.stdout + done.stderr
+    assert line
 
 
 def test_benchmarks_named_without_the_option_are_not_run() -> None:
@@ -146,143 +136,138 @@ def test_benchmarks_named_without_the_option_are_not_run() -> None:
     assert "benchmarks are run by: pytest --benchmark" in done.stderr
 
 
-def choices(**others: Any) -> Choices:
-    options: dict[str, Any] = {
-        "networks": ("784-16-10",),
-        "named": False,
-        "batch_sizes": (1, 32),
-        "backends": (get_backend("cpu"),),
-        "engines": ("plain", "epoch"),
-        "peers": (),
-        "dense": False,
-        "images": 100,
-        "seconds": 0.0,
-        "results": None,
-    }
-    return Choices(**(options | others))
+def spelled() -> tuple[dict[str, Callable[[str], Any]], dict[str, Any]]:
+    """Return the types and the defaults of the options."""
+    types: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
 
+    def add(name: str, **how: Any) -> None:
+        types[name] = how.get("type")
+        defaults[name[2:].replace("-", "_")] = how.get("default", False)
 
-def test_every_row_has_every_engine_and_the_peers_that_compute_there() -> None:
-    assert choices().rows() == [Row("784-16-10", 1, bar=15), Row("784-16-10", 32, bar=5)]
-    assert choices().entrants() == [Entrant("plain", "cpu"), Entrant("epoch", "cpu")]
-    assert [entrant.name for entrant in choices(engines=()).entrants()] == ["plain", "fused", "epoch"]
-    names = [entrant.name for entrant in choices(peers=None).entrants()]
-    assert names[:3] == ["plain", "epoch", "numpy"]
-    assert "torch.graphs" not in names
-
-
-def test_goals_are_reached_by_gpunn_as_it_comes_unless_engines_are_chosen() -> None:
-    assert choices(engines=(), peers=("numpy",)).racers() == [
-        Entrant("auto", "cpu"),
-        Entrant("numpy", "cpu", is_peer=True),
-    ]
-    assert [entrant.name for entrant in choices().racers()] == ["plain", "epoch"]
-    assert choices().goals() == []
-    assert [goal.network for goal in choices(images=60000).goals()] == ["784-16-10", "784-256-10"]
-    assert [goal.network for goal in choices(images=60000, named=True).goals()] == ["784-16-10"]
-    assert choices(images=60000, dense=True).goals() == []
-
-
-def test_speed_is_asserted_of_all_images_and_beside_all_peers() -> None:
-    assert choices_of(options()).peers == ()
-    assert choices_of(options(assert_speed=True)).peers is None
-    assert choices_of(options(assert_speed=True, peers="numpy")).peers == ("numpy",)
-    with pytest.raises(GpunnError, match="found --images with --assert-speed, expected all images"):
-        choices_of(options(assert_speed=True, images="100"))
-
-
-def test_a_row_below_its_bar_is_named() -> None:
-    row: dict[str, Any] = {"network": "784-16-10", "dense": False}
-    records = [
-        record("plain", 1, 100.0, **row),
-        record("epoch", 1, 2000.0, **row),
-        record("numpy", 1, 125.0, **row | {"is_peer": True}),
-        record("epoch", 32, 499.0, **row),
-        record("jax", 32, 100.0, **row | {"is_peer": True}),
-        record("epoch", 1024, 999.0, "wrong: a weight", **row),
-        record("jax", 1024, 100.0, **row | {"is_peer": True}),
-        record("epoch", 8192, 999.0, **row),
-    ]
-    found = list(verdicts(choices(batch_sizes=(1, 32, 1024, 8192)).rows(), records))
-    assert list(map(str, found)) == [
-        "ok: 784-16-10, batch size 1, sparse: 16.00 times the best peer's speed, expected 15",
-        "BELOW: 784-16-10, batch size 32, sparse: 4.99 times the best peer's speed, expected 5",
-        "BELOW: 784-16-10, batch size 1024, sparse: no result, expected 2",
-    ]
-    assert [verdict.passed for verdict in found] == [True, False, False]
-
-
-def test_a_run_below_its_bars_fails(tmp_path: Path) -> None:
-    pytest.importorskip("pytest_benchmark", reason='needs pytest-benchmark: pip install -e ".[bench]"')
-    options = "--benchmark --assert-speed --seconds 0 --batch-sizes 10 --devices cpu --engines plain --peers numpy"
-    done = run_pytest(*options.split(), "-k", "epoch and not transfer", "--results", tmp_path / "results.json")
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
-    assert "BELOW: 784-16-10, batch size 10, sparse" in done.stdout
-
-
-def test_a_spread_above_a_tenth_is_marked() -> None:
-    assert not times([1.0, 1.04, 1.09])["wide"]
-    assert times([1.0, 1.0, 1.1, 1.3, 1.3])["wide"]
-
-
-def test_a_late_device_is_told_from_a_slow_read() -> None:
-    assert Timing(None, [0.1] * 3, late=[0.0, 0.0, 0.5]).problem is None
-    assert Timing(None, [0.1] * 3, late=[0.005] * 3).problem is None
-    assert "still computing" in (Timing(None, [0.1] * 3, late=[0.007] * 3).problem or "")
-    assert Timing(None, [0.1] * 3, late=[0.0] * 3, wrong="wrong: a weight").problem == "wrong: a weight"
+    add_options(add)
+    return types, defaults
 
 
 @pytest.mark.parametrize(
-    ("speed", "text"),
+    ("name", "text", "expected"),
     [
-        (7.4, "7"),
-        (950, "950"),
-        (999.7, "1.00k"),
-        (24_130, "24.1k"),
-        (241_300, "241k"),
-        (3_754_000, "3.75M"),
-        (1e9, "1.00G"),
+        ("--network", "784-16-10", "784-16-10"),
+        ("--network", "784", "found '784', expected sizes from 784 pixels to 10 digits"),
+        ("--network", "784-0-10", "found '784-0-10', expected sizes"),
+        ("--batch-sizes", "1,32,1", [1, 32]),
+        ("--batch-sizes", "1,x", "found 'x', expected a whole number from 1"),
+        ("--images", "60001", "found '60001', expected a whole number from 1 to 60000"),
+        ("--seconds", "0.5", 0.5),
+        ("--seconds", "nan", "found 'nan', expected a number from 0 to 3600"),
+        ("--peers", "jax,all", ["jax", "all"]),
+        ("--peers", "tensorflow", "found the peer 'tensorflow', expected some of all, none, numpy"),
+        ("--recipes", "adam", ["adam"]),
     ],
 )
-def test_speeds_are_short(speed: float, text: str) -> None:
-    assert speed_in_words(speed) == text
+def test_options_are_checked_by_their_types(name: str, text: str, expected: Any) -> None:
+    types, _ = spelled()
+    if isinstance(expected, str) and expected.startswith("found"):
+        with pytest.raises(ArgumentTypeError, match=expected):
+            types[name](text)
+    else:
+        assert types[name](text) == expected
 
 
-def record(name: str, batch_size: int, speed: float, problem: str | None = None, **others: Any) -> dict[str, Any]:
-    about = {"what": "epoch", "network": "784-16-10", "batch_size": batch_size, "device": "cpu", "name": name}
-    return {**about, "is_peer": False, "images_per_second": speed, "wide": False, "problem": problem, **others}
+def harness(tmp_path: Path, **others: Any) -> Harness:
+    return Harness(Namespace(**spelled()[1] | {"devices": "cpu"} | others), tmp_path)
 
 
-def test_the_table_has_the_best_and_the_ratio_to_the_best_peer() -> None:
-    harness = Harness(choices(), ROOT)
-    harness.records = [
-        record("plain", 1, 100.0, wide=True),
-        record("epoch", 1, 400.0),
-        record("numpy", 1, 200.0, is_peer=True),
-        record("plain", 32, 900.0),
-        record("epoch", 32, 1e6, "wrong: a weight"),
-        {"what": "transfer", "device": "cuda:0", "quartiles": [0.01, 0.02, 0.03]},
+def test_every_row_has_every_engine_and_the_peers_that_train_it(tmp_path: Path) -> None:
+    def names(found: list[Contestant]) -> list[str]:
+        return [each.name for each in found]
+
+    assert names(harness(tmp_path).contestants()) == ["plain", "fused", "epoch"]
+    with_peers = harness(tmp_path, peers=["all"], engines=["epoch"])
+    assert names(with_peers.contestants())[:3] == ["epoch", "numpy", "torch"]
+    assert "torch.graphs" not in names(with_peers.contestants())
+    assert names(with_peers.contestants(many=True)) == ["train_many", "train in turn", "jax.vmap", "torch.func"]
+    assert names(harness(tmp_path, peers=["none"]).contestants(auto=True)) == ["auto"]
+    assert names(harness(tmp_path, peers=["jax.vmap"]).contestants(auto=True)) == ["auto"]
+
+
+def test_goals_are_for_all_images_as_they_are(tmp_path: Path) -> None:
+    def networks(**others: Any) -> list[str]:
+        return [goal.network for goal in harness(tmp_path, **others).goals()]
+
+    assert networks() == ["784-16-10", "784-256-10"]
+    assert networks(network=[SMALL]) == [SMALL]
+    assert networks(images=100) == networks(dense=True) == []
+
+
+def test_rows_are_those_with_bars_unless_others_are_asked_for() -> None:
+    usual = chosen(at_once=[16])
+    assert {(work.task.network, work.task.batch_size): work.bar for work in usual}[WIDE, 1] == 9
+    assert {work.task.recipe.optimizer for work in usual} == {"sgd", "nesterov", "adam"}
+    assert [work.task.networks for work in usual if work.task.networks > 1] == [16]
+    assert sum(work.task.dense for work in usual) == 3
+    assert [(work.task.batch_size, work.bar) for work in chosen([SMALL], [1, 5])] == [
+        (1, 12),
+        (5, None),
+        (1, 8),
+        (5, None),
     ]
-    ((title, lines),) = tables(harness)
-    assert title == "784-16-10, images a second, epochs of 100"
-    texts = ["".join(cell.text for cell in cells).split() for cells in lines]
-    assert texts[1:] == [
-        ["batch", "plain", "epoch", "numpy", "to", "best", "peer"],
-        ["1", "~100", "400", "200", "2.00"],
-        ["32", "900", "FAILED", "-", "-"],
+    assert [work.bar for work in chosen(["784-99-10"])] == [None] * 3
+    assert [work.name for work in chosen([WIDE], recipes=["adam"], dense=True)] == [
+        f"784-128-10-batch-{m}-adam-dense" for m in (1, 32, 1024)
     ]
-    assert [[cell.text.strip() for cell in cells if cell.best] for cells in lines] == [[], [], ["400"], ["900"]]
-    assert "images to cuda:0: 20.0 ms" in notes(harness)
+    assert len({work.name for work in usual}) == len(usual)
+    assert {work.bar for work in chosen(images=500)} == {None}
+    assert max(work.task.batch_size for work in chosen(images=500)) == 500
 
 
-def test_a_peer_that_is_not_installed_is_skipped_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    monkeypatch.delitem(sys.modules, "benchmarks.peers.sklearn_mlp", raising=False)
-    harness, net = Harness(choices(), ROOT), MLP([784, 16, 10])
-    start = Parameters(net.weights, net.biases)
-    with pytest.raises(AbsentError, match="sklearn is not installed: pip install scikit-learn"):
-        harness.ways(Entrant("sklearn", "cpu", is_peer=True), start, Recipe(32, 0.1))
+def test_a_gpu_has_rows_of_its_own_the_most_important_first() -> None:
+    rows = chosen(gpu_only=True)
+    assert len(rows) == len(ON_GPU)
+    assert (rows[0].task.network, rows[0].task.batch_size, rows[0].gpu_bar, rows[0].gpu_seconds) == (SMALL, 32, 8, 5e-3)
+    assert [work.task.precision for work in rows].count("tf32") == 2
+    large = rows[1].task
+    assert (exact_device(large, "cuda:0"), exact_device(rows[0].task, "cuda:0")) == ("cuda:0", "cpu")
+    assert large.network == LARGE
+    assert "on one multiprocessor" in (unsuitable(large, Contestant("epoch", "cuda:0")) or "")
+    assert "takes minutes" in (unsuitable(large, Contestant("fused", "cpu")) or "")
+    assert unsuitable(large, Contestant("fused", "cuda:0")) is None
+
+
+def test_speed_is_asserted_beside_all_peers_and_of_rows_with_bars(tmp_path: Path) -> None:
+    assert harness(tmp_path, assert_speed=True).options.peers == ["all"]
+    assert harness(tmp_path, assert_speed=True, peers=["numpy"]).options.peers == ["numpy"]
+    with pytest.raises(GpunnError, match="--assert-speed needs all images: the bars are for them"):
+        harness(tmp_path, assert_speed=True, images=100)
+    with pytest.raises(GpunnError, match=r"cannot write /nowhere/run\.json: there is no folder"):
+        harness(tmp_path, results=Path("/nowhere/run.json"))
+    with pytest.raises(GpunnError, match="--assert-speed needs a row that has a bar"):
+        harness(tmp_path, assert_speed=True, network=["784-99-10"])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"), [("met", 0), ("undecided", 0), ("missed", 1), ("no result", 1)], ids=str
+)
+@pytest.mark.parametrize("asserted", [True, False])
+def test_a_run_that_misses_a_bar_fails_if_that_was_asked_for(
+    verdict: Any, status: int, asserted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = harness(tmp_path, assert_speed=asserted)
+    row = Row(
+        found.works[0].task, comparisons=[Comparison("cpu", targets=[Target("times the best peer", 12, verdict)])]
+    )
+    monkeypatch.setattr(found, "rows", lambda: [row])
+    session: Any = SimpleNamespace(config=SimpleNamespace(stash={HARNESS: found}), exitstatus=0)
+    plugin.pytest_sessionfinish(session, pytest.ExitCode.OK)
+    assert session.exitstatus == (status if asserted else 0)
+    assert read(found.path).rows == [row]
+
+
+def test_what_no_time_is_left_for_is_told(tmp_path: Path) -> None:
+    found = harness(tmp_path, minutes=0.1, engines=["plain"])
+    with pytest.raises(pytest.skip.Exception, match=r"no time: needs about 2\d s of 3 s"):
+        found.visit(found.works[0], 0)
+    assert found.run().left_out[0].startswith("784-16-10, batch size 1, ")
 
 
 @pytest.mark.parametrize(

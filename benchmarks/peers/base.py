@@ -1,9 +1,11 @@
-"""The contract of a peer: the work of `gpunn.engines.Engine`, done by another library."""
+"""The contracts of peers: the work of `gpunn.engines.Engine`, done by another library."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gpunn import Split
@@ -29,6 +31,18 @@ class Place:
         return int(self.device.partition(":")[2] or 0)
 
 
+PLAIN = "squared_error", "descent"
+"""The loss and the rule of steps that every peer can do, with sigmoid neurons."""
+
+
+def rules(start: Parameters, recipe: Recipe) -> tuple[str, str]:
+    """Return the loss and the rule of steps, as far as peers know them: sigmoid throughout, or ReLU and softmax."""
+    *hidden, output = start.functions
+    sigmoid = {*hidden, output} == {"sigmoid"} and recipe.loss == "squared_error"
+    softmax = set(hidden) <= {"relu"} and (output, recipe.loss) == ("softmax", "cross_entropy")
+    return recipe.loss if sigmoid or softmax else "other", recipe.optimizer.rule
+
+
 class Peer(ABC):
     """Trains a network of its own on one split in float32, an epoch at a call, as an expert in its library would.
 
@@ -38,10 +52,18 @@ class Peer(ABC):
     name: ClassVar[str]
     threads_can_be_set: ClassVar[bool]
     """Whether the library's number of threads can be changed while the process runs."""
+    knows: ClassVar[frozenset[tuple[str, str]]] = frozenset(
+        {PLAIN, *(("cross_entropy", rule) for rule in ("descent", "nesterov", "adam"))}
+    )
+    """The losses and rules, as `rules` returns them, that it is written for."""
 
     @abstractmethod
     def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
-        """Take a copy of `start` (host arrays, float32) and do what isn't part of an epoch: scale images, compile."""
+        """Do what isn't part of an epoch: scale images, compile; `start` are host arrays, float32, left unchanged."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Return to `start`, without any memory of steps; what is compiled stays."""
 
     @abstractmethod
     def run_epoch(self, order: NDArray[Any]) -> float:
@@ -53,3 +75,27 @@ class Peer(ABC):
     @abstractmethod
     def parameters(self) -> Parameters:
         """Return the parameters as they are now, as host arrays shaped as in `MLP`."""
+
+
+class ManyPeer(ABC):
+    """Trains networks of one shape in float32 by plain gradient descent, each in its own order and at its own rate."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def __init__(
+        self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32], place: Place
+    ) -> None:
+        """Compile for B networks from `starts` (host arrays, float32), at the learning `rates` (B,)."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Return to `starts`; what is compiled stays."""
+
+    @abstractmethod
+    def run_epoch(self, orders: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Train every network once on all examples, each in its row of `orders` (B, n); return the mean losses (B,)."""
+
+    @abstractmethod
+    def parameters(self, number: int) -> Parameters:
+        """Return the parameters of a network as they are now, as host arrays shaped as in `MLP`."""

@@ -4,7 +4,6 @@ Each network has its own order and learning rate; the images are shared.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, final
 
 import jax
@@ -12,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Place
-from benchmarks.peers.jax_scan import train_epoch
-from benchmarks.peers.many import ManyPeer
+from benchmarks.peers.base import ManyPeer, Place
+from benchmarks.peers.jax_scan import device_of, train_epoch
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -28,36 +26,42 @@ class JaxVmap(ManyPeer):
     def __init__(
         self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32], place: Place
     ) -> None:
-        self._device = jax.devices(place.kind)[place.index]
+        self._device = device_of(place)
+        self._starts, self._rates = starts, rates
         # On GPUs the default is TF32. CPUs have one precision.
         with jax.default_device(self._device), jax.default_matmul_precision("highest"):
-            self._set_up(starts, split, recipe, rates)
+            self._shared = (
+                jnp.array(rates),
+                jnp.array(split.images),
+                jnp.array(np.eye(len(starts[0].biases[-1]), dtype=np.float32)[split.labels]),
+            )
 
-    def _set_up(self, starts: Sequence[Parameters], split: Split, recipe: Recipe, rates: NDArray[np.float32]) -> None:
-        layers = range(len(starts[0].weights))
-        self._parameters: list[tuple[Any, Any]] = [
-            (jnp.stack([start.weights[n] for start in starts]), jnp.stack([start.biases[n] for start in starts]))
-            for n in layers
-        ]
-        self._images = jnp.array(split.images)
-        self._targets = jnp.array(np.eye(len(starts[0].biases[-1]), dtype=np.float32)[split.labels])
-        self._rates = jnp.array(rates)
+            def epoch(parameters: Any, order: Any, rate: Any, images: Any, targets: Any) -> Any:
+                state: Any = (parameters, (), jnp.float32(0))
+                options: dict[str, Any] = {"softmax": False, "inputs_first": False}
+                state, loss = train_epoch(state, images, targets, order, recipe=recipe, rate=rate, **options)
+                return state[0], loss
 
-        def epoch(parameters: Any, order: Any, rate: Any, images: Any, targets: Any) -> Any:
-            own: Any = replace(recipe, learning_rate=rate)
-            return train_epoch(parameters, images, targets, order, recipe=own, inputs_first=False)
+            mapped = jax.jit(jax.vmap(epoch, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
+            self.reset()
+            orders = jnp.zeros((len(starts), len(split)), jnp.int32)
+            self._epoch = mapped.lower(self._parameters, orders, *self._shared).compile()
 
-        mapped = jax.jit(jax.vmap(epoch, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
-        orders = jnp.zeros((len(starts), len(split)), jnp.int32)
-        self._epoch = mapped.lower(self._parameters, orders, self._rates, self._images, self._targets).compile()
+    def reset(self) -> None:
+        with jax.default_device(self._device):
+            self._parameters: list[tuple[Any, Any]] = [
+                (
+                    jnp.array(np.stack([start.weights[layer] for start in self._starts])),
+                    jnp.array(np.stack([start.biases[layer] for start in self._starts])),
+                )
+                for layer in range(len(self._starts[0].weights))
+            ]
 
     def run_epoch(self, orders: NDArray[np.int64]) -> NDArray[np.float32]:
         with jax.default_device(self._device):
             there = jnp.asarray(orders.astype(np.int32))
-        self._parameters, losses = self._epoch(self._parameters, there, self._rates, self._images, self._targets)
-        for W, b in self._parameters:
-            W.block_until_ready()
-            b.block_until_ready()
+        self._parameters, losses = self._epoch(self._parameters, there, *self._shared)
+        jax.block_until_ready(self._parameters)  # type: ignore[no-untyped-call,unused-ignore]
         return np.array(losses)
 
     def parameters(self, number: int) -> Parameters:

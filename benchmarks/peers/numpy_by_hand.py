@@ -1,4 +1,4 @@
-"""What one would write in NumPy for this network and nothing else: no abstraction, no generality but in layers."""
+"""What one would write in NumPy for these networks and nothing else: no abstraction, no generality but in layers."""
 
 from typing import Any, final
 
@@ -9,60 +9,82 @@ from threadpoolctl import ThreadpoolController
 from benchmarks.peers.base import Peer, Place
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
-
-
-def run_epoch(
-    network: Parameters, images: NDArray[Any], labels: NDArray[np.uint8], order: NDArray[Any], recipe: Recipe
-) -> float:
-    """Train `network`, float32, in place for an epoch over `order`; return its mean loss.
-
-    `images` are grey levels, uint8, or already scaled to [0, 1], float32.
-    """
-    W, b, m, eta = list(network.weights), list(network.biases), recipe.batch_size, recipe.learning_rate
-    layers = range(len(W))
-    targets = np.eye(len(b[-1]), dtype=np.float32)
-    total = 0.0
-    with np.errstate(over="ignore"):
-        for first in range(0, len(order), m):
-            batch = order[first : first + m]
-            X = images.take(batch, axis=0)
-            if X.dtype == np.uint8:
-                X = X.astype(np.float32)
-                X /= 255
-            A = [X]
-            for layer in layers:
-                A.append(1 / (1 + np.exp(-(A[layer] @ W[layer].T + b[layer]))))
-            error = A[-1] - targets[labels[batch]]
-            total += float(np.vdot(error, error))
-            delta = 2 / len(batch) * error * A[-1] * (1 - A[-1])
-            for layer in reversed(layers):
-                dW, db = delta.T @ A[layer], delta.sum(axis=0)
-                if layer > 0:
-                    delta = (delta @ W[layer]) * A[layer] * (1 - A[layer])
-                W[layer] -= eta * dW
-                b[layer] -= eta * db
-    return total / len(order)
+from gpunn.optimizers import Adam
 
 
 @final
 class NumpyByHand(Peer):
-    """The loop above, with all images scaled once, before the first epoch."""
+    """A loop over the batches, with all images scaled once, before the first epoch."""
 
     name = "numpy"
     threads_can_be_set = True
 
     def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
-        self._network = Parameters([W.copy() for W in start.weights], [b.copy() for b in start.biases])
         self._images = split.images.astype(np.float32) / 255
-        self._labels = split.labels
-        self._recipe = recipe
-        self._threads = place.threads
+        self._targets = np.eye(len(start.biases[-1]), dtype=np.float32)[split.labels]
+        self._start, self._recipe, self._threads = start, recipe, place.threads
+        self._softmax = start.functions[-1] == "softmax"
         # Made once: looking for the libraries to limit takes longer than some epochs.
         self._libraries = ThreadpoolController()
+        self.reset()
+
+    def reset(self) -> None:
+        self._W = [W.copy() for W in self._start.weights]
+        self._b = [b.copy() for b in self._start.biases]
+        self._moments = [[np.zeros_like(array) for array in (*self._W, *self._b)] for _ in range(2)]
+        self._steps = 0
 
     def run_epoch(self, order: NDArray[Any]) -> float:
-        with self._libraries.limit(limits=self._threads, user_api="blas"):
-            return run_epoch(self._network, self._images, self._labels, order, self._recipe)
+        total, m = 0.0, self._recipe.batch_size
+        with self._libraries.limit(limits=self._threads, user_api="blas"), np.errstate(over="ignore"):
+            for first in range(0, len(order), m):
+                total += self._step(order[first : first + m])
+        return total / len(order)
+
+    def _step(self, batch: NDArray[Any]) -> float:
+        W, b, Y = self._W, self._b, self._targets[batch]
+        A, last = [self._images.take(batch, axis=0)], len(W) - 1
+        for layer in range(last):
+            Z = A[layer] @ W[layer].T + b[layer]
+            A.append(np.maximum(Z, 0) if self._softmax else 1 / (1 + np.exp(-Z)))
+        Z = A[last] @ W[last].T + b[last]
+        if self._softmax:
+            Z -= Z.max(axis=1, keepdims=True)
+            A.append(np.exp(Z))
+            sums = A[-1].sum(axis=1, keepdims=True)
+            loss = float((np.log(sums).sum()) - np.vdot(Y, Z))
+            delta = (A[-1] / sums - Y) / len(batch)
+        else:
+            A.append(1 / (1 + np.exp(-Z)))
+            error = A[-1] - Y
+            loss = float(np.vdot(error, error))
+            delta = 2 / len(batch) * error * A[-1] * (1 - A[-1])
+        gradients = [Z] * (2 * len(W))
+        for layer in reversed(range(len(W))):
+            gradients[layer], gradients[len(W) + layer] = delta.T @ A[layer], delta.sum(axis=0)
+            if layer > 0:
+                slope = A[layer] > 0 if self._softmax else A[layer] * (1 - A[layer])
+                delta = (delta @ W[layer]) * slope
+        self._update(gradients)
+        return loss
+
+    def _update(self, gradients: list[NDArray[Any]]) -> None:
+        optimizer, eta = self._recipe.optimizer, self._recipe.learning_rate
+        self._steps += 1
+        for w, d, m, v in zip((*self._W, *self._b), gradients, *self._moments, strict=True):
+            if isinstance(optimizer, Adam):
+                m *= optimizer.beta1
+                m += (1 - optimizer.beta1) * d
+                v *= optimizer.beta2
+                v += (1 - optimizer.beta2) * d * d
+                root = np.sqrt(v) / (1 - optimizer.beta2**self._steps) ** 0.5 + optimizer.epsilon
+                w -= eta / (1 - optimizer.beta1**self._steps) * m / root
+            elif optimizer.rule == "nesterov":
+                m *= 0.9
+                m += d
+                w -= eta * (d + 0.9 * m)
+            else:
+                w -= eta * d
 
     def parameters(self) -> Parameters:
-        return self._network
+        return Parameters(self._W, self._b, self._start.functions)

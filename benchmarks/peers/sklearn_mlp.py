@@ -1,4 +1,4 @@
-"""scikit-learn: `MLPRegressor`, brought to gpunn's loss.
+"""scikit-learn: `MLPClassifier` where the loss is its own, or `MLPRegressor`, brought to gpunn's.
 
 A regressor's output is linear and its error enters the last layer as it is; two lines of a subclass make the output
 sigmoid and multiply the error by 2 sigma'(z). The loop, the products and the optimiser are scikit-learn's. All images
@@ -10,10 +10,10 @@ from typing import Any, final
 import numpy as np
 import sklearn
 from numpy.typing import NDArray
-from sklearn.neural_network import MLPRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from threadpoolctl import ThreadpoolController
 
-from benchmarks.peers.base import Peer, Place
+from benchmarks.peers.base import PLAIN, Peer, Place
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -30,36 +30,47 @@ class _SigmoidOutput(MLPRegressor):  # type: ignore[misc,unused-ignore] # scikit
 
 @final
 class SklearnMlp(Peer):
-    """One `partial_fit` an epoch, without shuffling, momentum or regularisation."""
+    """One `partial_fit` an epoch, without shuffling or regularisation."""
 
     name = "sklearn"
     threads_can_be_set = True
+    # Its Adam adds epsilon before the correction, which makes another network.
+    knows = frozenset({PLAIN, ("cross_entropy", "descent"), ("cross_entropy", "nesterov")})
 
     def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
+        self._start, self._classifies = start, start.functions[-1] == "softmax"
         self._images = split.images.astype(np.float32) / 255
-        self._targets = np.eye(len(start.biases[-1]), dtype=np.float32)[split.labels]
+        one_hot = np.eye(len(start.biases[-1]), dtype=np.float32)
+        self._targets: Any = split.labels if self._classifies else one_hot[split.labels]
         self._ordered = np.empty_like(self._images)
-        self._model: Any = _SigmoidOutput(
+        rule = recipe.optimizer.rule
+        self._model: Any = (MLPClassifier if self._classifies else _SigmoidOutput)(
             hidden_layer_sizes=[len(b) for b in start.biases[:-1]],
-            activation="logistic",
+            activation="relu" if self._classifies else "logistic",
             solver="sgd",
             alpha=0.0,
             batch_size=1,
             learning_rate_init=recipe.learning_rate,
-            momentum=0.0,
-            nesterovs_momentum=False,
+            momentum=0.9 if rule == "nesterov" else 0.0,
+            nesterovs_momentum=rule == "nesterov",
             shuffle=False,
         )
         # The first call makes the network; what it has learnt is overwritten.
-        self._model.partial_fit(self._images[:1], self._targets[:1])
-        self._model.out_activation_ = "logistic"
+        classes = {"classes": np.arange(len(start.biases[-1]))} if self._classifies else {}
+        self._model.partial_fit(self._images[:1], self._targets[:1], **classes)
+        if not self._classifies:
+            self._model.out_activation_ = "logistic"
         self._model.batch_size = min(recipe.batch_size, len(split))
-        for mine, W in zip(self._model.coefs_, start.weights, strict=True):
-            mine[...] = W.T
-        for mine, b in zip(self._model.intercepts_, start.biases, strict=True):
-            mine[...] = b
         self._threads = place.threads
         self._libraries = ThreadpoolController()
+        self.reset()
+
+    def reset(self) -> None:
+        for mine, W in zip(self._model.coefs_, self._start.weights, strict=True):
+            mine[...] = W.T
+        for mine, b in zip(self._model.intercepts_, self._start.biases, strict=True):
+            mine[...] = b
+        vars(self._model).pop("_optimizer", None)  # the next call makes another
 
     def run_epoch(self, order: NDArray[Any]) -> float:
         with (
@@ -68,8 +79,9 @@ class SklearnMlp(Peer):
         ):
             self._images.take(order, axis=0, out=self._ordered, mode="clip")
             self._model.partial_fit(self._ordered, self._targets[order])
-        # Its loss is half the mean over the outputs, not their sum.
-        return float(self._model.loss_ * 2 * self._targets.shape[1])
+        # A regressor's is half the mean over the outputs, not their sum.
+        scale = 1 if self._classifies else 2 * self._targets.shape[1]
+        return float(self._model.loss_ * scale)
 
     def parameters(self) -> Parameters:
-        return Parameters([W.T.copy() for W in self._model.coefs_], self._model.intercepts_)
+        return Parameters([W.T.copy() for W in self._model.coefs_], self._model.intercepts_, self._start.functions)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from thinc.api import SGD, Model, Sigmoid, chain, use_ops
 from threadpoolctl import ThreadpoolController
 
-from benchmarks.peers.base import Peer, Place
+from benchmarks.peers.base import PLAIN, Peer, Place
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -22,6 +22,7 @@ class ThincModel(Peer):
 
     name = "thinc"
     threads_can_be_set = True
+    knows = frozenset({PLAIN})
 
     def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
         self._images = split.images.astype(np.float32) / 255
@@ -29,12 +30,16 @@ class ThincModel(Peer):
         with use_ops("numpy", use_blis=False):
             self._layers: list[Any] = [Sigmoid(*W.shape) for W in start.weights]
             self._model: Model[Any, Any] = chain(*self._layers) if len(self._layers) > 1 else self._layers[0]
-        for layer, W, b in zip(self._layers, start.weights, start.biases, strict=True):
-            layer.set_param("W", W.copy())
-            layer.set_param("b", b.copy())
+        self._start = start
+        self.reset()
         self._optimizer = SGD(recipe.learning_rate, L2=0.0, grad_clip=0.0, use_averages=False)
         self._batch_size, self._threads = recipe.batch_size, place.threads
         self._libraries = ThreadpoolController()
+
+    def reset(self) -> None:
+        for layer, W, b in zip(self._layers, self._start.weights, self._start.biases, strict=True):
+            layer.set_param("W", W.copy())
+            layer.set_param("b", b.copy())
 
     def run_epoch(self, order: NDArray[Any]) -> float:
         total = 0.0

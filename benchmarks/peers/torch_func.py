@@ -8,8 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.func import grad_and_value, vmap
 
-from benchmarks.peers.base import Place
-from benchmarks.peers.many import ManyPeer
+from benchmarks.peers.base import ManyPeer, Place
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -31,9 +30,8 @@ class TorchFunc(ManyPeer):
     ) -> None:
         torch.set_float32_matmul_precision("highest")
         self._device = torch.device(place.device)
-        layers = range(len(starts[0].weights))
-        self._weights = [self._there(np.stack([start.weights[n] for start in starts])) for n in layers]
-        self._biases = [self._there(np.stack([start.biases[n] for start in starts])) for n in layers]
+        self._starts = starts
+        self.reset()
         self._images = self._there(split.images.astype(np.float32) / 255)
         self._targets = self._there(np.eye(len(starts[0].biases[-1]), dtype=np.float32)[split.labels])
         self._batch_size, self._rates = recipe.batch_size, self._there(rates)
@@ -41,6 +39,11 @@ class TorchFunc(ManyPeer):
 
     def _there(self, array: NDArray[Any]) -> Any:
         return torch.from_numpy(array).to(self._device)
+
+    def reset(self) -> None:
+        layers = range(len(self._starts[0].weights))
+        self._weights = [self._there(np.stack([start.weights[n] for start in self._starts])) for n in layers]
+        self._biases = [self._there(np.stack([start.biases[n] for start in self._starts])) for n in layers]
 
     def run_epoch(self, orders: NDArray[np.int64]) -> NDArray[np.float32]:
         examples = self._there(orders)

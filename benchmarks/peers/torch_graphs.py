@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.peers.base import Peer, Place
-from benchmarks.peers.torch_eager import on_device, set_precision, step
+from benchmarks.peers.torch_eager import Training
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -48,9 +48,8 @@ class TorchGraphs(Peer):
     threads_can_be_set = False
 
     def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
-        self._device = device = torch.device(place.device)
-        self._weights, self._biases, self._images, self._targets = on_device(start, split, device)
-        self._eta = recipe.learning_rate
+        self._training = Training(start, split, recipe, place.device)
+        self._device = device = self._training.device
         n, m = len(split), min(recipe.batch_size, len(split))
         self._order = torch.zeros(n, dtype=torch.int64, device=device)
         self._first = torch.arange(m, device=device)
@@ -58,11 +57,9 @@ class TorchGraphs(Peer):
         self._last = self._order[n // m * m :]
         self._total = torch.zeros((), dtype=torch.float64, device=device)
 
-        set_precision(recipe)
-        with torch.cuda.device(device):
+        self._training.set_precision()
+        with torch.cuda.device(device), torch.no_grad():
             rehearse(self._rehearsal)
-            for array, values in zip((*self._weights, *self._biases), (*start.weights, *start.biases), strict=True):
-                array.copy_(torch.from_numpy(values))
             together, alone = divmod(n // m, TOGETHER)
             self._replays: list[tuple[Callable[[], None], int]] = []
             for times, work in ((together, self._many_batches), (alone, self._one_batch)):
@@ -70,10 +67,14 @@ class TorchGraphs(Peer):
                     self._replays.append((record(work), times))
             if len(self._last) > 0:
                 self._replays.append((record(self._last_batch), 1))
-            torch.cuda.synchronize()
+            self.reset()
+
+    def reset(self) -> None:
+        self._training.reset()
+        torch.cuda.synchronize()
 
     def run_epoch(self, order: NDArray[Any]) -> float:
-        with torch.cuda.device(self._device):
+        with torch.cuda.device(self._device), torch.no_grad():
             self._order.copy_(torch.from_numpy(order))
             self._positions.copy_(self._first)
             self._total.zero_()
@@ -100,8 +101,9 @@ class TorchGraphs(Peer):
         self._train_on(self._last)
 
     def _train_on(self, batch: Any) -> None:
-        X, Y = self._images.index_select(0, batch), self._targets.index_select(0, batch)
-        self._total += step(self._weights, self._biases, X, Y, self._eta)
+        training = self._training
+        X, Y = training.images.index_select(0, batch), training.targets.index_select(0, batch)
+        self._total += training.step(X, Y)
 
     def parameters(self) -> Parameters:
-        return Parameters([W.numpy(force=True) for W in self._weights], [b.numpy(force=True) for b in self._biases])
+        return self._training.parameters()

@@ -18,9 +18,9 @@ import click
 import numpy as np
 import pytest
 
-from benchmarks.contest import recipe_of
-from benchmarks.gpu_rows import LARGE, tasks
-from benchmarks.words import in_a_line
+from benchmarks.timing.device import in_a_line
+from benchmarks.timing.exactness import Problem
+from benchmarks.workloads.epochs import LARGE, chosen
 from gpunn.backends.limits import usable_cores
 from gpunn.engines import Examples, Recipe
 from gpunn.engines.cuda.epoch import EpochCudaEngine
@@ -54,8 +54,9 @@ def _sigmoid(sizes: Sequence[int], recipe: Recipe) -> Network:
 
 
 def _benchmarked() -> Iterator[Network]:
-    for row in (task.row for task in tasks(with_targets=False) if task.row.network != LARGE):
-        yield _sigmoid(row.sizes, recipe_of(row, "float32"))
+    for problem in (Problem(work.task) for work in chosen(gpu_only=True) if work.task.network != LARGE):
+        start = problem.starts[0]
+        yield Network(tuple(start.sizes), tuple(start.functions), problem.recipe())
 
 
 def _tested() -> Iterator[Network]:

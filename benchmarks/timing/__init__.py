@@ -1,0 +1,1 @@
+"""How contestants are made, timed and judged, and what a device can do at most."""
