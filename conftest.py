@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if option.benchmark_compare or option.benchmark_json or option.benchmark_save or option.benchmark_autosave:
         raise pytest.UsageError(
             "pytest-benchmark's files don't hold these results: write them with --results=PATH, and compare two such "
-            "files with: gpunn report"
+            "files with: python -m benchmarks.report"
         )
 
     from benchmarks import plugin

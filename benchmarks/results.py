@@ -10,7 +10,6 @@ from benchmarks.machine import CPU_LIBRARIES, GPU_LIBRARIES, describe_machine
 from gpunn.backends.limits import usable_cores
 from gpunn.errors import OutputError
 from gpunn.files import write_whole
-from gpunn.report.reading import KEY, VERSION
 
 
 def write_results(harness: Harness) -> Path:
@@ -30,7 +29,7 @@ def document(harness: Harness) -> dict[str, Any]:
     """Return the run as JSON's types; times are in seconds."""
     machine = describe_machine(list(dict.fromkeys((*CPU_LIBRARIES, *GPU_LIBRARIES, "pytest-benchmark"))))
     return {
-        KEY: VERSION,
+        "gpunn benchmarks": 1,
         "started": harness.started,
         "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
         "revision": machine.pop("gpunn"),

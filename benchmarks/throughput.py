@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from benchmarks.harness import WIDE, Harness
+from benchmarks.report.wording import speed_in_words
 from benchmarks.timing import LEAST
 from benchmarks.verdicts import ratio_to_best_peer
-from gpunn.report.wording import speed_in_words
 
 Record = dict[str, Any]
 Column = tuple[str, str, bool]

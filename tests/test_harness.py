@@ -16,13 +16,13 @@ from benchmarks.bars import Row
 from benchmarks.choices import Choices, choices_of
 from benchmarks.entrants import AbsentError, Entrant
 from benchmarks.harness import Harness, times
+from benchmarks.report.wording import speed_in_words
 from benchmarks.throughput import notes, tables
 from benchmarks.timing import Timing
 from benchmarks.verdicts import verdicts
 from gpunn import MLP, get_backend
 from gpunn.engines import Parameters, Recipe
 from gpunn.errors import GpunnError
-from gpunn.report.wording import speed_in_words
 
 from .conftest import outer_environment
 

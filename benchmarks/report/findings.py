@@ -289,8 +289,8 @@ def _steady(run: Run) -> Iterator[tuple[tuple[Any, ...], tuple[str, str], Estima
     for row in run.rows:
         for it in row.results:
             if it.steady is not None and it.steady.low > 0 and it.problem is None:
-                label = f"{row.task.batch_size:,}: {it.contestant}"
-                yield (name_of(row.task), it.contestant.key), (kind_of(row.task), label), it.steady
+                where, who = it.contestant.device, f"{row.task.batch_size:,}: {label_of(it.contestant)}"
+                yield (name_of(row.task), it.contestant.key), (f"{kind_of(row.task)} on {where}", who), it.steady
     for kernel in run.kernels:
         if kernel.fused is not None and kernel.fused.low > 0 and kernel.problem is None:
             yield (kernel.device, kernel.label), (f"Kernels on {kernel.device}", kernel.label), kernel.fused

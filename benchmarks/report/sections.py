@@ -129,13 +129,13 @@ def _lead(place: Place, here: Sequence[Part]) -> Iterator[str]:
         medians = [ratio.median for ratio in ratios.values()]
         slower = [name for name, ratio in ratios.items() if not sureness(ratio) and ratio.median < 1]
         unsure = [name for name, ratio in ratios.items() if sureness(ratio)]
-        doubt = f"In {some(len(unsure), 'row')} the rounds don't tell which is faster."
+        doubt = f"In {some(len(unsure), 'row')} the rounds are too few, or both too close, to be sure."
         yield " ".join(
             [
                 f"On {place}, gpunn trains {range_in_words(medians)} times as fast as the fastest other library "
                 f"({times_in_words(median(medians))} in the median of {some(len(ratios), 'row')}).",
                 *[f"It is slower with {listed(slower)}."] * bool(slower),
-                *[doubt if len(unsure) < len(ratios) else "The rounds are too few, or too far apart, to be sure."]
+                *[doubt if len(unsure) < len(ratios) else "The rounds are too few, or both too close, to be sure."]
                 * bool(unsure),
             ]
         )
@@ -198,13 +198,13 @@ def _speeds(title: str, groups: Any) -> Section:
         several = len(parts) > 1
         about = f"{kind} on {place}"
         if several:
-            section.lines(about, _lines_of(parts))
+            section.lines(about, lines_of(parts))
         recipe = f"Images per second, with {parts[0].task.recipe.label}."
         section.table("The same as a table" if several else about, tables.speeds(parts), recipe, folded=several)
     return section
 
 
-def _lines_of(parts: Sequence[Part]) -> list[Line]:
+def lines_of(parts: Sequence[Part]) -> list[Line]:
     """Return the lines of a group: gpunn's, the strong one being that which it is compared by, and the peers'."""
     points: dict[tuple[bool, str], list[tuple[int, float, bool]]] = {}
     for part in parts:
@@ -250,7 +250,7 @@ def _ratio_dot(part: Part) -> Iterator[Dot]:
     verdicts = [target.verdict for target in targets]
     doubt = sureness(ratio)
     missed = "missed" in verdicts
-    said = [*tables.verdicts(part.comparison), doubt] if targets or doubt else [part.comparison.best_peer or ""]
+    said = tables.verdicts(part.comparison) or [doubt or part.comparison.best_peer or ""]
     yield Dot(
         group=kind_of(part.task),
         label=f"{part.task.batch_size:,}",
