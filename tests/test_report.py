@@ -263,10 +263,23 @@ def test_who_failed_or_was_absent_is_listed_and_not_drawn() -> None:
     assert [each.label for each in dense.timed] == ["gpunn epoch", "jax"]
 
 
-def test_the_gpu_beside_the_cpu(gpu_page: Path) -> None:
-    assert Page(gpu_page.read_text("utf-8")).says(
-        f"784-128-10: {STRANGE} is faster than A processor made up for tests, 2 cores at every batch size that was"
-    )
+@pytest.mark.parametrize(
+    ("gpu", "expected"),
+    [
+        ((0.5, 0.5, 0.5), "is faster than A processor made up for tests, 2 cores from batch size 1 on."),
+        ((2.0, 0.5, 0.5), "is faster than A processor made up for tests, 2 cores from batch size 32 on."),
+        ((2.0, 0.5, 2.0), "is faster than A processor made up for tests, 2 cores at batch size 32."),
+        ((2.0, 2.0, 2.0), "isn't faster than A processor made up for tests, 2 cores."),
+    ],
+)
+def test_where_the_gpu_is_faster_is_said(gpu: Sequence[float], expected: str) -> None:
+    tasks = [Task(network="784-16-10", batch_size=size) for size in (1, 32, 1024)]
+    rows = [
+        row(task, [result("epoch", 1.0, auto=True), result("fused", seconds, "cuda:0", auto=True)])
+        for task, seconds in zip(tasks, gpu, strict=True)
+    ]
+    page = page_of(replace(lean(sample_run(gpu=True)), rows=rows, races=[]))
+    assert page.says(f"784-16-10: A GPU made up for tests {expected}")
 
 
 def test_the_advice_is_the_smallest_batch_that_is_about_the_fastest() -> None:

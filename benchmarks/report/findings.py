@@ -133,10 +133,6 @@ class Part:
         """Return what a chart shows of a time: batch size, speed, and whether it is rough."""
         return self.task.batch_size, self.speed(each.seconds), each.rough
 
-    def of(self, name: str, *, is_peer: bool) -> Timed | None:
-        """Return a contestant's time, where it has one."""
-        return next((each for each in self.timed if each.contestant.key[::2] == (is_peer, name)), None)
-
 
 def machines(runs: Iterable[Run]) -> list[Machine]:
     """Return the machines of `runs`, told apart by processor, cores and GPUs, in the order in which they come up."""
@@ -205,14 +201,10 @@ def median_seconds(race: Race) -> float:
 
 def starts(found: Machine, parts: Iterable[Part]) -> list[tuple[Start, Timed | None]]:
     """Return the first epochs of fresh processes, each with the contestant's steady time, where it has one."""
-    here = {(part.place.device, name_of(part.task)): part for part in parts if part.place.machine is found}
-    pairs = []
-    for start in newest(found, "starts"):
-        part = here.get((start.contestant.device, name_of(start.task)))
-        steady = part.of(start.contestant.name, is_peer=start.contestant.is_peer) if part else None
-        if start.problem is None:
-            pairs.append((start, steady))
-    return pairs
+    here = [part for part in parts if part.place.machine is found]
+    steady = {(name_of(part.task), each.contestant.key): each for part in here for each in part.timed}
+    right = [start for start in newest(found, "starts") if start.problem is None]
+    return [(start, steady.get((name_of(start.task), start.contestant.key))) for start in right]
 
 
 def bars_in_words(parts: Iterable[Part]) -> str:

@@ -185,7 +185,7 @@ def sections(found: Sequence[Machine], parts: Sequence[Part], tries: Sequence[Pa
     yield _beside_sklearn(found)
     yield _published(found)
     yield _kernels(found)
-    yield _limits(found, parts)
+    yield _limits(found)
     yield _changes(found)
     yield _speeds("Tries on fewer images, which don't compare with full runs", findings.by_kind(tries).items())
     yield _aside(found)
@@ -294,14 +294,10 @@ def _where_faster(kind: str, gpu: Place, cpu: Place, parts: Sequence[Part]) -> s
     if not sizes:
         return ""
     if not faster:
-        where = "at no batch size"
-    elif faster == sizes:
-        where = "at every batch size"
-    elif faster == sizes[-len(faster) :]:
-        where = f"from batch size {faster[0]:,} on, of those"
-    else:
-        where = f"at batch size {listed([f'{size:,}' for size in faster])} alone, of those"
-    return f"{kind}: {gpu} is faster than {cpu} {where} that was timed.".replace("those that was", "those that were")
+        return f"{kind}: {gpu} isn't faster than {cpu}."
+    last = faster == sizes[-len(faster) :]
+    where = f"from batch size {faster[0]:,} on" if last else f"at batch size {listed([f'{size:,}' for size in faster])}"
+    return f"{kind}: {gpu} is faster than {cpu} {where}."
 
 
 def _races(found: Sequence[Machine]) -> Section:
@@ -386,9 +382,8 @@ def _kernels(found: Sequence[Machine]) -> Section:
     return section
 
 
-def _limits(found: Sequence[Machine], parts: Sequence[Part]) -> Section:
-    section = Section("How near the limit")
-    note = "Arithmetic is counted as if no pixel were dark; gpunn leaves dark pixels out, and may so exceed the limit."
+def _limits(found: Sequence[Machine]) -> Section:
+    section = Section("What the devices can do")
     for machine in found:
         for it in findings.newest(machine, "ceilings"):
             rates = (
@@ -401,8 +396,6 @@ def _limits(found: Sequence[Machine], parts: Sequence[Part]) -> Section:
         for it in findings.newest(machine, "transfers"):
             took, size = time_in_words(it.times.median), it.n_bytes / 1e6
             section.text(f"Images and labels, {size:,.1f} MB, take {took} to {machine.describe(it.device)}.")
-        mine = [part for part in parts if part.place.machine is machine]
-        section.table("Arithmetic of gpunn's epochs", tables.limits(machine, mine), note, folded=True)
     return section
 
 

@@ -147,19 +147,6 @@ def kernels(machine: Machine) -> Frame:
     return table("kernel, fused, unfused, times faster, GB/s, GB/s of a copy", rows)
 
 
-def limits(machine: Machine, parts: Sequence[Part]) -> Frame:
-    """Return which share of the rate of a large product each epoch's arithmetic is, as if no pixel were dark."""
-    rates = {each.device: each.operations for each in findings.newest(machine, "ceilings") if each.operations}
-    rows = []
-    for part in parts:
-        rate = rates.get(part.place.device)
-        if part.ours and rate:
-            done = part.speed(part.ours.seconds) * part.task.operations
-            what = f"{name_of(part.task)}, on {part.place.device}"
-            rows.append((what, f"{done / 1e9:,.1f}", f"{rate / 1e9:,.0f}", f"{done / rate:.0%}"))
-    return table("what, GFLOP/s, large products' GFLOP/s, share", rows)
-
-
 def published(machine: Machine) -> Frame:
     """Return test errors that others published, and gpunn's."""
     rows = [
