@@ -248,6 +248,7 @@ class Change:
 
     kind: str
     label: str
+    is_peer: bool
     ratio: float
     low: float
     high: float
@@ -268,24 +269,25 @@ def changes(old: Run, new: Run) -> list[Change]:
     """Return how each time that both runs have has changed."""
     earlier = {key: steady for key, _, steady in _steady(old)}
     found = []
-    for key, (kind, label), steady in _steady(new):
+    for key, who, steady in _steady(new):
         before = earlier.get(key)
         if before is not None:
             ratio, low, high = before.median / steady.median, before.low / steady.high, before.high / steady.low
-            found.append(Change(kind, label, ratio, low, high, before.sure and steady.sure))
+            found.append(Change(*who, ratio, low, high, before.sure and steady.sure))
     return found
 
 
-def _steady(run: Run) -> Iterator[tuple[tuple[Any, ...], tuple[str, str], Estimate]]:
-    """Yield key, kind and label, and estimate of all that can be compared with another run."""
+def _steady(run: Run) -> Iterator[tuple[tuple[Any, ...], tuple[str, str, bool], Estimate]]:
+    """Yield key, the first fields of `Change`, and estimate of all that can be compared with another run."""
     for row in run.rows:
         for it in row.results:
             if it.steady is not None and it.steady.low > 0 and it.problem is None:
-                where, who = it.contestant.device, f"{row.task.batch_size:,}: {label_of(it.contestant)}"
-                yield (name_of(row.task), it.contestant.key), (f"{kind_of(row.task)} on {where}", who), it.steady
+                kind, label = f"{kind_of(row.task)} on {it.contestant.device}", label_of(it.contestant)
+                who = (kind, f"{row.task.batch_size:,}: {label}", it.contestant.is_peer)
+                yield (name_of(row.task), it.contestant.key), who, it.steady
     for kernel in run.kernels:
         if kernel.fused is not None and kernel.fused.low > 0 and kernel.problem is None:
-            yield (kernel.device, kernel.label), (f"Kernels on {kernel.device}", kernel.label), kernel.fused
+            yield (kernel.device, kernel.label), (f"Kernels on {kernel.device}", kernel.label, False), kernel.fused
 
 
 def disturbed_share(runs: Iterable[Run]) -> float:

@@ -402,8 +402,7 @@ def _limits(found: Sequence[Machine]) -> Section:
 def _changes(found: Sequence[Machine]) -> Section:
     """Return how the two newest runs of each machine differ."""
     section = Section("What changed between runs")
-    note = "Whiskers: what the intervals of both runs allow. Grey and hollow: both agree, or it can't be told."
-    looks = {"faster": (charts.GPUNN, "o", False), "slower": (charts.BAD, "X", False)}
+    note = "Whiskers: what the intervals of both runs allow. Crosses: slower. Hollow: both agree, or it can't be told."
     for machine in found:
         for old, new in list(pairwise(machine.runs))[-1:]:
             changes = sorted(findings.changes(old, new), key=lambda it: min(it.ratio, 1 / it.ratio))
@@ -415,7 +414,8 @@ def _changes(found: Sequence[Machine]) -> Section:
             )
             dots = [
                 Dot(it.kind, it.label, it.ratio, it.low, it.high, times_in_words(it.ratio),
-                    *looks.get(it.verdict, (charts.PEER, "o", True)))
+                    colour=charts.PEER if it.is_peer else charts.BAD if it.verdict == "slower" else charts.GPUNN,
+                    marker="X" if it.verdict == "slower" else "o", hollow=it.verdict not in {"faster", "slower"})
                 for it in sorted(changes[:MOST_CHANGES], key=lambda it: it.kind)
             ]  # fmt: skip
             most = f": the {MOST_CHANGES} that changed most" * (len(changes) > MOST_CHANGES)
