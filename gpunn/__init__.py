@@ -22,7 +22,6 @@ from gpunn.errors import (
     ModelFileError,
     OutOfMemoryError,
     OutputError,
-    ResultsFileError,
 )
 from gpunn.evaluation import Evaluation, evaluate
 from gpunn.history import Epoch, History
@@ -81,7 +80,6 @@ __all__ = [
     "ModelFileError",
     "OutOfMemoryError",
     "OutputError",
-    "ResultsFileError",
     "Split",
     "__version__",
     "devices",

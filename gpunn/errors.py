@@ -20,10 +20,6 @@ class ModelFileError(GpunnError, ValueError):
     """A model file is missing, damaged, or was written by a newer gpunn."""
 
 
-class ResultsFileError(GpunnError, ValueError):
-    """A benchmark results file is missing, damaged, or of another kind."""
-
-
 class OutputError(GpunnError, OSError):
     """A file can't be written."""
 

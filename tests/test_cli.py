@@ -511,7 +511,7 @@ def test_a_program_that_calls_the_command_line_keeps_its_handlers_after_an_inter
         signal.signal(signal.SIGINT, inherited)
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "predict", "devices", "report", "tour"])
+@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "predict", "devices", "tour"])
 def test_every_command_offers_json(run: Run, command: str) -> None:
     assert "--json" in run(command, "--help").out
 
@@ -527,7 +527,6 @@ def test_every_command_offers_json(run: Run, command: str) -> None:
         ("sweep", "--record", "/absent/\x1b[2J"),
         ("sweep", "--hidden", "\x1b[2J"),
         ("\x1b[2J",),
-        ("report", "a\u202eb.json"),
     ],
 )
 def test_no_message_holds_control_characters(run: Run, arguments: tuple[str, ...]) -> None:

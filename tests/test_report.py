@@ -1,96 +1,36 @@
-"""`gpunn report` reads what `pytest --benchmark` wrote, says what follows from it, and draws it."""
+"""The report of benchmarks says what follows from results, and draws it so that everybody can read it."""
 
-import base64
-import copy
 import json
 import os
 import re
-import tracemalloc
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
+from msgspec.structs import replace
 
-from gpunn.cli import main
-from gpunn.errors import GpunnError, ResultsFileError
-from gpunn.report import findings
-from gpunn.report.findings import changes, crossing, machines, overtakings, places, speed_ups
-from gpunn.report.reading import read_run
-from gpunn.report.results import Task
-from gpunn.report.sections import _where_faster
-from gpunn.report.wording import number_in_words, time_in_words
+from benchmarks.estimates import estimate
+from benchmarks.report import findings
+from benchmarks.report.charts import spread
+from benchmarks.report.findings import by_kind, changes, full_or_all, machines, parts_of
+from benchmarks.report.wording import kind_of, mark_in_words, speed_in_words, sureness, time_in_words, times_in_words
+from benchmarks.schema import Recipe, Result, ResultsFileError, Run, Task, write
+from gpunn.errors import ConfigurationError, OutputError
 
-Document = dict[str, Any]
+from .benchmark_runs import ADAM, result, row, sample_run
+from .chromium import Chromium, chromium
 
+STRANGE = '<b>GPU</b> $x_1$ & "co" </title><script>alert(1)</script>'
 
-def times(median: float, spread: float = 0.02) -> dict[str, Any]:
-    return {"quartiles": [median * (1 - spread), median, median * (1 + spread)], "spread": 2 * spread, "wide": False}
-
-
-def epoch(name: str, batch_size: int, seconds: float, *, device: str = "cpu", is_peer: bool = False) -> Document:
-    about = {"what": "epoch", "network": "784-16-10", "batch_size": batch_size, "dense": False, "problem": None}
-    return {**about, "device": device, "name": name, "is_peer": is_peer, **times(seconds)}
-
-
-def kernel(name: str, device: str = "cpu") -> Document:
-    about = {"what": "kernel", "device": device, "name": name, "shape": [32, 16], "bytes": 4096, "problem": None}
-    return {**about, "fused": times(2e-6), "unfused": times(5e-6), "copy": times(1e-6)}
-
-
-def race(name: str, seconds: float, *, is_peer: bool = False) -> Document:
-    about = {"what": "time to accuracy", "network": "784-16-10", "goal": 0.94, "device": "cpu", "problem": None}
-    settings = {"batch_size": 32, "learning_rate": 2.0, "epochs": [4, 5, 5], "accuracies": [0.95, 0.94, 0.94]}
-    return {**about, "name": name, "is_peer": is_peer, **settings, **times(seconds)}
-
-
-def document(*rows: Document, name: str = "Laptop(R) Processor", started: str = "2026-01-01 10:00:00") -> Document:
-    return {
-        "gpunn benchmarks": 1,
-        "started": started,
-        "finished": started,
-        "revision": "abc1234",
-        "machine": {"name": name, "cores": "2", "numpy": "2.4.0"},
-        "devices": {"cpu": {"name": name}},
-        "options": {"images": 60000},
-        "rows": list(rows),
-        "skipped": [{"device": "cuda", "reason": "CuPy is not installed"}],
-    }
-
-
-LAPTOP = document(
-    epoch("epoch", 1, 0.02),
-    epoch("epoch", 32, 0.01),
-    epoch("plain", 32, 0.2),
-    epoch("jax", 32, 0.1, is_peer=True),
-    epoch("numpy", 32, 0.12, is_peer=True),
-    epoch("epoch", 1024, 0.01),
-    {"what": "preparation", "device": "cpu", "name": "epoch", **times(0.1)},
-    {"what": "ceiling", "device": "cpu", "copied_bytes_per_second": 1e10, "multiplied_operations_per_second": 1e12},
-    kernel("descend"),
-    race("auto", 0.06),
-    race("jax", 0.9, is_peer=True),
-)
-
-WORKSTATION = document(
-    epoch("epoch", 1, 0.02),
-    epoch("epoch", 32, 0.01),
-    epoch("epoch", 1024, 0.01),
-    epoch("fused", 1, 2.0, device="cuda:0"),
-    epoch("fused", 32, 0.008, device="cuda:0"),
-    epoch("fused", 1024, 0.001, device="cuda:0"),
-    kernel("descend", "cuda:0"),
-    name="Workstation",
-) | {"devices": {"cpu": {"name": "Workstation"}, "cuda:0": {"name": "NVIDIA <b>Imaginary</b> $x_1$"}}}
-
-
-def write(folder: Path, **documents: Document) -> list[Path]:
-    paths = []
-    for name, content in documents.items():
-        paths.append(folder / f"{name}.json")
-        paths[-1].write_text(json.dumps(content))
-    return paths
+TEXTS = """[...document.querySelectorAll('svg')].filter((svg) => svg.getBoundingClientRect().width).map((svg) => {
+  const boxes = [svg, ...svg.querySelectorAll('text')].map((each) => [each.textContent, each.getBoundingClientRect()]);
+  return boxes.map(([text, box]) => [text, box.left, box.top, box.right, box.bottom]); })"""
+"""Of each chart that is shown its own box, and those of its texts."""
 
 
 class Page(HTMLParser):
@@ -99,20 +39,21 @@ class Page(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.images: list[str] = []
         self.texts: list[str] = []
-        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
         self.feed(html)
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in {"meta", "img", "source"}:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in {"meta", "br"}:
             self.open.append(tag)
-        for name, value in attrs:
-            if name in {"src", "srcset", "href"}:
-                self.addresses.append(value or "")
-        if tag == "img":
-            self.images.append(dict(attrs)["alt"] or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -120,299 +61,369 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
 
-
-@pytest.fixture
-def draws() -> None:
-    pytest.importorskip("matplotlib", reason='needs Matplotlib: pip install "gpunn[report]"')
-    pytest.importorskip("jinja2", reason='needs Jinja: pip install "gpunn[report]"')
+    def says(self, text: str) -> bool:
+        return text in " ".join(self.texts)
 
 
-def report(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as done:
-        main(["report", *map(str, arguments)])
-    return int(done.value.code or 0)
+@pytest.fixture(autouse=True, scope="module")
+def _draws() -> None:
+    for name in ("matplotlib", "jinja2", "pandas"):
+        pytest.importorskip(name, reason=f'needs {name}: pip install "gpunn[bench]"')
 
 
-def page_of(folder: Path, *arguments: object) -> Page:
-    assert report(*arguments, "-o", folder / "page.html") == 0
-    return Page((folder / "page.html").read_text())
+def page_of(*runs: Run) -> Page:
+    from benchmarks.report.page import page
+
+    return Page(page([("", run) for run in runs]))
 
 
-def heard(page: Page, text: str) -> bool:
-    return any(text in said for said in page.texts)
+def lean(run: Run, rows: slice = slice(0, 1)) -> Run:
+    """Return a run with few rows, which is drawn sooner."""
+    return replace(run, rows=run.rows[rows], starts=[], kernels=[], races=run.races[:1])
 
 
-@pytest.mark.usefixtures("draws")
-def test_a_page_of_one_machine_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = page_of(tmp_path, *write(tmp_path, laptop=LAPTOP))
-    assert capsys.readouterr().out == f"{tmp_path / 'page.html'}: 5 pictures\n"
-    assert heard(page, "On cpu: Laptop Processor, 2 cores, gpunn trains 784-16-10 at up to 6.00M images a second")
-    assert heard(page, "10 times as fast as the best of its peers")
-    assert heard(page, "784-16-10 to 94%: gpunn auto in 60 ms; the best peer, jax in 900 ms.")
-    assert heard(page, "cuda: CuPy is not installed")
-    assert not heard(page, "Where the GPU overtakes the CPU")
-    assert len(page.images) == 5
-    assert "descend 32x16: 50%" in page.images[-1]
-    # In one piece: nothing is fetched from anywhere.
-    assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
-    for address in page.addresses:
-        svg = ET.fromstring(base64.b64decode(address.partition(",")[2]))
-        assert svg.tag.endswith("svg")
+@pytest.fixture(scope="module")
+def gpu_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of two machines, the one of them with a GPU of a strange name and two runs, and of a try."""
+    from benchmarks.report.page import write_page
+
+    folder = tmp_path_factory.mktemp("page")
+    gpu = sample_run(gpu=True)
+    devices = gpu.machine.devices | {"cuda:0": {"name": STRANGE}}
+    gpu = replace(gpu, machine=replace(gpu.machine, devices=devices))
+    later = replace(lean(gpu, slice(0, 3)), started="2026-11-26 10:00:00")
+    other = replace(sample_run(), machine=replace(sample_run().machine, name="Another processor(R)"))
+    for name, run in (("a", gpu), ("b", later), ("c", other), ("d", lean(sample_run(images=2000)))):
+        write(folder / f"{name}.json", run)
+    return write_page([folder / f"{name}.json" for name in "abcd"], folder / "page.html")
 
 
-@pytest.mark.usefixtures("draws")
-def test_a_page_of_two_machines_shows_where_the_gpu_overtakes(tmp_path: Path) -> None:
-    page = page_of(tmp_path, *write(tmp_path, laptop=LAPTOP, workstation=WORKSTATION))
-    gpu = "cuda:0: NVIDIA <b>Imaginary</b> $x_1$"
-    assert heard(page, f"784-16-10: {gpu} is faster than cpu: Laptop Processor, 2 cores from batch size 32 on.")
-    assert heard(page, f"784-16-10: {gpu} is faster than cpu: Workstation, 2 cores from batch size 32 on.")
-    assert len([text for text in page.texts if text.startswith("784-16-10, images a second on ")]) == 3
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    if chromium() is None:
+        pytest.skip("needs Chromium, to open pages in: apt-get install chromium")
+    started = Chromium(tmp_path_factory.mktemp("profile"))
+    yield started
+    started.close()
 
 
-@pytest.mark.usefixtures("draws")
-def test_two_runs_of_a_machine_show_what_changed(tmp_path: Path) -> None:
-    later = copy.deepcopy(LAPTOP) | {"started": "2026-02-01 10:00:00", "revision": "def5678"}
-    for row in later["rows"]:
-        if row["what"] == "epoch" and row["name"] == "epoch":
-            row.update(times(row["quartiles"][1] / 2))
-    page = page_of(tmp_path, *write(tmp_path, new=later, old=LAPTOP))
-    assert heard(page, "From 2026-01-01 10:00:00 to 2026-02-01 10:00:00")
-    assert heard(page, "of 9 rows that both runs have, 6 agree within the quartiles of their rounds and 6 within 10 %")
-    assert heard(page, "gpunn trains 784-16-10 at up to 12.0M images a second")
+@pytest.mark.xdist_group("chromium")
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1366])
+def test_in_a_browser_nothing_overlaps_nor_overflows_nor_fails(
+    gpu_page: Path, browser: Chromium, width: int, dark: bool
+) -> None:
+    browser.open(gpu_page, width=width, dark=dark)
+    browser.run("document.querySelectorAll('details').forEach((each) => { each.open = true })")
+    browser.settle()
+    assert browser.problems == []
+    assert browser.requests == [gpu_page.as_uri()]
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    charts = browser.run(TEXTS)
+    assert len(charts) > 10
+    for (_, *outside), *texts in charts:
+        assert texts
+        for number, (text, left, top, right, bottom) in enumerate(texts):
+            assert outside[0] - 1 <= left <= right <= outside[2] + 1, text
+            assert outside[1] - 1 <= top <= bottom <= outside[3] + 1, text
+            for other, *box in texts[:number]:
+                across, down = min(right, box[2]) - max(left, box[0]), min(bottom, box[3]) - max(top, box[1])
+                assert across <= 1 or down <= 2, f"{text} is on {other}"
+    background = browser.run("getComputedStyle(document.body).backgroundColor")
+    ink = browser.run("getComputedStyle(document.querySelector('svg text')).fill")
+    assert (sum(map(int, re.findall(r"\d+", background))) < sum(map(int, re.findall(r"\d+", ink)))) == dark
 
 
-@pytest.mark.usefixtures("draws")
-def test_rows_that_failed_or_were_skipped_are_listed_and_not_drawn(tmp_path: Path) -> None:
-    broken = epoch("torch", 32, 0.1, is_peer=True) | {"problem": "wrong: found the loss 2, expected 1"}
-    lost = race("torch", 1.0, is_peer=True) | {"problem": "RuntimeError: a wire is loose"}
-    for name in ("epochs", "quartiles", "batch_size"):
-        del lost[name]
-    failed = kernel("hidden_delta") | {"problem": "wrong: all of it"}
-    page = page_of(tmp_path, *write(tmp_path, laptop=document(*LAPTOP["rows"], broken, lost, failed)))
-    for text in ("found the loss 2, expected 1", "a wire is loose", "wrong: all of it"):
-        assert heard(page, text)
-    assert "failed" in page.texts
-    assert not any("torch" in says or "hidden_delta" in says for says in page.images)
+def test_the_page_is_in_one_piece_and_names_are_escaped(gpu_page: Path) -> None:
+    html = gpu_page.read_text("utf-8")
+    page = Page(html)
+    assert not {"script", "img", "link", "b"} & set(page.tags)
+    assert STRANGE in page.texts
+    names = [name for name, _ in page.attributes]
+    assert "style" not in names
+    assert not any(name.startswith("on") for name in names)
+    addresses = [value for name, value in page.attributes if name in {"href", "src", "xlink:href"}]
+    assert {address for address in addresses if address[0] != "#"} == {"a.json", "b.json", "c.json", "d.json"}
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {address[1:] for address in addresses if address[0] == "#"} <= set(ids)
+    assert all(found in ids for found in re.findall(r"url\(#([^)]+)\)", html))
+    (policy,) = (value for name, value in page.attributes if name == "content" and "default-src" in value)
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
 
 
-@pytest.mark.usefixtures("draws")
-def test_a_page_of_a_run_without_rows_says_so_by_having_none(tmp_path: Path) -> None:
-    assert page_of(tmp_path, *write(tmp_path, empty=document())).images == []
+def test_a_page_begins_with_machine_date_versions_and_the_finding(gpu_page: Path) -> None:
+    html = gpu_page.read_text("utf-8")
+    head, _, rest = html.partition("<svg")
+    assert rest
+    for text in ("A processor made up for tests, 2 cores", "2026-11-25 14:03", "numpy 2.4.6", "gpunn 1a2b3c4"):
+        assert text in head
+    assert "gpunn trains 2.3 to 16 times as fast as the fastest other library" in head
+    assert "thinc none" not in html
 
 
-@pytest.mark.usefixtures("draws")
-def test_pictures_are_put_into_a_folder_of_their_own(tmp_path: Path) -> None:
-    page_of(tmp_path, *write(tmp_path, laptop=LAPTOP), "--pictures", tmp_path / "pictures")
-    names = {path.name for path in (tmp_path / "pictures").iterdir()}
-    assert names == {"throughput-784-16-10.svg", "speed-up.svg", "time-to-accuracy-1.svg", "epochs.svg", "kernels.svg"}
-    first = (tmp_path / "pictures" / "kernels.svg").read_bytes()
-    page_of(tmp_path, tmp_path / "laptop.json", "--pictures", tmp_path / "pictures")
-    assert (tmp_path / "pictures" / "kernels.svg").read_bytes() == first
+def test_tries_on_fewer_images_are_never_mixed_with_full_runs() -> None:
+    quick, whole = lean(sample_run(images=2000, started="2026-12-01 10:00:00")), lean(sample_run())
+    quick = replace(quick, races=[replace(race, runs=[replace(race.runs[0], seconds=1e-3)]) for race in quick.races])
+    both = parts_of(machines([whole, quick]))
+    full = full_or_all(both)
+    assert {part.task.images for part in full} == {60_000}
+    assert {part.task.images for part in both} == {2000, 60_000}
+    (machine,) = machines([whole, quick])
+    assert {race.task.images for race in findings.races(machine)} == {60_000}
+    page, alone = page_of(whole, quick), page_of(whole)
+    for text in ("The highest speed", "Of 1 bar"):
+        (mine,), (its,) = ([said for said in each.texts if said.startswith(text)] for each in (page, alone))
+        assert mine == its
+    assert page.says("Tries on fewer images, which don't compare with full runs")
+    assert not page.says("A try on fewer images than")
 
 
-def without(name: str, **others: Any) -> Document:
-    return {key: value for key, value in (LAPTOP | others).items() if key != name}
+def test_a_page_of_a_try_alone_says_so_first() -> None:
+    page = page_of(lean(sample_run(images=2000)))
+    assert page.says("A try on fewer images than the 60,000 of MNIST")
+    assert page.says("2,000 images on A processor")
+    assert not page.says("Tries on fewer images, which")
 
 
-def with_row(**others: Any) -> Document:
-    return document(epoch("epoch", 1, 0.02) | others)
+def with_rounds(seconds: Sequence[float], peer: Sequence[float]) -> Run:
+    """Return a run of one row, with a bar of twice the peer's speed, whose rounds took so long."""
+    from benchmarks import estimates
+    from benchmarks.schema import Round
+
+    def timed(name: str, took: Sequence[float], is_peer: bool) -> Result:
+        rounds = [Round(number=number, seconds=each) for number, each in enumerate(took)]
+        return replace(result(name, 1, peer=is_peer, auto=not is_peer), rounds=rounds, steady=estimates.steady(rounds))
+
+    found = row(Task(network="784-16-10", batch_size=32), [timed("epoch", seconds, False), timed("jax", peer, True)], 2)
+    return replace(sample_run(), rows=[found], starts=[], races=[])
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("seconds", "peer", "expected"),
     [
-        ("", "is no JSON (Expecting value"),
-        ("[" * 100_000, "is no JSON"),
-        ("\udcff", "is no JSON"),
-        ("[1, 2]", "it is another kind of JSON"),
-        ('{"machine_info": {}, "benchmarks": []}', "it is another kind of JSON"),
-        (json.dumps(LAPTOP | {"gpunn benchmarks": 2}), "its layout is version 2, and this gpunn reads 1"),
-        (json.dumps(without("rows")), "rows should be a list, it is missing"),
-        (json.dumps(without("machine", machine=3)), "machine should be an object, it is missing"),
-        (json.dumps(LAPTOP | {"rows": [3]}), "rows[0] should be an object"),
-        (json.dumps(with_row(network="784")), "rows[0].network should be layer sizes such as 784-16-10, found '784'"),
-        (
-            json.dumps(with_row(batch_size=True)),
-            "rows[0].batch_size should be a whole number from 1 to 1e+18, found True",
-        ),
-        (json.dumps(with_row(quartiles=[3, 2, 1])), "rows[0].quartiles should be three rising numbers above 0, found"),
-        (
-            json.dumps(with_row(quartiles=[1, 2, float("nan")])),
-            "rows[0].quartiles[2] should be a number from 0 to 1e+18",
-        ),
-        (json.dumps(with_row(batch_size=10**400)), "rows[0].batch_size should be a whole number from 1 to 1e+18"),
-        (
-            json.dumps(document(race("auto", 1.0) | {"epochs": []})),
-            "rows[0].epochs should be 1 to 10000 numbers",
-        ),
-        (json.dumps(with_row(device="../cpu")), "rows[0].device should be cpu or cuda:N, found '../cpu'"),
-        (json.dumps(LAPTOP | {"revision": "\ud800"}), "revision should be text, found"),
-        (json.dumps(LAPTOP | {"machine": {"name": "\0"}}), "machine.name should be text, found"),
-        (json.dumps(with_row(network=f"784-{'9' * 5000}")), "rows[0].network should be layer sizes"),
-        (json.dumps(LAPTOP | {"machine": {"\ud800": "x"}}), r"the name '\ud800' in machine. should be text"),
-        (
-            json.dumps(LAPTOP | {"devices": {"\x1b[2J": {"name": "x"}}}),
-            r"the name '\x1b[2J' in devices. should be text",
-        ),
-        (
-            json.dumps(LAPTOP | {"devices": {"cpu": {"\ud800": "x"}}}),
-            r"the name '\ud800' in devices.cpu. should be text",
-        ),
-        (json.dumps(LAPTOP | {"skipped": [{"device": "\ud800", "reason": "x"}]}), "skipped[0].device should be text"),
-        (json.dumps(LAPTOP | {"skipped": [{"name": [], "reason": "x"}]}), "skipped[0].name should be text"),
-        (
-            json.dumps(LAPTOP | {"skipped": [{"batch_size": "\x1b", "reason": "x"}]}),
-            "skipped[0].batch_size should be a",
-        ),
-        (json.dumps(LAPTOP | {"gpunn benchmarks": "\ud800"}), "its layout is version"),
-        ('{"\x1b": \x1b}', "is no JSON (Invalid control character"),
-        ("[" + "{}," * 150_000, "is too large, or has too many rows"),
-        (" " * (5 << 20), "is too large, or has too many rows"),
-        (json.dumps(with_row(quartiles=[1.0] * 20_000)), "rows[0].quartiles should be 0 to 10000 numbers"),
-        (
-            json.dumps(LAPTOP | {"options": {"images": 0}}),
-            "options.images should be a whole number from 1 to 1e+18, found 0",
-        ),
+        ([1.0] * 7, [3.0] * 7, ["Of 1 bar: 1 met.", "gpunn trains 3.0 times as fast", "3.0, bar 2.0 met"]),
+        ([1.0] * 7, [1.5] * 7, ["Of 1 bar: 1 missed (784-16-10, batch size 32 on cpu).", "1.50, bar 2.0 missed"]),
+        ([1.0] * 3, [3.0] * 3, ["Of 1 bar: 1 undecided", "bar 2.0 undecided", "3 rounds: too few to tell"]),
+        ([1.0] * 7, [0.8, 0.8, 0.8, 1.3, 1.3, 1.3, 1.3], ["too close to tell", "or both too close, to be sure"]),
+        ([1.0] * 7, [0.5] * 7, ["It is slower with 784-16-10, batch size 32."]),
     ],
 )
-def test_what_is_no_result_gets_one_line_and_no_page(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
-) -> None:
-    path = tmp_path / "bad.json"
-    path.write_bytes(content.encode(errors="surrogateescape"))
-    assert report(path, "-o", tmp_path / "page.html") == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert message in line
-    assert line.isprintable()
-    assert line.endswith("expected a file that pytest --benchmark wrote") or "expected what pytest" in line
-    assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
+def test_what_can_not_be_told_is_said(seconds: list[float], peer: list[float], expected: list[str]) -> None:
+    page = page_of(with_rounds(seconds, peer))
+    for text in expected:
+        assert page.says(text), text
 
 
-@pytest.mark.usefixtures("draws")
-def test_a_file_whose_name_is_no_text_gets_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "\udcff\x1b.json"
-    path.write_text(json.dumps(LAPTOP))
-    assert report(path, "-o", tmp_path / "\udcff.html") == 0
-    assert r"\udcff\x1b.json: 2026-01-01" in (tmp_path / "\udcff.html").read_text("utf-8")
-    assert capsys.readouterr().out.strip().isprintable()
+def test_of_a_task_in_several_runs_the_newest_counts() -> None:
+    old, new = with_rounds([1.0] * 7, [3.0] * 7), with_rounds([0.5] * 7, [3.0] * 7)
+    new = replace(new, started="2026-12-01 10:00:00", revision="def5678")
+    (part,) = parts_of(machines([new, old]))
+    assert part.ours is not None
+    assert part.speed(part.ours.seconds) == 120_000
+    assert part.run is new
+    page = page_of(new, old)
+    assert page.says("from 2026-11-25 14:03:00 (gpunn 1a2b3c4) to 2026-12-01 10:00:00 (gpunn def5678)")
+    # Both contestants and a kernel.
+    assert page.says("3 times in both runs: 2 agree within their intervals and 1 became faster.")
 
 
-def test_a_file_of_millions_of_rows_is_refused_before_they_are_parsed(tmp_path: Path) -> None:
-    for n in (3_000_000, 300_000):
-        (tmp_path / "rows.json").write_text(json.dumps(LAPTOP)[:-1] + ', "rows": [' + "{}," * n)
-        tracemalloc.start()
-        with pytest.raises(ResultsFileError, match="is too large, or has too many rows"):
-            read_run(tmp_path / "rows.json")
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 4 * 3 * n
-
-
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ResultsFileError, match="it is a pipe, not a file"):
-        read_run(tmp_path / "pipe")
-
-
-def test_a_missing_file_gets_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ResultsFileError, match=re.escape("cannot read nowhere.json: No such file or directory")):
-        read_run("nowhere.json")
-
-
-def test_missing_libraries_are_named_with_how_to_get_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
-    assert report(*write(tmp_path, laptop=LAPTOP), "-o", tmp_path / "page.html") == 2
-    assert "pip install 'gpunn[report]'" in capsys.readouterr().err
-    assert not (tmp_path / "page.html").exists()
-
-
-def test_machines_are_told_apart_by_processor_and_gpus(tmp_path: Path) -> None:
-    other = copy.deepcopy(WORKSTATION)
-    other["devices"]["cuda:0"]["name"] = "another GPU"
-    cpu_only = document(epoch("epoch", 32, 0.01), name="Workstation", started="2026-03-01 10:00:00")
-    runs = [read_run(path) for path in write(tmp_path, a=WORKSTATION, b=other, c=LAPTOP, d=cpu_only)]
-    found = machines(runs)
-    assert [[run.path.name for run in machine.runs] for machine in found] == [
-        ["a.json", "d.json"],
-        ["b.json"],
-        ["c.json"],
-    ]
-    assert [str(place) for place in places(found)][:2] == [
-        "cpu: Workstation, 2 cores",
-        "cuda:0: NVIDIA <b>Imaginary</b> $x_1$",
-    ]
-
-
-def test_the_best_peer_and_the_crossing_are_found(tmp_path: Path) -> None:
-    found = machines(read_run(path) for path in write(tmp_path, laptop=LAPTOP, workstation=WORKSTATION))
-    laptop, cpu, gpu = places(found)
-    task = Task("784-16-10", 32, dense=False, images=60000)
-    ((found_task, (ratio, peer)),) = speed_ups(laptop).items()
-    assert (found_task, peer.name) == (task, "jax")
-    assert ratio == pytest.approx(10)
-    ratios = overtakings(gpu, cpu)
-    assert {task.batch_size: round(ratio, 3) for task, ratio in ratios.items()} == {1: 0.01, 32: 1.25, 1024: 10}
-    assert crossing(ratios) == 32
-    assert crossing({task: 0.5}) is None
-    assert findings.best([]) == {}
-
-
-@pytest.mark.parametrize(
-    ("ratios", "words"),
-    [
-        ({1: 0.1, 32: 2.0, 1024: 3.0}, "from batch size 32 on"),
-        ({1: 0.1, 1024: 3.0, 60000: 0.9}, "at batch size 1,024 alone"),
-        ({1: 0.1, 32: 0.9}, "at no batch size that was timed"),
-    ],
-)
-def test_where_the_gpu_is_faster_is_said_right(ratios: dict[int, float], words: str) -> None:
-    tasks = {Task("784-16-10", size, dense=False, images=60000): ratio for size, ratio in ratios.items()}
-    assert _where_faster(tasks) == words
-
-
-def test_one_round_is_no_change(tmp_path: Path) -> None:
-    runs = [document(epoch("numpy", 1, seconds) | times(seconds, spread=0)) for seconds in (1.0, 1.01)]
-    old, new = (read_run(path) for path in write(tmp_path, old=runs[0], new=runs[1]))
-    assert changes(old, new)[0].verdict == "one round"
-
-
-def test_ratios_to_peers_are_those_of_one_run(tmp_path: Path) -> None:
-    later = document(epoch("epoch", 32, 0.005), started="2026-03-01 10:00:00")
-    (machine,) = machines(read_run(path) for path in write(tmp_path, laptop=LAPTOP, later=later))
-    (place,) = places([machine])
-    assert findings.best(findings.right(place, peers=False))[Task("784-16-10", 32, False, 60000)].speed == 60000 / 0.005
-    assert [ratio for ratio, _ in speed_ups(place).values()] == pytest.approx([10])
-
-
-def test_operations_count_forward_backward_and_the_update() -> None:
-    # Products of the batch with W1 and W2, of the deltas with W2, and of both layers' gradients: 5 of 2 n m each.
-    assert Task("4-3-2", 1, dense=False, images=10).operations == 2 * (4 * 3 + 3 * 2) + 2 * 3 * 2 + 2 * (4 * 3 + 3 * 2)
+def test_machines_are_told_apart_by_processor_cores_and_gpus() -> None:
+    here, other = sample_run(gpu=True), sample_run()
+    fewer = replace(other, machine=replace(other.machine, cores=1))
+    gpu = replace(here, machine=replace(here.machine, devices={"cuda:0": {"name": "Another GPU"}}))
+    assert [len(found.runs) for found in machines([here, other, fewer, gpu])] == [2, 1, 1]
+    assert machines([fewer])[0].name == "A processor made up for tests, 1 core"
+    gpus = [part.place for part in parts_of(machines([here])) if part.place.device == "cuda:0"]
+    assert {str(place) for place in gpus} == {"A GPU made up for tests"}
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.03, "agree"), (1.2, "slower"), (0.8, "faster")])
-def test_a_change_within_the_quartiles_is_none(tmp_path: Path, factor: float, verdict: str) -> None:
-    later = document(epoch("epoch", 1, 0.02 * factor))
-    old, new = (read_run(path) for path in write(tmp_path, old=document(epoch("epoch", 1, 0.02)), new=later))
-    (change,) = changes(old, new)
-    assert change.verdict == verdict
+def test_a_change_within_the_intervals_is_none(factor: float, verdict: str) -> None:
+    took = [0.98, 0.99, 1.0, 1.0, 1.0, 1.01, 1.02]
+    old, new = with_rounds(took, took), with_rounds([each * factor for each in took], took)
+    change, same, _ = changes(old, new)
+    assert (change.verdict, same.verdict) == (verdict, "agree")
     assert change.ratio == pytest.approx(1 / factor)
     assert change.low < change.ratio < change.high
+
+
+def test_a_change_from_few_rounds_is_not_told() -> None:
+    change, *_ = changes(with_rounds([1.0] * 3, [1.0] * 3), with_rounds([2.0] * 7, [1.0] * 7))
+    assert change.verdict == "too few rounds to tell"
+
+
+def test_who_failed_or_was_absent_is_listed_and_not_drawn() -> None:
+    page = page_of(lean(sample_run(), slice(-2, None)))
+    assert page.says("wrong: found the loss 2, expected 0.4")
+    assert page.says("no CUDA driver found")
+    assert page.says("784-2048-2048-10, batch size 1: no time")
+    (dense,) = [part for part in parts_of(machines([sample_run()])) if part.task.dense]
+    assert [each.label for each in dense.timed] == ["gpunn epoch", "jax"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "expected"),
+    [
+        ((0.5, 0.5, 0.5), "is faster than A processor made up for tests, 2 cores from batch size 1 on."),
+        ((2.0, 0.5, 0.5), "is faster than A processor made up for tests, 2 cores from batch size 32 on."),
+        ((2.0, 0.5, 2.0), "is faster than A processor made up for tests, 2 cores at batch size 32."),
+        ((2.0, 2.0, 2.0), "isn't faster than A processor made up for tests, 2 cores."),
+    ],
+)
+def test_where_the_gpu_is_faster_is_said(gpu: Sequence[float], expected: str) -> None:
+    tasks = [Task(network="784-16-10", batch_size=size) for size in (1, 32, 1024)]
+    rows = [
+        row(task, [result("epoch", 1.0, auto=True), result("fused", seconds, "cuda:0", auto=True)])
+        for task, seconds in zip(tasks, gpu, strict=True)
+    ]
+    page = page_of(replace(lean(sample_run(gpu=True)), rows=rows, races=[]))
+    assert page.says(f"784-16-10: A GPU made up for tests {expected}")
+
+
+def test_the_advice_is_the_smallest_batch_that_is_about_the_fastest() -> None:
+    from benchmarks.report.tables import advice
+
+    frame = advice(parts_of(machines([sample_run(gpu=True)])))
+    assert list(frame.columns) == ["device", "engine", "batch size", "images per second", "one epoch"]
+    assert list(frame.loc["784-16-10"]) == ["*cuda:0", "*epoch", "*1", "*15.0M", "*3.99 ms"]
+    assert list(frame.iloc[1])[:3] == ["cpu", "epoch", "32"]
+
+
+def test_a_run_without_rows_has_a_page() -> None:
+    empty = replace(sample_run(), rows=[], races=[], starts=[], kernels=[], ceilings=[])
+    empty = replace(empty, published=[], estimator_times=[], estimator_accuracies=[])
+    assert "svg" not in page_of(empty).tags
+
+
+def test_the_terminal_shows_every_table_and_what_its_marks_mean() -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from benchmarks.report.tables import for_terminal
+
+    console = Console(file=StringIO(), width=160)
+    for shown in for_terminal(sample_run()):
+        console.print(shown)
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    for expected in (
+        "784-16-10 on cpu, images per second",
+        "~17.4k",
+        "13 (12 to 13); bar 4.4 met",
+        "784-128-10 with ReLU, softmax, cross-entropy and Adam on cpu",
+        "784-16-10 to 94 % of the test images",
+        "bias_activate 1024x128 on cpu",
+        "Nielsen, 2015",
+        "wrong: differs",
+        "no CUDA driver found",
+        "~ marks a rough time",
+        "Of 10 bars: 5 met and 5 missed.",
+    ):
+        assert expected in text, expected
+
+
+def command(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    line = [sys.executable, "-m", "benchmarks.report", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+
+def test_the_command_joins_files(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", with_rounds([1.0] * 7, [3.0] * 7))
+    write(tmp_path / "b.json", with_rounds([1.0] * 7, [3.0] * 7))
+    done = command("a.json", "b.json", "-o", "page.html", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "page.html\n", "")
+    assert Page((tmp_path / "page.html").read_text("utf-8")).says("What changed between runs")
+
+
+def test_a_broken_file_gets_one_line_and_no_page(tmp_path: Path) -> None:
+    write(tmp_path / "good.json", sample_run())
+    broken = json.loads((tmp_path / "good.json").read_text())
+    broken["rows"][2]["task"]["batch_size"] = "x"
+    (tmp_path / "broken\x1b.json").write_text(json.dumps(broken))
+    done = command("good.json", "broken\x1b.json", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.isprintable()
+    assert r"broken\x1b.json" in line
+    assert "$.rows[2].task.batch_size" in line
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_what_can_not_be_read_or_written_is_an_error_of_gpunns(tmp_path: Path) -> None:
+    from benchmarks.report.page import write_page
+
+    with pytest.raises(ResultsFileError, match=r"cannot read .*nowhere\.json"):
+        write_page([tmp_path / "nowhere.json"], tmp_path / "page.html")
+    with pytest.raises(OutputError, match="choose another place"):
+        write_page([with_rounds([1.0], [1.0])], tmp_path / "absent" / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["matplotlib", "pandas"])
+def test_missing_libraries_are_named_with_how_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from benchmarks.report.page import write_page
+
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigurationError, match="pip install"):
+        write_page([sample_run()], tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wanted", [[], [50], [50, 51, 52], [0, 0, 0], [99, 99.5, 100], [1, 2, 3, 60, 61, 99, 99]])
+def test_labels_are_spread_within_their_room(wanted: list[float]) -> None:
+    places = spread(wanted, 12, 4, 96)
+    assert all(later - earlier >= 12 - 1e-9 for earlier, later in pairwise(places))
+    assert all(4 <= place <= 96 for place in places)
+
+
+def test_labels_with_room_stay_where_they_are() -> None:
+    assert spread([10, 30, 31, 70], 12, 0, 100) == [10, 24.5, 36.5, 70]
+
+
+def test_kinds_are_named_by_what_differs() -> None:
+    task = Task(network="784-16-10", batch_size=32)
+    assert kind_of(task) == kind_of(replace(task, batch_size=1, recipe=Recipe(learning_rate=0.02))) == "784-16-10"
+    assert kind_of(replace(task, recipe=ADAM)) == "784-16-10 with ReLU, softmax, cross-entropy and Adam"
+    assert kind_of(replace(task, dense=True, images=2000)) == "784-16-10, dense images, 2,000 images"
+    assert kind_of(replace(task, networks=16, epochs=5)) == "784-16-10, 16 networks, 5 epochs"
+
+
+def test_the_longest_kind_comes_first() -> None:
+    found: list[Any] = list(by_kind(parts_of(machines([sample_run()]))))
+    assert [kind for _, kind in found][:2] == ["784-16-10", "784-128-10"]
+
+
+def test_a_ratio_is_sure_or_says_why_not() -> None:
+    assert sureness(estimate([2.0] * 7)) == ""
+    assert sureness(estimate([2.0])) == "1 round: too few to tell"
+    assert sureness(estimate([0.9, 0.9, 0.9, 1.0, 1.1, 1.1, 1.1])) == "too close to tell"
 
 
 @pytest.mark.parametrize(
     ("number", "text"), [(0.5, "0.5"), (20, "20"), (999.9, "1k"), (10_000, "10k"), (2.5e6, "2.5M"), (3e9, "3G")]
 )
-def test_round_numbers_are_short(number: float, text: str) -> None:
-    assert number_in_words(number) == text
+def test_numbers_at_ticks_are_short(number: float, text: str) -> None:
+    assert mark_in_words(number) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.0621, "62.1 ms"), (0.9999, "1 s"), (17, "17 s"), (1234.5, "1,234 s")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5e-6, "5 \N{MICRO SIGN}s"), (0.0621, "62.1 ms"), (0.9999, "1 s"), (1234.5, "1,234 s")]
+)
 def test_times_have_their_unit(seconds: float, text: str) -> None:
     assert time_in_words(seconds) == text
 
 
-def test_errors_of_results_are_gpunns() -> None:
-    assert issubclass(ResultsFileError, GpunnError)
+@pytest.mark.parametrize(("ratio", "text"), [(0.976, "0.98"), (1.996, "2.0"), (4.61, "4.6"), (9.96, "10")])
+def test_ratios_are_as_short_as_they_may_be(ratio: float, text: str) -> None:
+    assert times_in_words(ratio) == text
+
+
+@pytest.mark.parametrize(("speed", "text"), [(950, "950"), (24_130, "24.1k"), (999_600, "1.00M"), (3.75e6, "3.75M")])
+def test_speeds_have_three_digits(speed: float, text: str) -> None:
+    assert speed_in_words(speed) == text

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import cycle, groupby
 from typing import Any
 
@@ -46,6 +46,8 @@ SMALL = 8.5
 
 GAP = 12.0
 """Points between the middles of labels one above the other."""
+
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 LINE_HEIGHT = 17.0
 """Points of a row of dots."""
@@ -139,6 +141,7 @@ def _figure(roomy: bool, height: float, margins: tuple[float, float, float, floa
     return figure, axes
 
 
+@cache
 def _width(text: str, bold: bool = False) -> float:
     """Return the width of a label in points."""
     from matplotlib.font_manager import FontProperties
@@ -148,8 +151,17 @@ def _width(text: str, bold: bool = False) -> float:
     return float(TextPath((0, 0), text, prop=font).get_extents().width) if text.strip() else 0.0
 
 
+def _fitted(text: str, share: float, roomy: bool) -> str:
+    """Return a label, shortened where it would take more than this share of the figure's width."""
+    room = share * 72 * (WIDE if roomy else NARROW)
+    while _width(text) > room:
+        text = text.removesuffix(ELLIPSIS)[:-1] + ELLIPSIS
+    return text
+
+
 def _draw_lines(lines: Sequence[Line], roomy: bool) -> Any:
     labels = [f"{line.label}, best peer" if roomy and line.kind == "best" else line.label for line in lines]
+    labels = [_fitted(label, 0.36, roomy) for label in labels]
     right = 22 + max(_width(label, bold=line.kind == "ours") for label, line in zip(labels, lines, strict=True))
     height = max(230 if roomy else 210, GAP * len(lines) + 30)
     figure, axes = _figure(roomy, height, (20, right, 36, 42))
@@ -223,12 +235,13 @@ def _points(axes: Any) -> Any:
 
 def _marks(axes: Any, values: Sequence[float], words: Words) -> None:
     """Put ticks on the x axis, with labels as far as they have room."""
-    labels, free = [], float("-inf")
-    for value in values:
+    labels: list[str] = []
+    free = float("inf")
+    for value in reversed(values):  # the last one has its label
         label = words(value)
         middle, half = axes.transData.transform((value, 1))[0], _width(label) / 2
-        labels.append(label if middle - half > free else "")
-        free = middle + half + 6 if labels[-1] else free
+        labels.insert(0, label if middle + half < free else "")
+        free = middle - half - 6 if labels[0] else free
     axes.set_xticks(values, labels, fontsize=SMALL)
     axes.minorticks_off()
 
@@ -256,9 +269,8 @@ def _draw_dots(dots: Sequence[Dot], words: Words, one: str, roomy: bool) -> Any:
         headings.append((len(places) + len(headings), group))
         places += [len(places) + len(headings) + number for number, _ in enumerate(mine)]
     row = len(places) + len(headings)
-    left, right = (
-        16 + max(_width(text) for text in texts) for texts in zip(*((d.label, d.text) for d in dots), strict=True)
-    )
+    labels, texts = [_fitted(dot.label, 0.4, roomy) for dot in dots], [_fitted(dot.text, 0.4, roomy) for dot in dots]
+    left, right = (16 + max(map(_width, them)) for them in (labels, texts))
     figure, axes = _figure(roomy, LINE_HEIGHT * row, (18 if one else 6, right, 24, left))
     axes.set_ylim(row - 0.5, -0.5)
     shown = [x for dot in dots for x in (dot.x, dot.low, dot.high, dot.bar or dot.x, *(x for x, _ in dot.others))]
@@ -276,11 +288,12 @@ def _draw_dots(dots: Sequence[Dot], words: Words, one: str, roomy: bool) -> Any:
                       fontsize=SMALL, color=SOFT, ha="center" if low < 0.8 else "left")  # fmt: skip
     plate = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}
     for place, group in headings:
-        axes.annotate(group, (0, place), xycoords=sides, xytext=(-left, 0), textcoords="offset points", va="center",
+        heading = _fitted(group, 0.85, roomy)
+        axes.annotate(heading, (0, place), xycoords=sides, xytext=(-left, 0), textcoords="offset points", va="center",
                       fontsize=SMALL, fontweight="bold", bbox=plate)  # fmt: skip
-    for place, dot in zip(places, dots, strict=True):
+    for place, dot, *sayings in zip(places, dots, labels, texts, strict=True):
         _draw_dot(axes, place, dot)
-        for text, x, offset, side in ((dot.label, 0, -8, "right"), (dot.text, 1, 8, "left")):
+        for text, x, offset, side in zip(sayings, (0, 1), (-8, 8), ("right", "left"), strict=True):
             axes.annotate(text, (x, place), xycoords=sides, xytext=(offset, 0), textcoords="offset points", ha=side,
                           va="center", fontsize=SMALL, color=SOFT if x == 0 else INK)  # fmt: skip
     return figure

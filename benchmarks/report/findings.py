@@ -133,10 +133,6 @@ class Part:
         """Return what a chart shows of a time: batch size, speed, and whether it is rough."""
         return self.task.batch_size, self.speed(each.seconds), each.rough
 
-    def of(self, name: str, *, is_peer: bool) -> Timed | None:
-        """Return a contestant's time, where it has one."""
-        return next((each for each in self.timed if each.contestant.key[::2] == (is_peer, name)), None)
-
 
 def machines(runs: Iterable[Run]) -> list[Machine]:
     """Return the machines of `runs`, told apart by processor, cores and GPUs, in the order in which they come up."""
@@ -205,14 +201,10 @@ def median_seconds(race: Race) -> float:
 
 def starts(found: Machine, parts: Iterable[Part]) -> list[tuple[Start, Timed | None]]:
     """Return the first epochs of fresh processes, each with the contestant's steady time, where it has one."""
-    here = {(part.place.device, name_of(part.task)): part for part in parts if part.place.machine is found}
-    pairs = []
-    for start in newest(found, "starts"):
-        part = here.get((start.contestant.device, name_of(start.task)))
-        steady = part.of(start.contestant.name, is_peer=start.contestant.is_peer) if part else None
-        if start.problem is None:
-            pairs.append((start, steady))
-    return pairs
+    here = [part for part in parts if part.place.machine is found]
+    steady = {(name_of(part.task), each.contestant.key): each for part in here for each in part.timed}
+    right = [start for start in newest(found, "starts") if start.problem is None]
+    return [(start, steady.get((name_of(start.task), start.contestant.key))) for start in right]
 
 
 def bars_in_words(parts: Iterable[Part]) -> str:
@@ -256,6 +248,7 @@ class Change:
 
     kind: str
     label: str
+    is_peer: bool
     ratio: float
     low: float
     high: float
@@ -276,24 +269,25 @@ def changes(old: Run, new: Run) -> list[Change]:
     """Return how each time that both runs have has changed."""
     earlier = {key: steady for key, _, steady in _steady(old)}
     found = []
-    for key, (kind, label), steady in _steady(new):
+    for key, who, steady in _steady(new):
         before = earlier.get(key)
         if before is not None:
             ratio, low, high = before.median / steady.median, before.low / steady.high, before.high / steady.low
-            found.append(Change(kind, label, ratio, low, high, before.sure and steady.sure))
+            found.append(Change(*who, ratio, low, high, before.sure and steady.sure))
     return found
 
 
-def _steady(run: Run) -> Iterator[tuple[tuple[Any, ...], tuple[str, str], Estimate]]:
-    """Yield key, kind and label, and estimate of all that can be compared with another run."""
+def _steady(run: Run) -> Iterator[tuple[tuple[Any, ...], tuple[str, str, bool], Estimate]]:
+    """Yield key, the first fields of `Change`, and estimate of all that can be compared with another run."""
     for row in run.rows:
         for it in row.results:
             if it.steady is not None and it.steady.low > 0 and it.problem is None:
-                label = f"{row.task.batch_size:,}: {it.contestant}"
-                yield (name_of(row.task), it.contestant.key), (kind_of(row.task), label), it.steady
+                kind, label = f"{kind_of(row.task)} on {it.contestant.device}", label_of(it.contestant)
+                who = (kind, f"{row.task.batch_size:,}: {label}", it.contestant.is_peer)
+                yield (name_of(row.task), it.contestant.key), who, it.steady
     for kernel in run.kernels:
         if kernel.fused is not None and kernel.fused.low > 0 and kernel.problem is None:
-            yield (kernel.device, kernel.label), (f"Kernels on {kernel.device}", kernel.label), kernel.fused
+            yield (kernel.device, kernel.label), (f"Kernels on {kernel.device}", kernel.label, False), kernel.fused
 
 
 def disturbed_share(runs: Iterable[Run]) -> float:

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
+from benchmarks.report import charts, findings, sections
 from benchmarks.schema import Run, read
 from gpunn.errors import ConfigurationError
 from gpunn.files import write_whole
@@ -34,11 +35,9 @@ def page(named: Iterable[tuple[str, Run]]) -> str:
     """Return the page about runs as HTML; each comes with the address of its file, or ""."""
     environment = page_environment("benchmarks.report")
     try:
-        from benchmarks.report import sections
+        import pandas  # noqa: F401 - to be sure that it is there
     except ImportError as error:
         raise ConfigurationError(f"benchmarks.report needs pandas ({error}): pip install -e '.[bench]'") from error
-    from benchmarks.report import charts, findings
-
     runs = list(named)
     machines = findings.machines(run for _, run in runs)
     every = findings.parts_of(machines)

@@ -129,13 +129,13 @@ def _lead(place: Place, here: Sequence[Part]) -> Iterator[str]:
         medians = [ratio.median for ratio in ratios.values()]
         slower = [name for name, ratio in ratios.items() if not sureness(ratio) and ratio.median < 1]
         unsure = [name for name, ratio in ratios.items() if sureness(ratio)]
-        doubt = f"In {some(len(unsure), 'row')} the rounds don't tell which is faster."
+        doubt = f"In {some(len(unsure), 'row')} the rounds are too few, or both too close, to be sure."
         yield " ".join(
             [
                 f"On {place}, gpunn trains {range_in_words(medians)} times as fast as the fastest other library "
                 f"({times_in_words(median(medians))} in the median of {some(len(ratios), 'row')}).",
                 *[f"It is slower with {listed(slower)}."] * bool(slower),
-                *[doubt if len(unsure) < len(ratios) else "The rounds are too few, or too far apart, to be sure."]
+                *[doubt if len(unsure) < len(ratios) else "The rounds are too few, or both too close, to be sure."]
                 * bool(unsure),
             ]
         )
@@ -185,7 +185,7 @@ def sections(found: Sequence[Machine], parts: Sequence[Part], tries: Sequence[Pa
     yield _beside_sklearn(found)
     yield _published(found)
     yield _kernels(found)
-    yield _limits(found, parts)
+    yield _limits(found)
     yield _changes(found)
     yield _speeds("Tries on fewer images, which don't compare with full runs", findings.by_kind(tries).items())
     yield _aside(found)
@@ -198,13 +198,13 @@ def _speeds(title: str, groups: Any) -> Section:
         several = len(parts) > 1
         about = f"{kind} on {place}"
         if several:
-            section.lines(about, _lines_of(parts))
+            section.lines(about, lines_of(parts))
         recipe = f"Images per second, with {parts[0].task.recipe.label}."
         section.table("The same as a table" if several else about, tables.speeds(parts), recipe, folded=several)
     return section
 
 
-def _lines_of(parts: Sequence[Part]) -> list[Line]:
+def lines_of(parts: Sequence[Part]) -> list[Line]:
     """Return the lines of a group: gpunn's, the strong one being that which it is compared by, and the peers'."""
     points: dict[tuple[bool, str], list[tuple[int, float, bool]]] = {}
     for part in parts:
@@ -250,7 +250,7 @@ def _ratio_dot(part: Part) -> Iterator[Dot]:
     verdicts = [target.verdict for target in targets]
     doubt = sureness(ratio)
     missed = "missed" in verdicts
-    said = [*tables.verdicts(part.comparison), doubt] if targets or doubt else [part.comparison.best_peer or ""]
+    said = tables.verdicts(part.comparison) or [doubt or part.comparison.best_peer or ""]
     yield Dot(
         group=kind_of(part.task),
         label=f"{part.task.batch_size:,}",
@@ -294,14 +294,10 @@ def _where_faster(kind: str, gpu: Place, cpu: Place, parts: Sequence[Part]) -> s
     if not sizes:
         return ""
     if not faster:
-        where = "at no batch size"
-    elif faster == sizes:
-        where = "at every batch size"
-    elif faster == sizes[-len(faster) :]:
-        where = f"from batch size {faster[0]:,} on, of those"
-    else:
-        where = f"at batch size {listed([f'{size:,}' for size in faster])} alone, of those"
-    return f"{kind}: {gpu} is faster than {cpu} {where} that was timed.".replace("those that was", "those that were")
+        return f"{kind}: {gpu} isn't faster than {cpu}."
+    last = faster == sizes[-len(faster) :]
+    where = f"from batch size {faster[0]:,} on" if last else f"at batch size {listed([f'{size:,}' for size in faster])}"
+    return f"{kind}: {gpu} is faster than {cpu} {where}."
 
 
 def _races(found: Sequence[Machine]) -> Section:
@@ -386,9 +382,8 @@ def _kernels(found: Sequence[Machine]) -> Section:
     return section
 
 
-def _limits(found: Sequence[Machine], parts: Sequence[Part]) -> Section:
-    section = Section("How near the limit")
-    note = "Arithmetic is counted as if no pixel were dark; gpunn leaves dark pixels out, and may so exceed the limit."
+def _limits(found: Sequence[Machine]) -> Section:
+    section = Section("What the devices can do")
     for machine in found:
         for it in findings.newest(machine, "ceilings"):
             rates = (
@@ -401,16 +396,13 @@ def _limits(found: Sequence[Machine], parts: Sequence[Part]) -> Section:
         for it in findings.newest(machine, "transfers"):
             took, size = time_in_words(it.times.median), it.n_bytes / 1e6
             section.text(f"Images and labels, {size:,.1f} MB, take {took} to {machine.describe(it.device)}.")
-        mine = [part for part in parts if part.place.machine is machine]
-        section.table("Arithmetic of gpunn's epochs", tables.limits(machine, mine), note, folded=True)
     return section
 
 
 def _changes(found: Sequence[Machine]) -> Section:
     """Return how the two newest runs of each machine differ."""
     section = Section("What changed between runs")
-    note = "Whiskers: what the intervals of both runs allow. Grey and hollow: both agree, or it can't be told."
-    looks = {"faster": (charts.GPUNN, "o", False), "slower": (charts.BAD, "X", False)}
+    note = "Whiskers: what the intervals of both runs allow. Crosses: slower. Hollow: both agree, or it can't be told."
     for machine in found:
         for old, new in list(pairwise(machine.runs))[-1:]:
             changes = sorted(findings.changes(old, new), key=lambda it: min(it.ratio, 1 / it.ratio))
@@ -422,7 +414,8 @@ def _changes(found: Sequence[Machine]) -> Section:
             )
             dots = [
                 Dot(it.kind, it.label, it.ratio, it.low, it.high, times_in_words(it.ratio),
-                    *looks.get(it.verdict, (charts.PEER, "o", True)))
+                    colour=charts.PEER if it.is_peer else charts.BAD if it.verdict == "slower" else charts.GPUNN,
+                    marker="X" if it.verdict == "slower" else "o", hollow=it.verdict not in {"faster", "slower"})
                 for it in sorted(changes[:MOST_CHANGES], key=lambda it: it.kind)
             ]  # fmt: skip
             most = f": the {MOST_CHANGES} that changed most" * (len(changes) > MOST_CHANGES)

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import mean, median
 from typing import Any
 
-import pandas as pd
-
 from benchmarks.report import findings
 from benchmarks.report.findings import Machine, Part, label_of
 from benchmarks.report.wording import (
@@ -44,6 +42,8 @@ Frame = Any
 
 def speeds(parts: Sequence[Part], *, variation: bool = True) -> Frame:
     """Return images per second of one kind on one device: batch sizes down, engines and peers across."""
+    import pandas as pd
+
     cells: dict[tuple[str, str], str] = {}
     columns: dict[str, bool] = {}
     for part in parts:
@@ -96,7 +96,7 @@ def advice(parts: Sequence[Part]) -> Frame:
             cells = (part.place.device, each.contestant.name, f"{part.task.batch_size:,}", speed, epoch)
             mark = "" if number else BEST
             rows.append(("" if number else kind, *(mark + cell for cell in cells)))
-    return _table("network, device, engine, batch size, images per second, one epoch", rows)
+    return table("network, device, engine, batch size, images per second, one epoch", rows)
 
 
 def races(machine: Machine) -> Frame:
@@ -118,7 +118,7 @@ def races(machine: Machine) -> Frame:
                 f"{race.task.recipe.learning_rate:g}",
             )
         )
-    return _table("goal, who, median, seeds, epochs, float64's, beside float64, batch size, learning rate", rows)
+    return table("goal, who, median, seeds, epochs, float64's, beside float64, batch size, learning rate", rows)
 
 
 def starts(machine: Machine, parts: Sequence[Part]) -> Frame:
@@ -132,7 +132,7 @@ def starts(machine: Machine, parts: Sequence[Part]) -> Frame:
         )
         for start, steady in findings.starts(machine, parts)
     ]
-    return _table("what, who, cold (empty kernel cache), warm (full kernel cache), a steady epoch", rows)
+    return table("what, who, cold (empty kernel cache), warm (full kernel cache), a steady epoch", rows)
 
 
 def kernels(machine: Machine) -> Frame:
@@ -144,20 +144,7 @@ def kernels(machine: Machine) -> Frame:
             rates = [f"{kernel.n_bytes / it.median / 1e9:.1f}" if it else ABSENT for it in (kernel.fused, kernel.copy)]
             ratio = interval(kernel.ratio) if kernel.ratio else ABSENT
             rows.append((f"{kernel.label} on {kernel.device}", *times, ratio, *rates))
-    return _table("kernel, fused, unfused, times faster, GB/s, GB/s of a copy", rows)
-
-
-def limits(machine: Machine, parts: Sequence[Part]) -> Frame:
-    """Return which share of the rate of a large product each epoch's arithmetic is, as if no pixel were dark."""
-    rates = {each.device: each.operations for each in findings.newest(machine, "ceilings") if each.operations}
-    rows = []
-    for part in parts:
-        rate = rates.get(part.place.device)
-        if part.ours and rate:
-            done = part.speed(part.ours.seconds) * part.task.operations
-            what = f"{name_of(part.task)}, on {part.place.device}"
-            rows.append((what, f"{done / 1e9:,.1f}", f"{rate / 1e9:,.0f}", f"{done / rate:.0%}"))
-    return _table("what, GFLOP/s, large products' GFLOP/s, share", rows)
+    return table("kernel, fused, unfused, times faster, GB/s, GB/s of a copy", rows)
 
 
 def published(machine: Machine) -> Frame:
@@ -168,7 +155,7 @@ def published(machine: Machine) -> Frame:
         for it in findings.newest(machine, "published")
         if it.errors
     ]  # fmt: skip
-    return _table("network, source, published, gpunn's mean, seeds, verdict, recipe", rows)
+    return table("network, source, published, gpunn's mean, seeds, verdict, recipe", rows)
 
 
 def estimator_times(machine: Machine) -> Frame:
@@ -183,7 +170,7 @@ def estimator_times(machine: Machine) -> Frame:
         for it in findings.newest(machine, "estimator_times")
     ]
     header = "hidden layer, batch size, solver, engine, gpunn's epoch, scikit-learn's, times faster"
-    return _table(f"{header}, gpunn's first fit, scikit-learn's first fit", rows)
+    return table(f"{header}, gpunn's first fit, scikit-learn's first fit", rows)
 
 
 def estimator_accuracies(machine: Machine) -> Frame:
@@ -196,7 +183,7 @@ def estimator_accuracies(machine: Machine) -> Frame:
         )
         for it in findings.newest(machine, "estimator_accuracies")
     ]
-    return _table("data, hidden layer, solver, epochs, gpunn's mean, scikit-learn's mean, chance allows", rows)
+    return table("data, hidden layer, solver, epochs, gpunn's mean, scikit-learn's mean, chance allows", rows)
 
 
 def troubles(runs: Iterable[Run]) -> tuple[Frame, Frame]:
@@ -213,11 +200,13 @@ def troubles(runs: Iterable[Run]) -> tuple[Frame, Frame]:
         gone += [(device, why, "") for device, why in run.machine.absent_devices.items()]
         gone += [(ABSENT, line, "") for line in run.left_out]
     lines = dict.fromkeys((str(who), what, why or ABSENT) for who, what, why in failed if why is not None)
-    return _table("who, what, why", lines), _table("who, why", dict.fromkeys((str(who), what) for who, what, _ in gone))
+    return table("who, what, why", lines), table("who, why", dict.fromkeys((str(who), what) for who, what, _ in gone))
 
 
-def _table(header: str, rows: Iterable[Sequence[str]]) -> Frame:
+def table(header: str, rows: Iterable[Sequence[str]]) -> Frame:
     """Return rows as a table; `header` has its columns' names, with commas between them."""
+    import pandas as pd
+
     names = header.split(", ")
     return pd.DataFrame(list(rows), columns=names).set_index(names[0])
 

@@ -7,21 +7,22 @@ from benchmarks.schema import Estimate, Recipe, Task
 NAMES = {"relu": "ReLU", "sgd": "SGD", "nesterov": "Nesterov", "adam": "Adam", "cross_entropy": "cross-entropy"}
 """How names of gpunn's are written in sentences, where that isn't as they are."""
 
+UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
 
 def speed_in_words(speed: float) -> str:
     """Return images per second in three digits: 950, 24.1k, 3.75M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if speed >= size * 0.9995:
-            return f"{speed / size:#.3g}".rstrip(".") + unit
-    return f"{speed:.0f}"
+    return f"{speed:.0f}" if speed < 999.5 else _with_unit(speed, "#.3g")
 
 
 def mark_in_words(number: float) -> str:
     """Return a number at a tick of an axis, as short as it can be: 0.5, 20, 10k, 1M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size * 0.9995:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.3g}"
+    return _with_unit(number, ".3g")
+
+
+def _with_unit(number: float, form: str) -> str:
+    size, unit = next((each for each in UNITS if number >= 0.9995 * each[0]), (1, ""))
+    return f"{number / size:{form}}".rstrip(".") + unit
 
 
 def time_in_words(seconds: float) -> str:

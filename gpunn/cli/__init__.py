@@ -1,4 +1,4 @@
-"""The command line: gpunn train | sweep | evaluate | predict | show | devices | report | tour | tune."""
+"""The command line: gpunn train | sweep | evaluate | predict | show | devices | tour | tune."""
 
 import io
 import os
@@ -11,7 +11,6 @@ import click
 import gpunn
 from gpunn.cli import inspection
 from gpunn.cli.predict import predict as predict_command
-from gpunn.cli.report import report as report_command
 from gpunn.cli.show import show as show_command
 from gpunn.cli.signals import INTERRUPTED, handlers_restored
 from gpunn.cli.sweep import sweep as sweep_command
@@ -39,7 +38,6 @@ for _command in (
     predict_command,
     show_command,
     inspection.devices,
-    report_command,
     tour_command,
     tune_command,
 ):

@@ -1,1 +1,0 @@
-"""`gpunn report`: what runs of `pytest --benchmark` have found, as a page with pictures."""
