@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("pebble", reason='needs pebble: pip install -e ".[bench]"')
 
 from benchmarks.schema import Contestant, Task
+from benchmarks.timing import contestants
 from benchmarks.timing.budget import LONGEST, PREPARATION, Budget
 from benchmarks.timing.contestants import AbsentError, Entry, Outcome, Seat
 from benchmarks.timing.exactness import Problem, Trained
@@ -37,7 +38,8 @@ class FakeSeat:
         found = self.others.get("found", EXACT)
         return Outcome(seconds, found, self.others.get("late", 0.0), 1.0, self.others.get("disturbed"))
 
-    def enter(self) -> Entry:
+    def enter(self, limit: float) -> Entry:
+        self.log.append(f"limit {limit:g}") if "told" in self.others else None
         if "absent" in self.others:
             raise AbsentError(self.others["absent"])
         return Entry(None, 0.1, self.outcome(self.seconds[0]), self.seconds[0])
@@ -105,6 +107,16 @@ def test_slow_contestants_run_one_round_and_wrong_ones_none() -> None:
     assert [len(each.rounds) > 0 for each in row.results] == [True, False, True, True, False]
     row, _ = held(epoch=takes(0.01), jax=takes(0.01), numpy=takes(0.9))  # it may have spent that on starting
     assert all(each.rounds for each in row.results)
+
+
+def test_what_would_be_too_slow_is_told_by_a_part_of_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contestants, "MANY_STEPS", 2)
+    seat = Seat(TASK, Contestant("plain", "cpu"))
+    with pytest.raises(AbsentError, match="too slow: a round would take about 0 s"):
+        seat.enter(limit=0.0)
+    assert Problem(TASK).judge(seat.enter(limit=60.0).first.networks, EXACT)[1] is None
+    _, log = held(epoch=takes(0.5, told=True), jax=takes(2.0, told=True), numpy=takes(3.0, told=True))
+    assert log[:3] == ["limit inf", "limit inf", "limit 6"]
 
 
 def test_nobody_wins_with_a_wrong_answer_nor_a_late_one() -> None:
@@ -188,7 +200,7 @@ def test_a_seat_in_a_process_of_its_own_does_the_same() -> None:
     """It takes its seconds: a process starts."""
     seat = IsolatedSeat(TASK, Contestant("plain", "cpu"))
     try:
-        assert Problem(TASK).judge(seat.enter().first.networks, EXACT)[1] is None
+        assert Problem(TASK).judge(seat.enter(60.0).first.networks, EXACT)[1] is None
         assert Problem(TASK).judge(seat.round().networks, EXACT)[1] is None
     finally:
         seat.close()

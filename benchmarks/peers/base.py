@@ -52,6 +52,8 @@ class Peer(ABC):
     name: ClassVar[str]
     threads_can_be_set: ClassVar[bool]
     """Whether the library's number of threads can be changed while the process runs."""
+    takes_parts: ClassVar[bool] = True
+    """Whether `run_epoch` takes orders of a part of the examples too, by which slow peers are told early."""
     knows: ClassVar[frozenset[tuple[str, str]]] = frozenset(
         {PLAIN, *(("cross_entropy", rule) for rule in ("descent", "nesterov", "adam"))}
     )

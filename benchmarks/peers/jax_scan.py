@@ -101,6 +101,7 @@ class JaxScan(Peer):
 
     name = "jax"
     threads_can_be_set = False
+    takes_parts = False
 
     def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
         # Measured with JAX 0.10 on a CPU: wide layers are several times faster at small batches with weights

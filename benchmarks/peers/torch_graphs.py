@@ -46,6 +46,7 @@ class TorchGraphs(Peer):
 
     name = "torch.graphs"
     threads_can_be_set = False
+    takes_parts = False
 
     def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
         self._training = Training(start, split, recipe, place.device)

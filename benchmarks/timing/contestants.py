@@ -1,5 +1,6 @@
 """Contestants: gpunn's engines and their peers, made, started again and timed alike."""
 
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -29,6 +30,9 @@ SHORT = 1.0
 
 What takes less may have spent the time on starting its threads.
 """
+
+MANY_STEPS, PARTS = 20_000, 50
+"""Steps of an epoch from which on a fiftieth of it shows whether a contestant is too slow for the others."""
 
 LATE_SHARE, LATE_SECONDS = 0.05, 1e-3
 """What a device may still be computing when a round's time is taken: this share of it, and what a clock can't tell."""
@@ -128,6 +132,11 @@ class _One:
         self._orders = [order[0] for order in problem.orders]
         self._network = network(contestant, threads, problem.starts[0], problem, problem.recipe())
         self.reset = self._network.reset
+        self.takes_parts: bool = getattr(self._network, "takes_parts", True)
+
+    def train_on(self, first: int) -> None:
+        """Train on the first examples alone."""
+        self._network.run_epoch(self._orders[0][:first])
 
     def train(self) -> Sequence[float]:
         losses = [self._network.run_epoch(order) for order in self._orders]
@@ -244,19 +253,39 @@ class Seat:
         self._problem, self._contestant = Problem(task), contestant
         self._settle = SETTLE if contestant.device == "cpu" and task.images == FULL else 0.0
 
-    def enter(self) -> Entry:
-        """Prepare with the number of threads that is the fastest, or with the contestant's; raises `AbsentError`."""
+    def enter(self, limit: float = math.inf) -> Entry:
+        """Prepare with the number of threads that is the fastest, or with the contestant's.
+
+        Raises `AbsentError` where that can't be, and where a part of an epoch of many steps shows that all of it would
+        take more than `limit` seconds.
+        """
         choices = [self._contestant.threads] if self._contestant.threads else thread_choices(self._contestant)
         found: list[tuple[Entry, Team]] = []
         for threads in choices:
             started = time.perf_counter()
             made = team(self._contestant, threads, self._problem)
             preparation = time.perf_counter() - started
+            expected = self._expected(made)
+            if expected > min([limit, *(2 * entry.seconds for entry, _ in found)]):
+                continue
             first = self._round(made)
             again = self._round(made) if first.seconds < SHORT and len(choices) > 1 else first
             found.append((Entry(threads, preparation, first, min(first.seconds, again.seconds)), made))
+        if not found:
+            raise AbsentError(f"too slow: a round would take about {expected:.0f} s")
         entry, self._team = min(found, key=lambda pair: pair[0].seconds)
         return entry
+
+    def _expected(self, made: Team) -> float:
+        """Return the seconds of a round by those of a part of it; 0 where it has few steps, or isn't divisible."""
+        n, steps = self._problem.task.images, self._problem.task.images // self._problem.task.batch_size
+        if steps < MANY_STEPS or not isinstance(made, _One) or not made.takes_parts:
+            return 0.0
+        made.reset()
+        part = n // PARTS
+        started = time.perf_counter()
+        made.train_on(part)
+        return (time.perf_counter() - started) * n / part
 
     def round(self) -> Outcome:
         """Train for a round from the start."""

@@ -60,9 +60,9 @@ class IsolatedSeat:
         steps = task.epochs * task.networks * -(-task.images // task.batch_size)
         self._patience = A_STEP * steps * (10 if contestant.device == "cpu" and task.images == FULL else 1)
 
-    def enter(self) -> Entry:
+    def enter(self, limit: float) -> Entry:
         """As in `Seat`."""
-        entry: Entry = self._process.call(_enter, *self._spec, seconds=PREPARE + 2 * self._patience)
+        entry: Entry = self._process.call(_enter, *self._spec, limit, seconds=PREPARE + 2 * self._patience)
         return entry
 
     def round(self) -> Outcome:
@@ -79,9 +79,9 @@ _seat: list[Seat] = []
 """That of this process."""
 
 
-def _enter(task: Task, contestant: Contestant) -> Entry:
+def _enter(task: Task, contestant: Contestant, limit: float) -> Entry:
     _seat.append(Seat(task, contestant))
-    return _seat[-1].enter()
+    return _seat[-1].enter(limit)
 
 
 def _round() -> Outcome:

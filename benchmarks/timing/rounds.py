@@ -1,5 +1,6 @@
 """A row: gpunn's engines and their peers train the same network, in turn, round by round, in random order."""
 
+import math
 import random
 import statistics
 import time
@@ -30,7 +31,7 @@ TOO_SLOW, WORTH_SAVING = 3, 1.0
 class AnySeat(Protocol):
     """What `Seat` and `IsolatedSeat` have in common."""
 
-    def enter(self) -> Entry: ...
+    def enter(self, limit: float) -> Entry: ...
 
     def round(self) -> Outcome: ...
 
@@ -54,6 +55,11 @@ class Standing:
     cores: list[float] = field(default_factory=list)
     problem: str | None = None
     slow: bool = False
+
+    def like(self, other: "Standing") -> bool:
+        """Whether both are engines, or both peers, of one device."""
+        mine, its = self.contestant, other.contestant
+        return (mine.is_peer, mine.device) == (its.is_peer, its.device)
 
     def result(self) -> Result:
         """Return all of it."""
@@ -88,7 +94,9 @@ class RowOfRounds:
         tell: Callable[[str], None] = lambda _what: None,
     ) -> None:
         self.work, self._seats, self._tell = work, seats, tell
-        self.standings = [Standing(each, autos.get(each.device) == each.name) for each in contestants]
+        # Who is probably the fastest comes first: by it others are told to be too slow.
+        first = sorted(contestants, key=lambda each: (each.is_peer, each.name not in {autos.get(each.device), "jax"}))
+        self.standings = [Standing(each, not each.is_peer and autos.get(each.device) == each.name) for each in first]
         self.absent: list[Absent] = []
         self._problem, self._exact = Problem(work.task), exact
         self._random = random.Random(0)
@@ -139,7 +147,7 @@ class RowOfRounds:
         self._tell(f"{standing.contestant}, preparing")
         standing.seat = self._seats(standing.contestant)
         try:
-            entry = standing.seat.enter()
+            entry = standing.seat.enter(self._limit(standing))
         except AbsentError as absence:
             self.leave_out(standing.contestant, str(absence))
             standing.seat.close()
@@ -154,6 +162,11 @@ class RowOfRounds:
             standing.fastest = entry.seconds
         self._judge(standing, entry.first)
 
+    def _limit(self, standing: Standing) -> float:
+        """Return the seconds of a round above which a contestant is too slow, by those of its kind before it."""
+        known = [each.fastest for each in self._runners() if each.first is not None and each.like(standing)]
+        return max(TOO_SLOW * min(known), WORTH_SAVING) if known and not standing.is_auto else math.inf
+
     def _judge(self, standing: Standing, outcome: Outcome) -> None:
         deviation, wrong = self._problem.judge(outcome.networks, self._known)
         finite = min(deviation, 1e18)  # files have no infinity
@@ -167,13 +180,8 @@ class RowOfRounds:
         standing.problem = str(error) if plain else f"failed: {in_a_line(error)}"
 
     def _leave_slow(self) -> None:
-        for is_peer in (False, True):
-            here = [each for each in self.standings if each.contestant.is_peer == is_peer and each.problem is None]
-            for device in {each.contestant.device for each in here}:
-                mine = [each for each in here if each.contestant.device == device]
-                longest = max(TOO_SLOW * min(each.fastest for each in mine), WORTH_SAVING)
-                for each in mine:
-                    each.slow = each.slow or (each.fastest > longest and not each.is_auto)
+        for standing in self._runners():
+            standing.slow = standing.fastest > self._limit(standing)
 
     def _runners(self) -> list[Standing]:
         return [each for each in self.standings if each.problem is None and not each.slow]
