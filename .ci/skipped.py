@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Print what pytest skipped, by the report that it wrote with --junitxml, for `pytest @FILE`: tests and whole files.
 
 The tests on GPUs are left out: what they lack can't be installed.
@@ -19,7 +18,13 @@ def node_id(case: ElementTree.Element) -> str:
     return "::".join([f"{'/'.join(parts[:n])}.py", *parts[n:], name])
 
 
-cases = [case for case in ElementTree.parse(sys.argv[1]).iter("testcase") if case.find("skipped") is not None]
-for name in sorted({node_id(case) for case in cases}):
-    if not name.startswith(("tests/gpu/", "tests/simulator/")):
-        print(name)
+def main(report: str) -> None:
+    """Print the tests and files that were skipped, by the JUnit report in that file."""
+    cases = [case for case in ElementTree.parse(report).iter("testcase") if case.find("skipped") is not None]
+    for name in sorted({node_id(case) for case in cases}):
+        if not name.startswith(("tests/gpu/", "tests/simulator/")):
+            print(name)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
