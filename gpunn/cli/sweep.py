@@ -2,12 +2,9 @@
 
 import json
 import signal
-from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
@@ -16,20 +13,20 @@ from gpunn.backends import get_backend
 from gpunn.cli import options
 from gpunn.cli.naming import default_name, ensemble_name, record_name
 from gpunn.cli.signals import Interruptible, exit_code
-from gpunn.cli.sweep_progress import SHOWN, SweepProgress
+from gpunn.cli.sweep_outcome import Files, Outcome, document, introduction, on_what, summary
+from gpunn.cli.sweep_progress import SweepProgress
 from gpunn.cli.values import hidden_layers, numbers
 from gpunn.datasets import Split, load_mnist
 from gpunn.defaults import BATCH_SIZE
 from gpunn.ensemble import Ensemble
-from gpunn.errors import ConfigurationError, DivergenceError, OutputError
-from gpunn.evaluation import Evaluation, evaluate, or_none
-from gpunn.files import check_writable, write_whole
+from gpunn.errors import ConfigurationError, DivergenceError
+from gpunn.evaluation import evaluate
+from gpunn.files import write_whole
 from gpunn.network import MLP
 from gpunn.optimizers import OPTIMIZERS
-from gpunn.printing import printable
-from gpunn.sweep import Cluster, Record, Run, Space, Sweep, ranked
-from gpunn.sweep.picture import check_picture, picture
-from gpunn.sweep.tables import WIDTH, csv_of, fixed, number_of, score, table, varying
+from gpunn.sweep import Cluster, Record, Space, Sweep, ranked
+from gpunn.sweep.picture import picture
+from gpunn.sweep.tables import csv_of, number_of
 
 Values = tuple[Any, ...]
 
@@ -222,48 +219,13 @@ def sweep(
     if failure is not None:
         raise failure
     if as_json:
-        click.echo(json.dumps(_document(plan, files, outcome)))
+        click.echo(json.dumps(document(plan, files, outcome)))
     else:
-        for line in _summary(plan, files, outcome, ensemble):
+        for line in summary(plan, files, outcome, ensemble):
             click.echo(line)
     if outcome.model is None and not code:
         raise DivergenceError("all networks diverged, so that there is none to write: try lower learning rates")
     return code
-
-
-@dataclass(frozen=True)
-class Files:
-    """What is written; `model` is None until it has a name, or if no network is written."""
-
-    model: Path | None
-    csv: Path | None
-    picture: Path | None
-    record: Path
-
-    def check(self, *, force: bool) -> None:
-        """Raise an error for what couldn't be written after the training."""
-        named = [path for path in (self.model, self.csv, self.picture, self.record) if path is not None]
-        for path in named:
-            check_writable(path)
-        if len({path.resolve() for path in named}) < len(named):
-            raise ConfigurationError("--output, --csv, --picture and --record must be different files")
-        if self.picture is not None:
-            check_picture(self.picture)
-        if self.model is not None and not force and self.model.exists() and self.model.stat().st_size > 0:
-            raise OutputError(f"{printable(self.model)} exists: choose another --output, or use --force")
-
-
-class Outcome(NamedTuple):
-    """The best network or the ensemble of the best, if there is one, its file, and evaluations on the test images.
-
-    `members` are the results and the evaluations of its networks, the best one first.
-    """
-
-    model: MLP | Ensemble | None = None
-    file: Path | None = None
-    test: Evaluation | None = None
-    members: tuple[tuple[Run, Evaluation], ...] = ()
-    interrupted: bool = False
 
 
 def _trained(
@@ -280,7 +242,7 @@ def _trained(
     """Train and write all, with the progress shown; return the outcome, an error of the display, and the exit code."""
     outcome = Outcome()
     with Interruptible() as interruptible, SweepProgress(plan, record.runs, err=err) as progress:
-        for line in _introduction(plan, record, cluster):
+        for line in introduction(plan, record, cluster):
             progress.show(line)
         try:
             nets = plan.run(
@@ -328,7 +290,7 @@ def _written(plan: Sweep, model: MLP | Ensemble | None, files: Files) -> Path | 
     if files.csv is not None:
         write_whole(files.csv, csv_of(plan.runs))
     if files.picture is not None:
-        title = f"{number_of(len(plan.runs), 'network')}{_on(plan)}"
+        title = f"{number_of(len(plan.runs), 'network')}{on_what(plan)}"
         write_whole(files.picture, picture(plan.runs, title, files.picture.suffix))
     return file
 
@@ -338,80 +300,3 @@ def _name_of(model: MLP | Ensemble, plan: Sweep) -> Path:
     if isinstance(model, Ensemble):
         return ensemble_name(model)
     return default_name(model, ranked(plan.runs)[0].configuration.seed)
-
-
-def _on(plan: Sweep) -> str:
-    """Return what the networks are trained on, with a preposition, if it has a name."""
-    kind = plan.train.kind
-    return f" on {kind.name}" if kind is not None and kind.name else ""
-
-
-def _introduction(plan: Sweep, record: Record, cluster: Cluster | None) -> Iterator[str]:
-    count, epochs = number_of(len(plan.configurations), "network"), number_of(plan.shared.epochs, "epoch")
-    yield from wrap(f"{count}{_on(plan)}, {epochs} each: {fixed(plan.configurations)}".rstrip(": "), WIDTH)
-    yield f"{len(plan.train):,} images to train on, {len(plan.held_out):,} held out to rank the networks by"
-    done = f"has {len(record.runs)} of them already" if record.runs else "records each as it finishes"
-    yield f"{printable(record.path)} {done}"
-    if cluster is not None:
-        workers = cluster.workers()
-        threads = number_of(sum(workers.values()), "thread")
-        yield f"trained by {number_of(len(workers), 'worker')} with {threads} at {printable(cluster.address)}"
-
-
-def _summary(plan: Sweep, files: Files, outcome: Outcome, asked: int | None) -> Iterator[str]:
-    runs = ranked(plan.runs)
-    if runs:
-        yield ""
-        yield from table(runs[:SHOWN], varying(plan.configurations))
-        yield ""
-    failed = sum(run.failure is not None for run in runs)
-    diverged = f", of which {failed} diverged" if failed else ""
-    if outcome.interrupted:
-        yield (
-            f"interrupted: {len(runs)} of {number_of(len(plan.configurations), 'network')} are in "
-            f"{printable(files.record)}{diverged}; the same command with --resume goes on"
-        )
-        return
-    seconds = sum(run.seconds for run in runs)
-    yield f"{number_of(len(runs), 'network')}{diverged}, {seconds:.1f} s of training in all"
-    if outcome.model is not None:
-        yield from _told(outcome, asked)
-        yield f"written to {printable(outcome.file or '')}"
-    for what, path in (("all networks", files.csv), ("picture", files.picture)):
-        if path is not None:
-            yield f"{what} in {printable(path)}"
-
-
-def _told(outcome: Outcome, asked: int | None) -> Iterator[str]:
-    """Tell of the model that is written; `asked` is the number of networks that it should have, None for the best."""
-    assert outcome.model is not None
-    assert outcome.test is not None
-    accuracy = f"test accuracy {outcome.test.accuracy:.2%}"
-    if asked is None:
-        yield f"best: {outcome.model}, held out {score(outcome.members[0][0])}; {accuracy}, measured for it alone"
-        return
-    fewer = f" instead of {asked}, as the others diverged" if len(outcome.members) < asked else ""
-    yield f"{outcome.model}{fewer}: {accuracy}; of each alone, measured for these alone:"
-    for rank, ((run, test), net) in enumerate(zip(outcome.members, outcome.model.nets, strict=True), 1):
-        yield f"{rank:4}  held out {score(run)}  test {test.accuracy:.2%}  {net}"
-
-
-def _document(plan: Sweep, files: Files, outcome: Outcome) -> dict[str, Any]:
-    test = outcome.test
-    return {
-        "model": None if outcome.file is None else str(outcome.file),
-        "record": str(files.record),
-        "csv": None if files.csv is None else str(files.csv),
-        "picture": None if files.picture is None else str(files.picture),
-        "interrupted": outcome.interrupted,
-        "n_networks": len(plan.configurations),
-        "n_train": len(plan.train),
-        "n_held_out": len(plan.held_out),
-        "test_accuracy": None if test is None else or_none(test.accuracy),
-        "test_loss": None if test is None else test.loss,
-        "members": [
-            {"number": run.number, "test_accuracy": or_none(found.accuracy), "test_loss": found.loss}
-            for run, found in outcome.members
-        ],
-        "networks": [run.to_dict() for run in ranked(plan.runs)],
-    }

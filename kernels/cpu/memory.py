@@ -191,18 +191,27 @@ def load_bytes(_typing: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def count_zeros(_typing: Any, array: Any, index: Any) -> Any:
-    """Return how many of the bytes array[index : index + 8] are 0 before the first one that isn't, 0 to 8."""
+def nonzero_bits(_typing: Any, array: Any, index: Any) -> Any:
+    """Return a bit for each of the bytes array[index : index + 64], the first one's lowest: whether it isn't 0."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        word = ir.IntType(64)
-        loaded = builder.load(_address(context, builder, array, word, args[0], args[1], 8))
+        block = ir.VectorType(ir.IntType(8), 64)
+        loaded = builder.load(_address(context, builder, array, block, args[0], args[1], 64))
         loaded.align = 1
-        # The lowest byte of a word is the first one in memory; of a word that is 0, 64 bits are.
-        bits = builder.cttz(loaded, ir.Constant(ir.IntType(1), 0))
-        return builder.lshr(bits, ir.Constant(word, 3))
+        differ = builder.icmp_unsigned("!=", loaded, ir.Constant(block, [0] * 64))
+        return builder.bitcast(differ, ir.IntType(64))
 
-    return types.int64(array, index), generate
+    return types.int64(array, types.int64), generate
+
+
+@intrinsic
+def trailing_zeros(_typing: Any, number: Any) -> Any:
+    """Return how many of the lowest bits of `number` are 0, 0 to 64."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), generate
 
 
 @intrinsic

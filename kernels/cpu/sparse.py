@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compilation import compiled
-from .memory import at, count_zeros, put
+from .memory import at, nonzero_bits, put, trailing_zeros
 
 PARTS = 2
 """Parts of an image, with about equally many non-zero pixels; their weights can be updated part by part."""
@@ -41,52 +41,68 @@ def find_nonzero(images: NDArray[np.uint8]) -> NonzeroPixels:
     # A sample is enough to find the pixel before which half of the non-zero ones lie.
     cumulative = np.cumsum(np.count_nonzero(images[:: max(1, n // 1000)], axis=0))
     middle = int(np.searchsorted(cumulative, cumulative[-1] / 2))
-    flat = images.ravel()
+    # An upper bound: each part has entries of grey level 0 that bridge gaps, lead to its end, or fill its last word.
+    most = np.count_nonzero(images) + PARTS * n * (n_pixels // FARTHEST + 4)
     starts = np.zeros(PARTS * n + 1, np.int64)
-    empty = np.zeros(0, np.uint64)
-    _encode(flat, n_pixels, middle, starts, empty)
-    np.cumsum(starts, out=starts)
+    words = np.empty(most // 4, np.uint64)
+    _encode(images.ravel(), n_pixels, middle, starts, words)
     lengths = np.diff(starts[::PARTS])
     lines = int(np.percentile(lengths, 90)) // WORDS_A_LINE + 1 if n else 0
-    words = np.zeros(starts[-1], np.uint64)
-    _encode(flat, n_pixels, middle, starts, words)
-    return NonzeroPixels(words, starts, n_pixels, middle, lines)
+    return NonzeroPixels(words[: starts[-1]], starts, n_pixels, middle, lines)
 
 
 @compiled
 def _encode(images: Any, n_pixels: int, middle: int, starts: Any, words: Any) -> None:
-    """Fill `words`; if it is empty, store the number of words of each part k in starts[k + 1] instead."""
-    counting = words.size == 0
-    # Never write beyond a part's end: the images may be changed after their pixels were counted.
+    """Fill `words`, and `starts` from its second element on."""
+    entry = 0
     for part in range(starts.size - 1):
         image = part // PARTS * n_pixels
-        begin, end = (0, middle) if part % PARTS == 0 else (middle, n_pixels)
-        entry, limit = (0, 0) if counting else (4 * at(starts, part), 4 * at(starts, part + 1))
-        first, here = entry, begin
-        p = begin
-        while p < end:
-            zeros = count_zeros(images, image + p) if p + 8 <= end else 0
-            p += zeros
-            grey = at(images, image + p) if zeros < 8 else 0
-            if grey:
-                while p - here > FARTHEST:
-                    _put_entry(words, entry, limit, FARTHEST, 0)
+        here, end = (0, middle) if part % PARTS == 0 else (middle, n_pixels)
+        word = 0
+        for p in range(here, end, 64):
+            bits = _nonzero(images, image + p, min(end - p, 64))
+            while bits != 0:
+                pixel = p + trailing_zeros(bits)
+                bits &= bits - 1
+                while pixel - here > FARTHEST:
+                    word = _put_entry(words, entry, word, FARTHEST, 0)
                     entry += 1
                     here += FARTHEST
-                _put_entry(words, entry, limit, p - here, grey)
+                word = _put_entry(words, entry, word, pixel - here, at(images, image + pixel))
                 entry += 1
-                here = p
-            p += zeros < 8
+                here = pixel
         while part % PARTS == 0 and here < middle:
-            _put_entry(words, entry, limit, min(FARTHEST, middle - here), 0)
+            distance = min(FARTHEST, middle - here)
+            word = _put_entry(words, entry, word, distance, 0)
             entry += 1
-            here += min(FARTHEST, middle - here)
-        if counting:
-            put(starts, part + 1, (entry - first + 3) // 4)
+            here += distance
+        while entry % 4 != 0:
+            word = _put_entry(words, entry, word, 0, 0)
+            entry += 1
+        # The images may be changed meanwhile, to more non-zero pixels than were counted.
+        entry = min(entry, 4 * words.size)
+        put(starts, part + 1, entry // 4)
 
 
 @compiled
-def _put_entry(words: Any, entry: int, limit: int, distance: int, grey: int) -> None:
-    if entry < limit:
-        offset = 8 * (entry % 4)
-        put(words, entry // 4, at(words, entry // 4) | distance << offset | grey << 32 + offset)
+def _nonzero(images: Any, first: int, count: int) -> Any:
+    """Return a bit for each of the `count` bytes, at most 64, from images[first] on: whether it isn't 0."""
+    if first + 64 <= images.size:
+        bits = nonzero_bits(images, first)
+        return bits if count == 64 else bits & ((1 << count) - 1)
+    bits = 0
+    for place in range(count):
+        bits |= (at(images, first + place) != 0) << place
+    return bits
+
+
+@compiled
+def _put_entry(words: Any, entry: int, word: int, distance: int, grey: int) -> int:
+    """Add an entry to `word`, which is stored with its fourth, and return the word of the next entry."""
+    offset = 8 * (entry % 4)
+    word |= distance << offset | grey << 32 + offset
+    if entry % 4 < 3:
+        return word
+    if entry // 4 < words.size:
+        put(words, entry // 4, word)
+    return 0
