@@ -60,6 +60,11 @@ def _mask(builder: Any, count: Any) -> Any:
     return builder.icmp_signed("<", ir.Constant(undefined.type, list(range(LANES))), counts)
 
 
+def _is_whole(builder: Any, count: Any) -> Any:
+    """Return whether `count`, an LLVM int64, is that of a vector's lanes: AVX2's masked stores take tens of cycles."""
+    return builder.icmp_signed("==", count, ir.Constant(count.type, LANES))
+
+
 @intrinsic
 def pointer(_typing: Any, array: Any) -> Any:
     """Return the address of `array`, which the functions below take in its place.
@@ -136,8 +141,18 @@ def load_part(_typing: Any, array: Any, index: Any, count: Any) -> Any:
         start = _address(context, builder, array, VECTOR, *args)
         kind = ir.FunctionType(VECTOR, [VECTOR.as_pointer(), I32, MASK, VECTOR])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.load.v16f32.p0")
-        zero = ir.Constant(VECTOR, [0.0] * LANES)
-        return pack(builder, [builder.call(function, [start, I32(4), _mask(builder, args[2]), zero])])
+        with builder.if_else(_is_whole(builder, args[2]), likely=True) as (whole, part):
+            with whole:
+                (all_of_it,) = _read(builder, start, 1)
+                after_whole = builder.block
+            with part:
+                zero = ir.Constant(VECTOR, [0.0] * LANES)
+                padded = builder.call(function, [start, I32(4), _mask(builder, args[2]), zero])
+                after_part = builder.block
+        vector = builder.phi(VECTOR)
+        vector.add_incoming(all_of_it, after_whole)
+        vector.add_incoming(padded, after_part)
+        return pack(builder, [vector])
 
     return LanesType(1)(array, types.int64, types.int64), generate
 
@@ -150,7 +165,12 @@ def store_part(_typing: Any, array: Any, index: Any, lanes: Any, count: Any) -> 
         start = _address(context, builder, array, VECTOR, args[0], args[1], args[3])
         kind = ir.FunctionType(ir.VoidType(), [VECTOR, VECTOR.as_pointer(), I32, MASK])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.store.v16f32.p0")
-        builder.call(function, [*unpack(builder, args[2], 1), start, I32(4), _mask(builder, args[3])])
+        vectors = unpack(builder, args[2], 1)
+        with builder.if_else(_is_whole(builder, args[3]), likely=True) as (whole, part):
+            with whole:
+                _write(builder, start, vectors)
+            with part:
+                builder.call(function, [*vectors, start, I32(4), _mask(builder, args[3])])
         return context.get_dummy_value()
 
     return types.none(array, types.int64, lanes, types.int64), generate
