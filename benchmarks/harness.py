@@ -19,7 +19,7 @@ from benchmarks.timing.exactness import Problem, Trained
 from benchmarks.timing.isolation import PREPARE, IsolatedSeat, in_a_process
 from benchmarks.timing.rounds import RowOfRounds
 from benchmarks.workloads.accuracy import GOALS, Goal
-from benchmarks.workloads.epochs import SMALL, Work, chosen, exact_device, unsuitable, work
+from benchmarks.workloads.epochs import SLOW_TO_CHECK, SMALL, Work, chosen, exact_device, unsuitable, work
 from gpunn import Backend, devices, get_backend
 from gpunn.engines import ENGINES
 from gpunn.errors import ConfigurationError, OutputError
@@ -82,7 +82,7 @@ class Harness:
         options, on_gpu = self.options, "cpu" not in self.names
         named = options.network or options.batch_sizes or options.recipes or options.dense or options.engines
         at_once = options.at_once or (() if named else ON_GPU if on_gpu else ON_CPU)
-        return chosen(
+        works = chosen(
             options.network,
             options.batch_sizes,
             options.recipes,
@@ -91,12 +91,20 @@ class Harness:
             gpu_only=on_gpu,
             images=options.images,
         )
+        if named or on_gpu or options.peers or options.assert_speed:
+            return works
+        return [each for each in works if each.task not in SLOW_TO_CHECK]
 
     def goals(self) -> list[Goal]:
-        """Return the accuracies to be reached; their settings are for all of MNIST, as it is."""
+        """Return the accuracies to be reached; their settings are for all of MNIST, as it is.
+
+        Without peers or a network by name, only the first: the others take minutes and say little by themselves.
+        """
         options = self.options
         if options.dense or options.images < N_IMAGES:
             return []
+        if not (options.network or options.peers):
+            return list(GOALS[:1])
         return [goal for goal in GOALS if not options.network or goal.network in options.network]
 
     def contestants(self, *, many: bool = False, auto: bool = False) -> list[Contestant]:

@@ -23,7 +23,7 @@ def add_options(add: Callable[..., None]) -> None:
     add("--peers", nargs="?", const=["all"], type=_names("peer"), default=[], metavar="NAMES", help=peers)
     add("--dense", action="store_true", help="Train on images without a zero pixel.")
     add("--images", type=_whole(N_IMAGES), default=N_IMAGES, metavar="N", help="Train on the first N images only.")
-    add("--seconds", type=_number(3600), default=5.0, metavar="S", help="For the rounds of each row; default: 5.")
+    add("--seconds", type=_number(3600), default=2.0, metavar="S", help="For the rounds of each row; default: 2.")
     add("--seeds", type=_whole(1000), default=3, metavar="N", help="Of published accuracies and estimators.")
     add("--isolate", action="store_true", help="Give each contestant a process, which is ended when it hangs.")
     add(

@@ -10,7 +10,7 @@ from benchmarks.timing.isolation import PREPARE
 from benchmarks.timing.kernels import time_kernel
 from gpunn.errors import ConfigurationError, OutOfMemoryError
 
-SHARE = 0.1
+SHARE = 0.15
 """Of a row's seconds: these rows are many and short."""
 
 

@@ -26,10 +26,8 @@ Those of OpenBLAS keep a core busy for a good tenth of a second after their last
 """
 
 SHORT = 1.0
-"""Seconds of a first round after which there is a second one to tell which number of threads is faster.
-
-What takes less may have spent the time on starting its threads.
-"""
+"""Seconds of a peer's first round up to which there may be a second one, to tell whether and with how many threads it
+is too slow: it may have spent the time on starting its threads. gpunn's engines may have spent any time on compiling."""
 
 MANY_STEPS, PARTS = 20_000, 50
 """Steps of an epoch from which on a fiftieth of it shows whether a contestant is too slow for the others."""
@@ -269,7 +267,8 @@ class Seat:
             if expected > min([limit, *(2 * entry.seconds for entry, _ in found)]):
                 continue
             first = self._round(made)
-            again = self._round(made) if first.seconds < SHORT and len(choices) > 1 else first
+            in_doubt = first.seconds < SHORT if self._contestant.is_peer else first.seconds > limit
+            again = self._round(made) if in_doubt and (len(choices) > 1 or first.seconds > limit) else first
             found.append((Entry(threads, preparation, first, min(first.seconds, again.seconds)), made))
         if not found:
             raise AbsentError(f"too slow: a round would take about {expected:.0f} s")

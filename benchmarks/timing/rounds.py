@@ -24,8 +24,8 @@ LEAST, MOST = 6, 25
 LONG = 20.0
 """Seconds of a round of all after which there is one alone, which decides nothing."""
 
-TOO_SLOW, WORTH_SAVING = 3, 1.0
-"""Who takes `TOO_SLOW` times as long as the fastest of its kind, and this many seconds, runs the first round alone."""
+TOO_SLOW, WORTH_SAVING = 3, 0.3
+"""Who takes `TOO_SLOW` times as long as the fastest of its kind, and so many seconds, runs the first round alone."""
 
 
 class AnySeat(Protocol):
@@ -98,6 +98,7 @@ class RowOfRounds:
         first = sorted(contestants, key=lambda each: (each.is_peer, each.name not in {autos.get(each.device), "jax"}))
         self.standings = [Standing(each, not each.is_peer and autos.get(each.device) == each.name) for each in first]
         self.absent: list[Absent] = []
+        self._contested = {each.device for each in contestants if each.is_peer}
         self._problem, self._exact = Problem(work.task), exact
         self._random = random.Random(0)
         self._number, self.seconds = 0, 0.0
@@ -232,7 +233,7 @@ class RowOfRounds:
             both = ours is not None and best is not None
             targets = []
             bar = self.work.bar if device == "cpu" else self.work.gpu_bar
-            if bar is not None:
+            if bar is not None and device in self._contested:
                 # Rounds without a single undisturbed one decide nothing.
                 verdict: Verdict = "undecided" if both and times is None else at_least(times, bar)
                 targets.append(Target("times the best peer", bar, verdict))
