@@ -26,8 +26,10 @@ Those of OpenBLAS keep a core busy for a good tenth of a second after their last
 """
 
 SHORT = 1.0
-"""Seconds of a peer's first round up to which there may be a second one, to tell whether and with how many threads it
-is too slow: it may have spent the time on starting its threads. gpunn's engines may have spent any time on compiling."""
+"""Seconds of a first round up to which there may be a second one, to tell whether and with how many threads it is slow.
+
+What takes less may have spent the time on starting its threads.
+"""
 
 MANY_STEPS, PARTS = 20_000, 50
 """Steps of an epoch from which on a fiftieth of it shows whether a contestant is too slow for the others."""
@@ -262,13 +264,15 @@ class Seat:
         for threads in choices:
             started = time.perf_counter()
             made = team(self._contestant, threads, self._problem)
+            if isinstance(made, _One) and not self._contestant.is_peer:
+                made.train_on(2 * self._problem.task.batch_size)  # which compiles
             preparation = time.perf_counter() - started
             expected = self._expected(made)
             if expected > min([limit, *(2 * entry.seconds for entry, _ in found)]):
                 continue
             first = self._round(made)
-            in_doubt = first.seconds < SHORT if self._contestant.is_peer else first.seconds > limit
-            again = self._round(made) if in_doubt and (len(choices) > 1 or first.seconds > limit) else first
+            in_doubt = first.seconds < SHORT and (len(choices) > 1 or first.seconds > limit)
+            again = self._round(made) if in_doubt else first
             found.append((Entry(threads, preparation, first, min(first.seconds, again.seconds)), made))
         if not found:
             raise AbsentError(f"too slow: a round would take about {expected:.0f} s")
