@@ -154,14 +154,15 @@ def _races_in_words(machine: Machine) -> Iterator[str]:
     for race in findings.races(machine):
         goals.setdefault(findings.goal_of(race), {}).setdefault(race.contestant.is_peer, race)
         if race.worse and not race.contestant.is_peer:
-            yield f"{_who(race.contestant)} takes more epochs to {findings.goal_of(race)} than float64 does."
+            yield f"On {machine.name}, {_who(race.contestant)} takes more epochs to {findings.goal_of(race)} than float64 does."
     for goal, firsts in goals.items():
         said = [
-            f"{_who(race.contestant)} takes {time_in_words(findings.median_seconds(race))} (batch size "
+            f"{label_of(race.contestant)} takes {time_in_words(findings.median_seconds(race))} (batch size "
             f"{race.task.batch_size:,}, learning rate {race.task.recipe.learning_rate:g})"
             for _, race in sorted(firsts.items())
         ]
-        yield f"From a fresh network, {goal}: {', '.join(said)}."
+        devices = {race.contestant.device for race in firsts.values()}
+        yield f"From a fresh network, {goal} on {machine.name} ({listed(sorted(devices))}): {', '.join(said)}."
 
 
 def _who(contestant: Contestant) -> str:
