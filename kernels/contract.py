@@ -1,5 +1,6 @@
 """The fused operations of training: signatures and argument checks."""
 
+import functools
 from typing import Any, Protocol
 
 import numpy as np
@@ -171,8 +172,7 @@ class Contract:
         if self._arrays.holds_numbers(numbers):
             self._arrays.check_numbers("numbers", numbers, FLOAT32, N_NUMBERS)
         else:
-            for name, value in zip(Numbers._fields, numbers, strict=True):
-                number(name, value)
+            singles(numbers)
         check_name("rule", rule, N_MOMENTS)
         if len(moments) != N_MOMENTS[rule]:
             raise ValueError(f"rule {rule} needs {N_MOMENTS[rule]} moments, got {len(moments)}")
@@ -206,6 +206,17 @@ ON_HOST = Contract(HostArrays())
 """For NumPy's float32 arrays."""
 
 
-def singles(numbers: Numbers) -> list[np.float32]:
-    """Return a step's `numbers` rounded to float32."""
-    return [single(name, value) for name, value in zip(Numbers._fields, numbers, strict=True)]
+def singles(numbers: Numbers) -> tuple[np.float32, ...]:
+    """Return a step's `numbers` rounded to float32; raises `TypeError` unless they are numbers."""
+    try:
+        return _last_singles(numbers)
+    except TypeError:  # not hashable, or no numbers
+        return _singles(numbers)
+
+
+def _singles(numbers: Numbers) -> tuple[np.float32, ...]:
+    return tuple(single(name, value) for name, value in zip(Numbers._fields, numbers, strict=True))
+
+
+_last_singles = functools.lru_cache(maxsize=8)(_singles)
+"""All arrays of a step have the same numbers."""

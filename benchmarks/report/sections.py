@@ -154,7 +154,8 @@ def _races_in_words(machine: Machine) -> Iterator[str]:
     for race in findings.races(machine):
         goals.setdefault(findings.goal_of(race), {}).setdefault(race.contestant.is_peer, race)
         if race.worse and not race.contestant.is_peer:
-            yield f"On {machine.name}, {_who(race.contestant)} takes more epochs to {findings.goal_of(race)} than float64 does."
+            who, goal = _who(race.contestant), findings.goal_of(race)
+            yield f"On {machine.name}, {who} takes more epochs to {goal} than float64 does."
     for goal, firsts in goals.items():
         said = [
             f"{label_of(race.contestant)} takes {time_in_words(findings.median_seconds(race))} (batch size "

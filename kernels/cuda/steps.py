@@ -55,7 +55,7 @@ def optimizer_step(
         return []
     # The kernel doesn't look at the moments that the rule doesn't keep.
     padded = (*arrays, *[out] * (4 - len(arrays)))
-    of_step = to_read(numbers, lambda: tuple(singles(numbers)))
+    of_step = to_read(numbers, lambda: singles(numbers))
     return [Call(_optimizer_step(rule), *line(out.size), (*padded, out, of_step))]
 
 
