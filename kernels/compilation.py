@@ -10,9 +10,9 @@ from typing import Any, Self
 
 import llvmlite
 import numba
-from numba.core.caching import FunctionCache
 
 from .cache import SUFFIX, Shelf, folder
+from .linking import CACHES, ApartCompiler, Kernel, PartCompiler
 
 SHELF = Shelf(folder())
 
@@ -21,6 +21,13 @@ OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "nogil": True,
 }
+
+PART: dict[str, Any] = OPTIONS | {
+    "pipeline_class": PartCompiler,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+"""Options of functions that only compiled code calls."""
 
 SWITCHED_OFF = bool(numba.config.DISABLE_JIT)
 """Whether Numba's compiler is switched off. Code for lanes can't run as plain Python."""
@@ -48,13 +55,27 @@ FINGERPRINT = _fingerprint()
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile `function` when it is first called, and cache the machine code if `gpunn.kernels.cache` can.
 
-    Otherwise every process compiles it again.
+    Otherwise every process compiles it again. It can be called from Python, and becomes part of compiled code that
+    calls it.
     """
+    return _compiled(function, PART)
+
+
+def compiled_apart(function: Callable[..., Any]) -> Any:
+    """Do the same, with machine code of its own that compiled code calls: for what many kernels need.
+
+    `function` is in a module, under its name.
+    """
+    return _compiled(function, PART | {"pipeline_class": ApartCompiler})
+
+
+def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     if SWITCHED_OFF:
         return _refused(function)
-    dispatcher = numba.njit(**OPTIONS)(function)
-    keep(dispatcher, FunctionCache)
-    return dispatcher
+    kernel = Kernel(numba.njit(**options)(function))
+    for dispatcher in (kernel, kernel.part):
+        keep(dispatcher, CACHES[dispatcher._compiler.pipeline_class])
+    return kernel
 
 
 def _refused(function: Callable[..., Any]) -> Any:
@@ -96,7 +117,13 @@ def _keeping(cache: Any) -> Any:
         def __init__(self, function: Any) -> None:
             super().__init__(function)
             theirs = self._cache_file
-            about = FINGERPRINT, theirs._version, function.__module__, self._impl.locator.get_source_stamp()
+            about = (
+                cache.__name__,
+                FINGERPRINT,
+                theirs._version,
+                function.__module__,
+                self._impl.locator.get_source_stamp(),
+            )
             self._cache_file = _Files(self._impl.filename_base, about, theirs._dump)
 
     return Keeping

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from numba.extending import overload
 
-from ..compilation import OPTIONS, compiled
+from ..compilation import PART, compiled
 from ..formulas.activations import ACTIVATIONS, Formula, Operations
 from .vector_math import positive, saturated
 from .vectors import Static, fma, maximum, minimum
@@ -73,7 +73,7 @@ OPERATIONS = Operations(
 def _compiled_formula(formula: Formula) -> tuple[Any, Any]:
     """Compile the two functions of a formula; not cached, as they become part of their callers' machine code."""
     activate, slope = formula(OPERATIONS)
-    return numba.njit(**OPTIONS)(activate), numba.njit(**OPTIONS)(slope)
+    return numba.njit(**PART)(activate), numba.njit(**PART)(slope)
 
 
 FORMULAS = {name: _compiled_formula(formula) for name, formula in ACTIVATIONS.items()}
@@ -108,7 +108,7 @@ def slope_of_layer(functions: Any, number: int, a: Any) -> Any:
     raise NotImplementedError("for compiled code only")
 
 
-@overload(activate)
+@overload(activate, jit_options=PART)
 def _activate(activation: Any, z: Any) -> Any:
     formula = FORMULAS[activation.value][0]
 
@@ -118,7 +118,7 @@ def _activate(activation: Any, z: Any) -> Any:
     return implementation
 
 
-@overload(slope)
+@overload(slope, jit_options=PART)
 def _slope(activation: Any, a: Any) -> Any:
     formula = FORMULAS[activation.value][1]
 
@@ -148,5 +148,5 @@ def _choice(which: int, again: Any) -> Any:
     return chosen
 
 
-overload(activate_layer)(_choice(0, activate_layer))
-overload(slope_of_layer)(_choice(1, slope_of_layer))
+overload(activate_layer, jit_options=PART)(_choice(0, activate_layer))
+overload(slope_of_layer, jit_options=PART)(_choice(1, slope_of_layer))

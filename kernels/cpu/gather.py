@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from ..compilation import OPTIONS, compiled
+from ..compilation import PART, compiled
 from .memory import CACHE_LINE, at, load, load_bytes, prefetch, put, store
 from .vectors import LANES, Static, fma
 
@@ -52,7 +52,7 @@ def in_a_line(images: Any) -> int:
     raise NotImplementedError("for compiled code only")
 
 
-@overload(inputs_at, jit_options=OPTIONS)
+@overload(inputs_at, jit_options=PART)
 def _inputs_at(images: Any, offset: Any) -> Any:
     def scaled(images: Any, offset: Any) -> Any:
         return _scaled(load_bytes(images, offset))
@@ -63,7 +63,7 @@ def _inputs_at(images: Any, offset: Any) -> Any:
     return scaled if images.dtype == types.uint8 else unchanged
 
 
-@overload(input_at, jit_options=OPTIONS)
+@overload(input_at, jit_options=PART)
 def _input_at(images: Any, offset: Any) -> Any:
     def scaled(images: Any, offset: Any) -> Any:
         return F(at(images, offset)) / F(255)
@@ -74,7 +74,7 @@ def _input_at(images: Any, offset: Any) -> Any:
     return scaled if images.dtype == types.uint8 else unchanged
 
 
-@overload(in_a_line)
+@overload(in_a_line, jit_options=PART)
 def _in_a_line(images: Any) -> Any:
     count = CACHE_LINE // (images.dtype.bitwidth // 8)
 

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numba.extending import overload
 
-from ..compilation import OPTIONS, compiled
+from ..compilation import PART, compiled
 from ..formulas.activations import Row
 from ..formulas.losses import LOSSES, NEEDS_ROW, Operations
 from .activations import FORMULAS
@@ -64,7 +64,7 @@ STATICS = {name: Static(name) for name in LOSSES}
 def _compiled_formula(loss: str, activation: str) -> tuple[Any, ...]:
     formula = LOSSES[loss](OPERATIONS, FORMULAS[activation][1])
     # Not cached: they become part of their callers' machine code.
-    return tuple(map(numba.njit(**OPTIONS), formula))
+    return tuple(map(numba.njit(**PART), formula))
 
 
 def finish_output(loss: Any, functions: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
@@ -75,7 +75,7 @@ def finish_output(loss: Any, functions: Any, o: Any, y: Any, row: Any, factor: f
     raise NotImplementedError("for compiled code only")
 
 
-@overload(finish_output)
+@overload(finish_output, jit_options=PART)
 def _finish_output(loss: Any, functions: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
     activate, gradient, value = _compiled_formula(loss.value, functions.value.rpartition(",")[2])
 
@@ -90,7 +90,7 @@ def row_of(loss: Any, outputs: Any, start: int, n: int) -> Any:
     raise NotImplementedError("for compiled code only")
 
 
-@overload(row_of)
+@overload(row_of, jit_options=PART)
 def _row_of(loss: Any, outputs: Any, start: int, n: int) -> Any:
     def not_needed(loss: Any, outputs: Any, start: int, n: int) -> Any:
         return Row(F(0), F(1), F(0))

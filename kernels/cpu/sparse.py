@@ -14,8 +14,11 @@ PARTS = 2
 WORDS_A_LINE = 8
 """Words in a cache line."""
 
-FARTHEST = 255
+FARTHEST: Any = np.int64(255)
 """Largest distance between entries, in pixels; entries of grey level 0 bridge longer gaps."""
+
+NONE: Any = np.int64(0)
+"""No entries, distance or grey level; typed like `FARTHEST`, as Numba compiles again for literals."""
 
 
 class NonzeroPixels(NamedTuple):
@@ -45,7 +48,10 @@ def find_nonzero(images: NDArray[np.uint8]) -> NonzeroPixels:
     most = np.count_nonzero(images) + PARTS * n * (n_pixels // FARTHEST + 4)
     starts = np.zeros(PARTS * n + 1, np.int64)
     words = np.empty(most // 4, np.uint64)
-    _encode(images.ravel(), n_pixels, middle, starts, words)
+    # Numba would compile for arrays that are read-only and for others.
+    unchanged = images.ravel()
+    unchanged.flags.writeable = False
+    _encode(unchanged, n_pixels, middle, starts, words)
     lengths = np.diff(starts[::PARTS])
     lines = int(np.percentile(lengths, 90)) // WORDS_A_LINE + 1 if n else 0
     return NonzeroPixels(words[: starts[-1]], starts, n_pixels, middle, lines)
@@ -54,18 +60,18 @@ def find_nonzero(images: NDArray[np.uint8]) -> NonzeroPixels:
 @compiled
 def _encode(images: Any, n_pixels: int, middle: int, starts: Any, words: Any) -> None:
     """Fill `words`, and `starts` from its second element on."""
-    entry = 0
+    entry = NONE
     for part in range(starts.size - 1):
         image = part // PARTS * n_pixels
         here, end = (0, middle) if part % PARTS == 0 else (middle, n_pixels)
-        word = 0
+        word = NONE
         for p in range(here, end, 64):
             bits = _nonzero(images, image + p, min(end - p, 64))
             while bits != 0:
                 pixel = p + trailing_zeros(bits)
                 bits &= bits - 1
                 while pixel - here > FARTHEST:
-                    word = _put_entry(words, entry, word, FARTHEST, 0)
+                    word = _put_entry(words, entry, word, FARTHEST, NONE)
                     entry += 1
                     here += FARTHEST
                 word = _put_entry(words, entry, word, pixel - here, at(images, image + pixel))
@@ -73,11 +79,11 @@ def _encode(images: Any, n_pixels: int, middle: int, starts: Any, words: Any) ->
                 here = pixel
         while part % PARTS == 0 and here < middle:
             distance = min(FARTHEST, middle - here)
-            word = _put_entry(words, entry, word, distance, 0)
+            word = _put_entry(words, entry, word, distance, NONE)
             entry += 1
             here += distance
         while entry % 4 != 0:
-            word = _put_entry(words, entry, word, 0, 0)
+            word = _put_entry(words, entry, word, NONE, NONE)
             entry += 1
         # The images may be changed meanwhile, to more non-zero pixels than were counted.
         entry = min(entry, 4 * words.size)
@@ -105,4 +111,4 @@ def _put_entry(words: Any, entry: int, word: int, distance: int, grey: int) -> i
         return word
     if entry // 4 < words.size:
         put(words, entry // 4, word)
-    return 0
+    return NONE  # type: ignore[no-any-return]

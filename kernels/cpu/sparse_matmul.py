@@ -8,10 +8,12 @@ p times the block's width. One block stays in the cache close to a core while a 
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
 from ..checks import check_array, check_below
-from ..compilation import compiled
+from ..compilation import PART, compiled, compiled_apart
 from .gather import PREFETCH_DISTANCE
 from .matmul import FOUR, N_BLOCK, ONE, THREE, TWO, Chunk, Matrix
 from .memory import at, load, pointer, prefetch, store
@@ -22,6 +24,9 @@ F = np.float32
 
 ACCUMULATE_FROM = 128
 """Images from which a weight's changes are summed before they are added to it; each alone would be rounded off."""
+
+THREAD, THREADS = np.int64(0), np.int64(1)
+"""The only thread; typed, as Numba compiles again for literals."""
 
 GREYS = np.arange(256, dtype=np.float32) / np.float32(255)
 
@@ -84,7 +89,13 @@ def _sparse_product(pixels: Any, rows: Any, weights: Any, out: Any, n_pixels: in
     if m:
         chunk = Chunk(pointer(rows), m, 0, 0, m)
         multiply_sparse(
-            pointers(pixels), chunk, pointer(weights), n_pixels, Matrix(pointer(out), 0, out.size // m, 1), 0, 1
+            pointers(pixels),
+            chunk,
+            pointer(weights),
+            n_pixels,
+            Matrix(pointer(out), 0, out.size // m, 1),
+            THREAD,
+            THREADS,
         )
 
 
@@ -116,15 +127,24 @@ def _sparse_descend(
         )
 
 
-@compiled
 def pointers(pixels: Any) -> Any:
     """Return `NonzeroPixels` with pointers for arrays; None stays None."""
-    if pixels is None:
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(pointers, jit_options=PART)
+def _pointers(pixels: Any) -> Any:
+    def none(pixels: Any) -> Any:
         return None
-    return NonzeroPixels(pointer(pixels.words), pointer(pixels.starts), pixels.n_pixels, pixels.middle, pixels.lines)
+
+    def of_arrays(pixels: Any) -> Any:
+        words, starts = pointer(pixels.words), pointer(pixels.starts)
+        return NonzeroPixels(words, starts, pixels.n_pixels, pixels.middle, pixels.lines)
+
+    return none if pixels == types.none else of_arrays
 
 
-@compiled
+@compiled_apart
 def multiply_sparse(pixels: Any, chunk: Any, weights: Any, n_pixels: int, out: Any, thread: int, threads: int) -> None:
     """Compute out = X W for the images of `chunk`; W is (n_pixels, columns) in blocks.
 
@@ -158,19 +178,15 @@ def _multiply_block(
         z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
         p3 = start
         for word in range(at(pixels.starts, image), at(pixels.starts, image + PARTS)):
-            entries = at(words, word)
-            p0 = p3 + (entries & 255) * step
-            p1 = p0 + (entries >> 8 & 255) * step
-            p2 = p1 + (entries >> 16 & 255) * step
-            p3 = p2 + (entries >> 24 & 255) * step
-            z0 = add_scaled(z0, at(GREYS, entries >> 32 & 255), load(weights, p0, width))
-            z1 = add_scaled(z1, at(GREYS, entries >> 40 & 255), load(weights, p1, width))
-            z2 = add_scaled(z2, at(GREYS, entries >> 48 & 255), load(weights, p2, width))
-            z3 = add_scaled(z3, at(GREYS, entries >> 56 & 255), load(weights, p3, width))
+            p0, p1, p2, p3, g0, g1, g2, g3 = _entries(at(words, word), p3, step)
+            z0 = add_scaled(z0, g0, load(weights, p0, width))
+            z1 = add_scaled(z1, g1, load(weights, p1, width))
+            z2 = add_scaled(z2, g2, load(weights, p2, width))
+            z3 = add_scaled(z3, g3, load(weights, p3, width))
         store(out.data, out.start + (chunk.row + r) * out.row + column, (z0 + z1) + (z2 + z3))
 
 
-@compiled
+@compiled_apart
 def add_sparse(
     pixels: Any,
     chunk: Any,
@@ -234,15 +250,23 @@ def _add_block(
             d = factor * load(delta.data, delta.start + (chunk.row + r) * delta.row + column, width)
             p3 = start + (0 if part == 0 else pixels.middle * step)
             for word in range(at(pixels.starts, image), at(pixels.starts, image + parts)):
-                entries = at(words, word)
-                p0 = p3 + (entries & 255) * step
-                p1 = p0 + (entries >> 8 & 255) * step
-                p2 = p1 + (entries >> 16 & 255) * step
-                p3 = p2 + (entries >> 24 & 255) * step
-                _add_pixel(weights, p0, at(GREYS, entries >> 32 & 255), d, width)
-                _add_pixel(weights, p1, at(GREYS, entries >> 40 & 255), d, width)
-                _add_pixel(weights, p2, at(GREYS, entries >> 48 & 255), d, width)
-                _add_pixel(weights, p3, at(GREYS, entries >> 56 & 255), d, width)
+                p0, p1, p2, p3, g0, g1, g2, g3 = _entries(at(words, word), p3, step)
+                _add_pixel(weights, p0, g0, d, width)
+                _add_pixel(weights, p1, g1, d, width)
+                _add_pixel(weights, p2, g2, d, width)
+                _add_pixel(weights, p3, g3, d, width)
+
+
+@compiled
+def _entries(word: int, start: int, step: int) -> Any:
+    """Return where the weights of four entries start, given those of the entry before, and the entries' greys."""
+    p0 = start + (word & 255) * step
+    p1 = p0 + (word >> 8 & 255) * step
+    p2 = p1 + (word >> 16 & 255) * step
+    p3 = p2 + (word >> 24 & 255) * step
+    g0, g1 = at(GREYS, word >> 32 & 255), at(GREYS, word >> 40 & 255)
+    g2, g3 = at(GREYS, word >> 48 & 255), at(GREYS, word >> 56 & 255)
+    return p0, p1, p2, p3, g0, g1, g2, g3
 
 
 @compiled

@@ -9,7 +9,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from ..checks import single
-from ..compilation import OPTIONS, compiled
+from ..compilation import PART, compiled
 from ..contract import ON_HOST, singles
 from ..formulas.steps import RULES as FORMULAS
 from ..formulas.steps import Numbers, Operations
@@ -36,7 +36,7 @@ def _flush_square(square: Any) -> Any:
 OPERATIONS = Operations(fma=fma, sqrt=square_root, flush_mean=_flush_mean, flush_square=_flush_square)
 
 # Not cached: they become part of their callers' machine code.
-RULES = {name: numba.njit(**OPTIONS)(formula(OPERATIONS)) for name, formula in FORMULAS.items()}
+RULES = {name: numba.njit(**PART)(formula(OPERATIONS)) for name, formula in FORMULAS.items()}
 STATICS = {name: Static(name) for name in FORMULAS}
 
 
@@ -91,7 +91,7 @@ def _load_moment(moment: Any, offset: int, count: int) -> Any:
     raise NotImplementedError("for compiled code only")
 
 
-@overload(_load_moment)
+@overload(_load_moment, jit_options=PART)
 def _load_moment_or_none(moment: Any, offset: int, count: int) -> Any:
     def none(moment: Any, offset: int, count: int) -> Any:
         return None
@@ -113,7 +113,7 @@ def step_by(rule: Any, w: Any, g: Any, m: Any, v: Any, numbers: Any) -> Any:
     raise NotImplementedError("for compiled code only")
 
 
-@overload(step_by)
+@overload(step_by, jit_options=PART)
 def _step_by(rule: Any, w: Any, g: Any, m: Any, v: Any, numbers: Any) -> Any:
     step = RULES[rule.value]
 

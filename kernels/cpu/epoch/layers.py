@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...compilation import compiled
+from ...compilation import compiled, compiled_apart
 from ..activations import activate_layer, slope_of_layer
 from ..matmul import (
     ADD,
@@ -99,7 +99,7 @@ def backward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, with
     return phase
 
 
-@compiled
+@compiled_apart
 def update(chunk: Any, net: Any, target: Any, both_layouts: bool, worker: Any, by_columns: bool) -> None:
     """Compute b^l += delta^l and, except in the first layer, W^l += delta^l (a^(l-1))^T, summed over the examples.
 
@@ -129,7 +129,7 @@ def update(chunk: Any, net: Any, target: Any, both_layouts: bool, worker: Any, b
             multiply(delta, below, backward, bottom - top, chunk.rows, right - left, ADD, net.scratch)
 
 
-@compiled
+@compiled_apart
 def transpose_copy(net: Any, thread: int, threads: int, everywhere: bool) -> None:
     """Copy the weights for forward, transposed, to those for backward; unless `everywhere`, only those it reads."""
     for number in range(1, net.n_layers):

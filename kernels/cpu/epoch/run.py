@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ...compilation import compiled
+from ...compilation import compiled, compiled_apart
 from ..matmul import Chunk
 from ..memory import at, load, pointer, store
 from ..sparse_matmul import pointers
@@ -29,7 +29,7 @@ TRANSPOSE_FROM = 64
 """Batch size from which copying a layer's new weights, transposed, is faster than updating both forms."""
 
 
-@compiled
+@compiled_apart
 def shrink(net: Any, decay: float, scale: float, fold_scale: bool, both_layouts: bool, worker: Any) -> None:
     """Apply weight decay; if `fold_scale`, also multiply the deferred `scale` into the first layer.
 

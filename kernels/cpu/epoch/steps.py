@@ -6,8 +6,10 @@ A batch's gradient is summed in an array laid out as the parameters; the rules a
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
-from ...compilation import compiled
+from ...compilation import PART, compiled
 from ...formulas.steps import N_NUMBERS, Numbers
 from ..matmul import N_BLOCK, ONE
 from ..memory import at, load, pointer, store
@@ -42,21 +44,29 @@ class StepPlan(NamedTuple):
     """Work space of this thread: pairs of a pixel and the number of steps it has missed; int64."""
 
 
-@compiled
 def with_pointers(plan: Any) -> Any:
     """Return a `StepPlan` with pointers for arrays; None stays None."""
-    if plan is None:
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(with_pointers, jit_options=PART)
+def _with_pointers(plan: Any) -> Any:
+    def none(plan: Any) -> Any:
         return None
-    return StepPlan(
-        pointer(plan.numbers),
-        pointer(plan.moments),
-        pointer(plan.squares),
-        plan.nesterov,
-        plan.defers,
-        pointer(plan.powers),
-        pointer(plan.seen),
-        pointer(plan.nonzero),
-    )
+
+    def of_arrays(plan: Any) -> Any:
+        return StepPlan(
+            pointer(plan.numbers),
+            pointer(plan.moments),
+            pointer(plan.squares),
+            plan.nesterov,
+            plan.defers,
+            pointer(plan.powers),
+            pointer(plan.seen),
+            pointer(plan.nonzero),
+        )
+
+    return none if plan == types.none else of_arrays
 
 
 @compiled
