@@ -55,16 +55,23 @@ class _Library(JITCodeLibrary):  # type: ignore[misc, unused-ignore]
     _linking_libraries: list[Any]
 
     def called(self) -> list[Any]:
-        """Return the libraries of all that this function calls, directly or by its parts."""
-        found = dict.fromkeys(self._linking_libraries)
-        waiting = list(found)
-        while waiting:
-            caller = waiting.pop()
-            if isinstance(caller, _Part):
-                new = [other for other in caller._linking_libraries if other not in found]
-                found.update(dict.fromkeys(new))
-                waiting += new
-        return list(found)
+        """Return the libraries of all that this function calls, directly or by its parts, callers first.
+
+        LLVM's linker takes only those functions of a module that are called by what it has linked before.
+        """
+        found: list[Any] = []
+        seen: set[Any] = set()
+
+        def visit(caller: Any) -> None:
+            for other in caller._linking_libraries:
+                if other not in seen:
+                    seen.add(other)
+                    if isinstance(other, _Part):
+                        visit(other)
+                    found.append(other)
+
+        visit(self)
+        return found[::-1]
 
     def apart(self) -> "list[_Apart]":
         """Return those whose machine code isn't part of this function's."""
