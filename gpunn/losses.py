@@ -1,6 +1,7 @@
 """Loss functions: value, and derivative at the output layer."""
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ class Loss:
     """Output activations that the loss supports."""
     from_logits: bool
     """Whether compiled kernels compute the loss from z^L, with the identity as the last layer's activation."""
+    largest: float = math.inf
+    """What the loss of an output is at most, if it is clipped."""
 
     def computed(self, functions: Sequence[str]) -> tuple[str, ...]:
         """Return the activation functions that compiled kernels apply to layers with `functions`."""
@@ -31,8 +34,10 @@ class Loss:
     def of_examples(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
         """Return the loss of each example, (m,)."""
         row = softmax_row(xp, Z) if self.name in formulas.NEEDS_ROW else NO_ROW
-        losses: Array = _formula(xp, self.name, None).value(Z if self.from_logits else A, Y, row).sum(axis=1)
-        return losses
+        losses: Array = _formula(xp, self.name, None).value(Z if self.from_logits else A, Y, row)
+        if self.largest < math.inf:
+            losses = xp.minimum(losses, self.largest)
+        return losses.sum(axis=1)
 
     def value(self, xp: Any, A: Array, Z: Array, Y: Array) -> Array:
         """Return C, a 0-d array."""

@@ -208,12 +208,12 @@ def test_cuda_is_the_gpu_and_the_cpu_the_cpu_whatever_the_estimates(
 def test_the_estimators_choose_alike(
     gpu: CudaBackend, small: Split, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gpunn.estimators.loop.SMALL", 0)
+    monkeypatch.setattr("gpunn.estimators.epochs.SMALL", 0)
     caplog.set_level("INFO", "gpunn")
     for speeds, expected in ((table(1, 0), "cuda:0"), (table(0, 1), "cpu")):
         monkeypatch.setattr(tuned, "BUILT_IN", speeds)
         model = MLPClassifier((5,), solver="sgd", max_iter=3, tol=0.0, n_iter_no_change=9)
-        with pytest.warns(UserWarning, match="max_iter=3"):
+        with pytest.warns(UserWarning, match=r"Maximum iterations \(3\)"):
             model.fit(small.images / 255, small.labels)
         assert model.device_ == expected
     assert sum(message.startswith("device auto: cuda:0, Stand-in, ") for message in caplog.messages) == 1

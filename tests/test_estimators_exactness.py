@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 pytest.importorskip("sklearn", reason="scikit-learn, which the estimators need, is not installed: gpunn[sklearn]")
 
 from sklearn import neural_network as theirs
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning
 
 from gpunn import estimators as ours
@@ -162,6 +162,23 @@ def test_one_class_is_always_right_as_in_scikit_learn(label: Any) -> None:
     assert_same(expected, found)
 
 
+def test_training_on_data_that_is_not_scaled_ends_where_it_does_in_scikit_learn() -> None:
+    inputs, y = load_wine(return_X_y=True)
+    expected, found = (library.MLPClassifier((30,), random_state=2, max_iter=60) for library in (theirs, ours))
+    assert_same(expected.fit(inputs, y), found.set_params(device="cpu").fit(inputs, y))
+    assert max(expected.loss_curve_) > 15  # of probabilities that are clipped
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "c", "d"], [7, -1, 3, 4], [False, True], [0, 1], [2.0, 0.0, 1.0, 3.0]])
+def test_parts_with_labels_of_any_kind_are_learnt_as_by_scikit_learn(labels: list[Any]) -> None:
+    y = np.array(labels)[TARGETS["classes"] % len(labels)]
+    models = [library.MLPClassifier((9,), random_state=0) for library in (theirs, ours)]
+    for model in models:
+        for own in (slice(0, 90), slice(90, 92), slice(92, 250)):
+            model.partial_fit(X[own], y[own], classes=np.unique(y))
+    assert_same(*models)
+
+
 def test_fit_warns_where_epochs_did_not_suffice() -> None:
-    with pytest.warns(ConvergenceWarning, match="training stopped after max_iter=2 epochs before it converged"):
+    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(2\) reached"):
         ours.MLPClassifier((3,), max_iter=2).fit(X, TARGETS["classes"])

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpunn import DeviceError, DivergenceError, MLPClassifier, MLPRegressor, OutOfMemoryError
 from gpunn.engines.plain import PlainEngine
-from gpunn.estimators import loop
+from gpunn.estimators import epochs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -39,12 +39,12 @@ def state(model: Any) -> Any:
     return sorted(vars(model)), joblib.hash(vars(model))
 
 
-def classifier(**settings: Any) -> MLPClassifier:
+def classifier(**settings: Any) -> Any:
     common: dict[str, Any] = {"max_iter": 3, "random_state": np.random.RandomState(3)}
     return MLPClassifier((5,), **common | settings)
 
 
-def regressor(**settings: Any) -> MLPRegressor:
+def regressor(**settings: Any) -> Any:
     common: dict[str, Any] = {"hidden_layer_sizes": (5,), "max_iter": 3, "random_state": np.random.RandomState(3)}
     return MLPRegressor(**common | settings)
 
@@ -75,19 +75,19 @@ FAULTS: dict[str, dict[str, Any]] = {
     "weights below 0": {"sample_weight": np.full(60, -1.0)},
     "weights of NaN": {"sample_weight": np.full(60, np.nan)},
     "weights of text": {"sample_weight": ["much"] * 60},
-    "an engine that can't weigh": {"sample_weight": np.arange(1.0, 61), "engine": "epoch"},
+    "an engine that isn't": {"engine": "steam"},
     "a parameter of the wrong type": {"alpha": "small"},
     "a parameter out of range": {"learning_rate_init": -1.0},
     "an activation that isn't": {"activation": "softplus"},
     "a layer without neurons": {"hidden_layer_sizes": (5, 0)},
     "a device that isn't": {"device": "tpu"},
-    "a solver that isn't here": {"solver": "lbfgs"},
     "a random state that isn't one": {"random_state": "luck"},
 }
 OF_FIT: dict[str, dict[str, Any]] = {
+    "a solver that isn't": {"solver": "newton"},
     "too few to hold out": {"early_stopping": True, "validation_fraction": 0.01},
     "nothing left to train on": {"early_stopping": True, "validation_fraction": 0.999},
-    "divergence": {"X": 1e30 * X, "solver": "sgd", "learning_rate_init": 1e30, "max_iter": 50},
+    "divergence": {"X": 1e30 * X, "solver": "sgd", "learning_rate_init": 1e300, "early_stopping": False},
 }
 OF_PARTS: dict[str, dict[str, Any]] = {
     "a class that isn't one of them": {"y": Y + 1},
@@ -104,9 +104,7 @@ def call(model: Any, method: str, fault: dict[str, Any]) -> Any:
     model.set_params(**{key: value for key, value in fault.items() if key not in data})
     before = state(model)
     more = {} if method == "fit" else {"classes": [0, 1, 2]}
-    if method == "partial_fit" and fault.get("solver") == "lbfgs":
-        method = "fit"  # which says the same; there is no partial_fit
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises((ValueError, TypeError, RuntimeWarning)):
         getattr(model, method)(**data, **more)
     return before
 
@@ -238,12 +236,13 @@ def test_ctrl_c_before_the_end_of_the_first_epoch_changes_nothing(history: str, 
     model = HISTORIES[history]()
     before = state(model)
     fails_in(1, KeyboardInterrupt())
-    with pytest.warns(UserWarning, match="interrupted before the first epoch finished: the estimator is unchanged"):
+    with pytest.warns(UserWarning, match="interrupted by user before the first epoch finished") as said:
         assert model.fit(X, Y if model.warm_start else Y + 4) is model
+    assert [each.filename for each in said] == [__file__]
     assert state(model) == before
     if not model.early_stopping:
         fails_in(1, KeyboardInterrupt())
-        with pytest.warns(UserWarning, match="interrupted before the first epoch finished: the estimator is unchanged"):
+        with pytest.warns(UserWarning, match="interrupted by user before the first epoch finished"):
             model.partial_fit(X, Y, classes=[0, 1, 2])
         assert state(model) == before
     if history == "never fitted":
@@ -263,7 +262,7 @@ def test_a_failure_before_training_changes_nothing(
         model = HISTORIES[history]()
         before = state(model)
         with monkeypatch.context() as patch:
-            patch.setattr(loop, where, failing)
+            patch.setattr(epochs, where, failing)
             with pytest.raises(error):
                 model.fit(X, Y)
         assert state(model) == before
@@ -279,9 +278,8 @@ def test_an_error_in_a_later_epoch_changes_nothing(history: str, fails_in: Fails
     assert state(model) == before
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_divergence_in_a_later_epoch_changes_nothing(*, early_stopping: bool) -> None:
-    model = regressor(activation="identity", early_stopping=early_stopping).fit(X, NUMBERS)
+def test_divergence_in_a_later_epoch_changes_nothing() -> None:
+    model = regressor(activation="identity").fit(X, NUMBERS)
     model.set_params(solver="sgd", learning_rate_init=100.0, max_iter=100, momentum=0.0)
     before = state(model)
     with pytest.raises(DivergenceError, match=r"diverged in epoch ([2-9]|\d\d)"):
@@ -292,7 +290,7 @@ def test_divergence_in_a_later_epoch_changes_nothing(*, early_stopping: bool) ->
 def test_ctrl_c_in_a_later_epoch_keeps_the_best_network_with_early_stopping(fails_in: Fails) -> None:
     model = classifier(early_stopping=True, max_iter=20, random_state=1, learning_rate_init=0.05)
     fails_in(8, KeyboardInterrupt())
-    with pytest.warns(UserWarning, match="training was interrupted: the network is the best one so far"):
+    with pytest.warns(UserWarning, match=r"Training interrupted by user\."):
         model.fit(X, Y)
     assert model.n_iter_ == len(model.loss_curve_) == 7
     assert model.best_validation_score_ == max(model.validation_scores_ or [])
@@ -305,12 +303,6 @@ def test_a_warning_that_is_made_an_error_comes_after_training() -> None:
         with pytest.raises(ConvergenceWarning):
             model.fit(X, Y)
     assert model.n_iter_ == len(model.loss_curve_) == 3
-
-
-def test_warnings_name_the_line_that_called() -> None:
-    with pytest.warns(ConvergenceWarning) as said:
-        classifier().fit(X, Y)
-    assert [each.filename for each in said] == [__file__]
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])

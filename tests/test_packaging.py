@@ -68,7 +68,7 @@ except ImportError as error:
     print(error)
 """
     expected = (
-        "gpunn.MLPClassifier and gpunn.MLPRegressor need scikit-learn 1.6 or newer, which is not installed: "
+        "gpunn.MLPClassifier and gpunn.MLPRegressor need scikit-learn 1.7 or newer, which is not installed: "
         'pip install "gpunn[sklearn]"'
     )
     assert python(code, ROOT) == expected

@@ -1,6 +1,7 @@
 """Interface of engines, which run epochs of training on a device."""
 
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -111,7 +112,8 @@ class Recipe:
 
     `l2` is the penalty on weights, not biases, l2 / 2 times the sum of their squares: it adds l2 W to their gradient.
     `dropout` is the fraction of hidden activations set to 0 for each example, drawn from `seed`; the others
-    are scaled up to keep the mean. `schedule` changes the learning rate from batch to batch.
+    are scaled up to keep the mean. `schedule` changes the learning rate from batch to batch. Losses that are reported
+    count `largest_loss` for an output's where that is less; only the engine `plain` heeds this. No step depends on it.
     """
 
     batch_size: int
@@ -123,6 +125,7 @@ class Recipe:
     dropout: float = 0.0
     seed: int = 0
     schedule: Schedule = CONSTANT
+    largest_loss: float = math.inf
 
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, 1)

@@ -1,6 +1,7 @@
 """The `plain` engine: array operations only, line for line the equations of `gpunn.equations`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
@@ -30,7 +31,7 @@ class PlainEngine(Engine):
         self._functions = start.functions
         self._examples = own_examples(backend.xp, examples, start.sizes[0], start.sizes[-1])
         self._recipe = recipe
-        self._loss = LOSSES[recipe.loss]
+        self._loss = replace(LOSSES[recipe.loss], largest=recipe.largest_loss)
         self._one_hot = backend.xp.eye(len(self._biases[-1]), dtype=self._biases[-1].dtype)
         self._stepper = recipe.optimizer.stepper(backend.xp, (*self._weights, *self._biases), start.memory)
         self._epoch = 0

@@ -1,16 +1,22 @@
-"""Drop-in replacements for scikit-learn's `MLPClassifier` and `MLPRegressor`; needs the extra `sklearn`."""
+"""scikit-learn's own `MLPClassifier` and `MLPRegressor`, trained by gpunn's engines; needs the extra `sklearn`."""
+
+from gpunn.estimators.contract import LOWEST, misfit
+
+_NEEDED = f"gpunn.MLPClassifier and gpunn.MLPRegressor need scikit-learn {LOWEST} or newer"
 
 try:
     import sklearn
-    from sklearn.utils.validation import validate_data as _of_1_6  # noqa: F401
-except ImportError as error:
-    found = "is not installed" if isinstance(error, ModuleNotFoundError) else f"{sklearn.__version__} is too old"
-    raise ImportError(
-        f"gpunn.MLPClassifier and gpunn.MLPRegressor need scikit-learn 1.6 or newer, which {found}: "
-        'pip install "gpunn[sklearn]"'
-    ) from error
+    from sklearn import neural_network as _theirs
+except ModuleNotFoundError as error:
+    raise ImportError(f'{_NEEDED}, which is not installed: pip install "gpunn[sklearn]"') from error
 
-from gpunn.estimators.classifier import MLPClassifier
-from gpunn.estimators.regressor import MLPRegressor
+if _why := misfit(_theirs.MLPClassifier, _theirs.MLPRegressor):
+    raise ImportError(
+        f"{_NEEDED}, of a version that they fit; {sklearn.__version__} does not ({_why}): install another one, "
+        "or a newer gpunn"
+    )
+
+from gpunn.estimators.classifier import MLPClassifier  # noqa: E402 - that fits only now
+from gpunn.estimators.regressor import MLPRegressor  # noqa: E402
 
 __all__ = ["MLPClassifier", "MLPRegressor"]

@@ -1,220 +1,115 @@
-"""Base class of both estimators: validation, fitting and prediction."""
+"""What gpunn does in place of scikit-learn in both estimators: the stochastic fit, and the forward pass."""
 
-import operator
-import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+import copy
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.base import _fit_context, is_classifier
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils.validation import validate_data
 
 from gpunn.equations import outputs
 from gpunn.errors import ConfigurationError
-from gpunn.estimators.examples import Task, checked_weights
-from gpunn.estimators.loop import fit_network
-from gpunn.estimators.parameters import FUNCTIONS, Settings, check_supported, hidden_sizes
-from gpunn.estimators.progress import Network, Progress
-from gpunn.estimators.start import draw
-from gpunn.optimizers import OptimizerState
-
-OUTPUTS = {"identity": "squared_error", "logistic": "binary_cross_entropy", "softmax": "cross_entropy"}
-"""Loss for each output activation, by scikit-learn's name."""
+from gpunn.estimators.epochs import OUTPUTS, Epochs
+from gpunn.estimators.parameters import EXTRA, FUNCTIONS
+from gpunn.estimators.unchanged import unchanged_by_errors
 
 FLOATS = (np.float64, np.float32)
 """Accepted input dtypes; others are converted to the first."""
 
+if TYPE_CHECKING:
+    Theirs = Any
+else:
+    Theirs = object
 
-class Perceptron(Settings, BaseEstimator, ABC):
-    """A multi-layer perceptron with scikit-learn's interface; all its attributes are on the host and can be pickled."""
 
-    coefs_: list[NDArray[Any]]
-    intercepts_: list[NDArray[Any]]
-    loss_: np.float64
-    best_loss_: np.float64 | None
-    loss_curve_: list[np.float64]
+class Accelerated(Theirs):
+    """Mix-in for scikit-learn's two classes. All attributes are on the host and can be pickled."""
+
+    loss_curve_: list[float]
     validation_scores_: list[float] | None
     best_validation_score_: float | None
-    t_: int
-    n_iter_: int
-    n_layers_: int
-    n_outputs_: int
-    out_activation_: str
-    n_features_in_: int
-    device_: str
-    engine_: str
-
-    _checked: Sequence[Any] = ()
-    """Parameter values already validated by `partial_fit`."""
-    _without_improvement: int
-    _rate: float
-    _memory: tuple[OptimizerState | None, float]
+    best_loss_: float | None
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train a new network, or with `warm_start` the existing one, until it converges; return the estimator.
 
-        `X` (n, n_0) is an array, data frame or sparse matrix of numbers, converted to float64 unless float32. `y` (n,)
-        or (n, n_L): see the class. `sample_weight` (n,) are non-negative weights. Warns (`ConvergenceWarning`) if
-        `max_iter` epochs weren't enough, and after Ctrl-C, which keeps the network of the last finished epoch, or the
-        best one with `early_stopping`. Raises `ConfigurationError` for parameters that gpunn doesn't support,
-        `ValueError` for other invalid parameters and data, `DeviceError` if the device can't be used, and
-        `DivergenceError` if a parameter, the loss or the score becomes non-finite. After an error, or Ctrl-C before the
-        end of the first epoch, the estimator is unchanged.
+        `X` (n, n_0) is an array, data frame or sparse matrix of numbers; `y` (n,) or (n, n_L): see the class.
+        `sample_weight` (n,) are non-negative weights. Warns (`ConvergenceWarning`) if `max_iter` epochs weren't enough,
+        and after Ctrl-C, which keeps the network of the last finished epoch, or the best one with `early_stopping`.
+        Raises `ValueError` for invalid parameters and data, `DeviceError` if the device can't be used, and
+        `DivergenceError` if training diverges; with `early_stopping` only if no network had a score. After an error, or
+        Ctrl-C before the end of the first epoch, the estimator is unchanged.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
-
-    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, classes: Any = None) -> Self:
-        """Train a copy of this estimator, and take over its state on success."""
-        trial = object.__new__(type(self))
-        trial.__dict__.update(self.__dict__)
-        draws = self.random_state if isinstance(self.random_state, np.random.RandomState) else None
-        state = None if draws is None else draws.get_state(legacy=False)
-        trained = False
-        try:
-            trained, warning = trial._fit_on(X, y, sample_weight, incremental=incremental, classes=classes)
-        finally:
-            if draws is not None and state is not None and not trained:
-                draws.set_state(state)
-        if trained:
-            self.__dict__ = trial.__dict__
-        if warning is not None:  # last, as filters may turn it into an error
-            warnings.warn(warning, stacklevel=4)
+        with unchanged_by_errors(self):
+            self._fit(X, y, sample_weight=sample_weight, incremental=False)
         return self
 
-    def _check_parameters(self) -> None:
-        """Validate the parameters again if any changed; scikit-learn validates only on the first `partial_fit`."""
-        found = [getattr(self, name) for name in self._parameter_constraints]
-        if len(found) != len(self._checked) or not all(map(operator.is_, found, self._checked)):
+    def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> Self:
+        if incremental:  # scikit-learn only checks them before the first part
             self._validate_params()
-            self._checked = found
+        self.device_, self.engine_ = "cpu", "scikit-learn"
+        super()._fit(X, y, sample_weight=sample_weight, incremental=incremental)
+        return self
 
-    def _fit_on(
-        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, classes: Any
-    ) -> tuple[bool, Warning | None]:
-        """Train; return whether an epoch was finished, and a warning to issue."""
-        if incremental:
-            self._check_parameters()
-        check_supported(self, incremental=incremental)
-        goes_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
-        X, y = self._validated(X, y, reset=not goes_on)
-        targets, n_outputs = self._encoded(y, goes_on=goes_on, incremental=incremental, classes=classes)
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
-        random_state = check_random_state(self.random_state)
-
-        sizes = [X.shape[1], *hidden_sizes(self), n_outputs]
-        if goes_on:
-            progress = self._progress(sizes, incremental=incremental)
-        else:
-            progress = Progress(draw(sizes, self.activation, random_state, X.dtype), float(self.learning_rate_init))
-        output = self._output_function()
-        task = Task(
-            X,
-            targets,
-            *checked_weights(weights),
-            functions=(*[FUNCTIONS[self.activation]] * (len(sizes) - 2), "sigmoid" if output == "logistic" else output),
-            loss=OUTPUTS[output],
-            score=self._score_of,
-            stratified=output == "logistic" and n_outputs == 1,
-        )
-        if self.early_stopping:
-            progress.watch_scores()
-        else:
-            progress.watch_losses()
-        with np.errstate(over="ignore", invalid="ignore"):  # non-finite numbers are checked for after each epoch
-            warning = fit_network(self, task, progress, random_state, incremental=incremental)
-        if progress.epochs:
-            self._publish(progress, output, goes_on=goes_on)
-        return progress.epochs > 0, warning
-
-    def _validated(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
-        numeric = {"y_numeric": True} if self._numeric_targets else {}
-        return validate_data(  # type: ignore[no-any-return]
-            self, X, y, accept_sparse="csr", multi_output=True, dtype=FLOATS, reset=reset, **numeric
-        )
-
-    def _progress(self, sizes: Sequence[int], *, incremental: bool) -> Progress:
-        """Return the progress to resume from."""
-        found = [self.coefs_[0].shape[0], *(len(b) for b in self.intercepts_)]
-        if found != list(sizes):
+    def _fit_stochastic(self, X: Any, y: Any, sample_weight: Any, *others: Any) -> None:
+        *_, layer_units, incremental = others
+        sizes = [self.coefs_[0].shape[0], *(len(b) for b in self.intercepts_)]
+        if sizes != list(layer_units):
             raise ConfigurationError(
-                f"found layers of {'-'.join(map(str, sizes))} and a network of {'-'.join(map(str, found))}, expected "
-                "the same to resume training: set warm_start=False, and call fit"
+                f"found layers of {'-'.join(map(str, layer_units))} and a network of {'-'.join(map(str, sizes))}, "
+                "expected the same to resume training: set warm_start=False, and call fit"
             )
-        network: Network = ([np.ascontiguousarray(coef.T) for coef in self.coefs_], list(self.intercepts_))
-        progress = Progress(
-            network,
-            float(self.learning_rate_init),
-            best_loss=self.best_loss_,
-            scores=None if self.validation_scores_ is None else [],
-            best_score=self.best_validation_score_,
-            seen=self.t_,
-            without_improvement=self._without_improvement,
-        )
-        if incremental:
-            if self.solver == "sgd" and self.learning_rate == "adaptive":
-                progress.rate = self._rate
-            elif self.solver == "sgd" and self.learning_rate == "invscaling":
-                progress.rate /= (self.t_ + 1) ** float(self.power_t)
-            progress.memory, progress.memory_rate = self._memory
-        return progress
-
-    def _publish(self, progress: Progress, output: str, *, goes_on: bool) -> None:
-        """Set scikit-learn's fitted attributes."""
-        weights, biases = progress.network if progress.best is None else progress.best
-        self.coefs_, self.intercepts_ = [np.ascontiguousarray(W.T) for W in weights], list(biases)
-        self.n_layers_, self.n_outputs_, self.out_activation_ = len(weights) + 1, len(biases[-1]), output
-        self.loss_, self.best_loss_ = progress.losses[-1], progress.best_loss
-        self.best_validation_score_ = progress.best_score
-        self.t_, self.n_iter_ = progress.seen, progress.epochs
-        self.device_, self.engine_ = progress.device, progress.engine
-        self._without_improvement, self._rate = progress.without_improvement, progress.rate
-        self._memory = progress.memory, progress.memory_rate
-        # Lists are extended in place, as copying them at every call would be slow. Done last, so that a failure above
-        # leaves them unchanged.
-        scores = self.validation_scores_ if goes_on and progress.scores is not None else None
-        if progress.scores is None:
-            self.validation_scores_ = None
-        elif scores is None:
-            self.validation_scores_ = progress.scores
+        if not hasattr(self, "loss_curve_"):  # of "lbfgs"
+            self.loss_curve_, self._no_improvement_count = [], 0
+        if self.early_stopping and getattr(self, "validation_scores_", None) is None:
+            self.validation_scores_, self.best_validation_score_, self.best_loss_ = [], -np.inf, None
+        elif not self.early_stopping and getattr(self, "best_loss_", None) is None:
+            self.validation_scores_, self.best_validation_score_, self.best_loss_ = None, None, np.inf
+        if self._is_theirs(incremental=incremental):
+            # It changes these in place.
+            for name in ("coefs_", "intercepts_", "_optimizer"):
+                if hasattr(self, name):
+                    setattr(self, name, copy.deepcopy(getattr(self, name)))
+            super()._fit_stochastic(X, y, sample_weight, *others)
         else:
-            scores.extend(progress.scores)
-        if goes_on:
-            self.loss_curve_.extend(progress.losses)
-        else:
-            self.loss_curve_ = progress.losses
+            Epochs(self, X, y, sample_weight, incremental=incremental).run()
 
-    def _outputs(self, X: Any) -> NDArray[Any]:
-        """Return the output activations (n, n_L), computed in the precision of `X`."""
-        check_is_fitted(self, "coefs_")
-        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
-        with np.errstate(over="ignore"):
-            weights = [coef.T.astype(X.dtype, copy=False) for coef in self.coefs_]
-            biases = [intercept.astype(X.dtype, copy=False) for intercept in self.intercepts_]
-        output = "sigmoid" if self.out_activation_ == "logistic" else self.out_activation_
-        functions = (*[FUNCTIONS[self.activation]] * (len(weights) - 1), output)
-        found: NDArray[Any] = outputs(np, weights, biases, X, functions)
+    def _is_theirs(self, *, incremental: bool) -> bool:
+        """Whether scikit-learn trains this: another loss, or a momentum of 1, which engines lack."""
+        owner = getattr(self, "_optimizer", self) if incremental else self
+        return self.out_activation_ not in OUTPUTS or (self.solver == "sgd" and getattr(owner, "momentum", 0) == 1)
+
+    def _score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the validation score, NaN without finite outputs; scikit-learn's before 1.9 fails for text labels."""
+        found = self._predict(X, check_input=False)
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            return np.nan
+        return float((accuracy_score if is_classifier(self) else r2_score)(y, found, sample_weight=sample_weight))
+
+    def _forward_pass_fast(self, X: Any, check_input: bool = True) -> NDArray[Any]:
+        """Return the output activations (n, n_L), computed for a part of `X` at a time."""
+        if check_input:
+            X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        if self.out_activation_ not in OUTPUTS:
+            theirs: NDArray[Any] = super()._forward_pass_fast(X, check_input=False)
+            return theirs
+        dtype = np.result_type(X.dtype, self.coefs_[0])
+        weights = [W.T.astype(dtype, copy=False) for W in self.coefs_]
+        biases = [b.astype(dtype, copy=False) for b in self.intercepts_]
+        functions = (*[FUNCTIONS[self.activation]] * (len(weights) - 1), OUTPUTS[self.out_activation_][0])
+        found: NDArray[Any] = outputs(np, weights, biases, X.astype(dtype, copy=False), functions)
         return found
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-    _numeric_targets: ClassVar[bool]
-    """Whether targets must be numeric."""
-
-    @abstractmethod
-    def _encoded(self, y: NDArray[Any], *, goes_on: bool, incremental: bool, classes: Any) -> tuple[NDArray[Any], int]:
-        """Return the targets, as in `Task`, and the number of outputs; `classes` as in `partial_fit`."""
-
-    @abstractmethod
-    def _output_function(self) -> str:
-        """Return the output layer's activation function, one of `OUTPUTS`."""
-
-    @abstractmethod
-    def _score_of(self, outputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any] | None) -> float:
-        """Return the accuracy, or R^2, of `outputs` (n, n_L)."""
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle; one of gpunn's own classes of before has no state of the optimiser, which starts afresh."""
+        if "_without_improvement" in state:
+            state["_no_improvement_count"] = state.pop("_without_improvement")
+            state["_best_coefs"], state["_best_intercepts"] = state["coefs_"], state["intercepts_"]
+            if "_labels" in state:
+                state |= {"_label_binarizer": state.pop("_labels")._binarizer, "loss": "log_loss"}
+        for name in ("_memory", "_rate", "_checked"):
+            state.pop(name, None)
+        super().__setstate__(EXTRA | state)
