@@ -14,7 +14,7 @@ pytest.importorskip("msgspec")
 from benchmarks.peers import PEERS, Place, load_peer, peers_on
 from benchmarks.peers.base import rules
 from benchmarks.schema import Contestant, Recipe, Task
-from benchmarks.timing.contestants import AbsentError, Seat
+from benchmarks.timing.contestants import AbsentError, Seat, network
 from benchmarks.timing.exactness import TOLERANCES, Problem
 from benchmarks.workloads.epochs import RECIPES
 from gpunn import MLP, Dataset
@@ -46,6 +46,18 @@ def test_peers_do_the_same_as_float64(name: str, recipe: str) -> None:
         deviation, wrong = problem.judge(outcome.networks, exact)
         assert wrong is None
         assert deviation <= TOLERANCES["float32"]
+
+
+@pytest.mark.parametrize("name", [name for name in peers_on("cpu") if name != "torch.compile"])
+def test_peers_train_on_parts_of_an_epoch(name: str) -> None:
+    pytest.importorskip(LIBRARIES.get(name, name))
+    problem = Problem(task(Recipe()))
+    peer = network(Contestant(name, "cpu", is_peer=True), 1, problem.starts[0], problem, problem.recipe())
+    if getattr(peer, "takes_parts", True):
+        order = problem.orders[0][0]
+        assert peer.run_epoch(order[:90]) > 0
+        peer.reset()
+        assert np.isfinite(peer.run_epoch(order))
 
 
 @pytest.mark.parametrize("name", peers_on("cpu", many=True))

@@ -77,8 +77,9 @@ class SklearnMlp(Peer):
             self._libraries.limit(limits=self._threads, user_api="blas"),
             sklearn.config_context(assume_finite=True, skip_parameter_validation=True),
         ):
-            self._images.take(order, axis=0, out=self._ordered, mode="clip")
-            self._model.partial_fit(self._ordered, self._targets[order])
+            ordered = self._ordered[: len(order)]
+            self._images.take(order, axis=0, out=ordered, mode="clip")
+            self._model.partial_fit(ordered, self._targets[order])
         # A regressor's is half the mean over the outputs, not their sum.
         scale = 1 if self._classifies else 2 * self._targets.shape[1]
         return float(self._model.loss_ * scale)

@@ -266,6 +266,8 @@ class Seat:
             made = team(self._contestant, threads, self._problem)
             if isinstance(made, _One) and not self._contestant.is_peer:
                 made.train_on(2 * self._problem.task.batch_size)  # which compiles
+            for number in self._problem.compared:  # which may compile too
+                made.parameters(number)
             preparation = time.perf_counter() - started
             expected = self._expected(made)
             if expected > min([limit, *(2 * entry.seconds for entry, _ in found)]):

@@ -24,7 +24,7 @@ LEAST, MOST = 6, 25
 LONG = 20.0
 """Seconds of a round of all after which there is one alone, which decides nothing."""
 
-TOO_SLOW, WORTH_SAVING = 3, 0.3
+TOO_SLOW, WORTH_SAVING = 2, 0.3
 """Who takes `TOO_SLOW` times as long as the fastest of its kind, and so many seconds, runs the first round alone."""
 
 
