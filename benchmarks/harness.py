@@ -66,6 +66,8 @@ class Harness:
         if options.images != N_IMAGES:
             raise ConfigurationError("--assert-speed needs all images: the bars are for them")
         options.peers = options.peers or ["all"]
+        if options.peers == ["none"]:
+            raise ConfigurationError("--assert-speed needs peers: the bars are times the best one's speed")
         if all(each.bar is None and each.gpu_bar is None for each in self.works):
             raise ConfigurationError("--assert-speed needs a row that has a bar: see benchmarks/workloads/epochs.py")
 
@@ -115,7 +117,7 @@ class Harness:
             found += [Contestant(name, device) for name in ([MANY, IN_TURN] if many else engines)]
             kind = device.partition(":")[0]
             peers = peers_on(kind, many=many)
-            if self.options.peers != ["all"]:
+            if "all" not in self.options.peers:
                 peers = [name for name in self.options.peers if name in PEERS and PEERS[name].many == many]
             found += [Contestant(name, device, is_peer=True) for name in peers]
         return found
@@ -161,7 +163,8 @@ class Harness:
     def call(self, function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
         """Return what a function returns, in a process of its own with a limit if that was asked for."""
         if self.options.isolate:
-            return in_a_process(function, *arguments, seconds=min(seconds, self.budget.left()))
+            # pebble takes 0 seconds for no limit.
+            return in_a_process(function, *arguments, seconds=max(1.0, min(seconds, self.budget.left())))
         return function(*arguments)
 
     def skip(self, why: str) -> None:
@@ -174,11 +177,20 @@ class Harness:
         return [row.row() for row in self._rows.values()]
 
     def missed(self) -> list[str]:
-        """Return the bars that were missed, or had no result, in a line each."""
-        return [
+        """Return the bars that were missed, had no result, or weren't reached, in a line each."""
+        on_cpu, on_gpu = "cpu" in self.names, any(name != "cpu" for name in self.names)
+        rows = self.rows()
+        timed = {row.task for row in rows}
+        skipped = [
+            f"{each.task.label}: not timed"
+            for each in self.works
+            if (on_cpu and each.bar is not None) or (on_gpu and each.gpu_bar is not None)
+            if each.task not in timed
+        ]
+        return skipped + [
             f"{row.task.label}: {target.verdict}: {comparison.ratio.median if comparison.ratio else 0:.2f} "
             f"{target.kind}, expected {target.bar:g}"
-            for row in self.rows()
+            for row in rows
             for comparison in row.comparisons
             for target in comparison.targets
             if target.verdict in {"missed", "no result"}

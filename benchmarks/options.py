@@ -19,7 +19,7 @@ def add_options(add: Callable[..., None]) -> None:
     add("--at-once", type=_wholes, default=None, metavar="N,N", help="Numbers of networks that are trained at once.")
     add("--devices", default="all", metavar="NAMES", help="Such as cpu,cuda:0; by default all that can be used.")
     add("--engines", type=_names("engine"), default=[], metavar="NAMES", help="Such as epoch,plain; by default all.")
-    peers = "Other libraries, such as torch,jax; all of them where none is named."
+    peers = "Other libraries, such as torch,jax; all of them where none is named; none: no one."
     add("--peers", nargs="?", const=["all"], type=_names("peer"), default=[], metavar="NAMES", help=peers)
     add("--dense", action="store_true", help="Train on images without a zero pixel.")
     add("--images", type=_whole(N_IMAGES), default=N_IMAGES, metavar="N", help="Train on the first N images only.")

@@ -26,8 +26,13 @@ def harness(request: pytest.FixtureRequest) -> Harness:
 
 
 @pytest.fixture(autouse=True)
-def _saved(harness: Harness) -> Iterator[None]:
-    """Give the GPUs' memory back after each test, and write what was found: it outlasts whatever ends the run."""
+def _saved(harness: Harness, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give the GPUs' memory back after each test, and write what was found: it outlasts whatever ends the run.
+
+    Without time left, the test is skipped.
+    """
+    if harness.budget.left() <= 0:
+        harness.skip(f"{request.node.name}: no time left")
     yield
     harness.give_memory_back()
     harness.save()
@@ -149,7 +154,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
     harness, say = terminalreporter.config.stash[HARNESS], terminalreporter.line
     run = harness.run()
-    if not any((run.rows, run.starts, run.races, run.kernels, run.published, run.estimator_times)):
+    timed = run.rows, run.starts, run.races, run.kernels, run.ceilings, run.transfers
+    if not any((*timed, run.published, run.estimator_times, run.estimator_accuracies)):
         return
     terminalreporter.section("benchmarks")
     terminal: Any = terminalreporter._tw

@@ -339,6 +339,7 @@ class EstimatorAccuracies(Base, frozen=True):
     solver: Text
     epochs: Whole
     engine: Text
+    device: Device
     ours: list[Number]
     theirs: list[Number]
     chance: Number

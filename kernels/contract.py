@@ -209,14 +209,14 @@ ON_HOST = Contract(HostArrays())
 def singles(numbers: Numbers) -> tuple[np.float32, ...]:
     """Return a step's `numbers` rounded to float32; raises `TypeError` unless they are numbers."""
     try:
-        return _last_singles(numbers)
+        return _last_singles(*numbers)
     except TypeError:  # not hashable, or no numbers
-        return _singles(numbers)
+        return _singles(*numbers)
 
 
-def _singles(numbers: Numbers) -> tuple[np.float32, ...]:
+def _singles(*numbers: float) -> tuple[np.float32, ...]:
     return tuple(single(name, value) for name, value in zip(Numbers._fields, numbers, strict=True))
 
 
-_last_singles = functools.lru_cache(maxsize=8)(_singles)
-"""All arrays of a step have the same numbers."""
+_last_singles = functools.lru_cache(maxsize=8, typed=True)(_singles)
+"""All arrays of a step have the same numbers; True isn't 1."""

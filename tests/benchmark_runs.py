@@ -206,6 +206,7 @@ def sample_run(*, gpu: bool = False, images: int = 60_000, started: str = "2026-
                 solver="adam",
                 epochs=3,
                 engine="epoch",
+                device="cpu",
                 ours=[96.9, 97.1],
                 theirs=[97.0, 97.0],
                 chance=0.3,

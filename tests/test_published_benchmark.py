@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("msgspec")
+pytest.importorskip("pebble", reason='needs pebble: pip install -e ".[bench]"')
 
 from benchmarks.test_published import error_of, measured
 from benchmarks.workloads.published import PUBLISHED

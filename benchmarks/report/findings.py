@@ -167,7 +167,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "transfers": lambda it: it.device,
     "published": lambda it: (it.network, it.source, it.recipe, it.device),
     "estimator_times": lambda it: (it.hidden, it.batch_size, it.solver, it.device),
-    "estimator_accuracies": lambda it: (it.data, it.hidden, it.solver),
+    "estimator_accuracies": lambda it: (it.data, it.hidden, it.solver, it.device),
 }
 """What tells items of a run's lists apart."""
 

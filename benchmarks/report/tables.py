@@ -177,13 +177,13 @@ def estimator_accuracies(machine: Machine) -> Frame:
     """Return what the estimators learn beside scikit-learn's."""
     rows = [
         (
-            *(it.data, f"{it.hidden}", it.solver, f"{it.epochs}"),
+            *(it.data, f"{it.hidden}", it.solver, f"{it.epochs}", f"{it.engine} on {it.device}"),
             *(f"{mean(each):.2f} %" if each else it.problem or ABSENT for each in (it.ours, it.theirs)),
             f"{SPREAD}{it.chance:.2f}",
         )
         for it in findings.newest(machine, "estimator_accuracies")
     ]
-    return table("data, hidden layer, solver, epochs, gpunn's mean, scikit-learn's mean, chance allows", rows)
+    return table("data, hidden layer, solver, epochs, gpunn's engine, gpunn's mean, scikit-learn's mean, chance allows", rows)
 
 
 def troubles(runs: Iterable[Run]) -> tuple[Frame, Frame]:

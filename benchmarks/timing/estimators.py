@@ -84,7 +84,7 @@ def accuracies(case: Case, seeds: int, device: str, engine: str) -> EstimatorAcc
     problem = None
     if abs(difference) > allowed:
         problem = f"{case}: found a difference of {difference:+.2f} %, expected {allowed:.2f} at most"
-    about = (case.data, case.hidden, case.solver, case.epochs, ours.engine_)
+    about = (case.data, case.hidden, case.solver, case.epochs, ours.engine_, ours.device_)
     return EstimatorAccuracies(*about, mine, its, allowed, problem)
 
 

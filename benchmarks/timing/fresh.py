@@ -17,7 +17,7 @@ from benchmarks.timing.contestants import AbsentError, team
 from benchmarks.timing.exactness import Problem
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CACHES = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR")
+CACHES = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "CUPY_CACHE_DIR", "CUDA_CACHE_PATH")
 """Environment variables that name the folders of compiled code."""
 
 WARM = 3
@@ -40,7 +40,8 @@ def first_epochs(task: Task, contestant: Contestant) -> Start:
 
 def _seconds(task: Task, contestant: Contestant, caches: dict[str, str]) -> float:
     command = (sys.executable, "-m", "benchmarks.timing.fresh")
-    environment = os.environ | caches | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:2]])}
+    places = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | caches | {"PYTHONPATH": os.pathsep.join(places)}
     started = time.perf_counter()
     done = subprocess.run(
         command,
