@@ -183,7 +183,8 @@ def estimator_accuracies(machine: Machine) -> Frame:
         )
         for it in findings.newest(machine, "estimator_accuracies")
     ]
-    return table("data, hidden layer, solver, epochs, gpunn's engine, gpunn's mean, scikit-learn's mean, chance allows", rows)
+    names = "data, hidden layer, solver, epochs, gpunn's engine, gpunn's mean, scikit-learn's mean, chance allows"
+    return table(names, rows)
 
 
 def troubles(runs: Iterable[Run]) -> tuple[Frame, Frame]:
