@@ -154,6 +154,53 @@ def test_rounds_are_spread_over_visits_and_seats_are_given_up_between_them() -> 
     assert all(each.closed for each in seats)
 
 
+def test_who_is_far_behind_has_all_rounds_in_the_first_visit() -> None:
+    log: list[str] = []
+    everyone = {"epoch": 0.1, "jax": 0.15, "numpy": 0.2, "torch": 0.24}
+    seats: list[str] = []
+
+    def seat(each: Contestant) -> FakeSeat:
+        seats.append(each.name)
+        return FakeSeat(log, each.name, everyone[each.name])
+
+    who = [Contestant(name, "cpu", is_peer=name != "epoch") for name in everyone]
+    row = RowOfRounds(Work(TASK), who, autos={"cpu": "epoch"}, seats=seat, exact=lambda: EXACT)
+    row.visit(0.0, 1)
+    row.visit(0.0, 0)
+    assert sorted(seats) == ["epoch", "epoch", "jax", "jax", "numpy", "numpy", "torch"]
+    assert {name: log.count(name) for name in everyone} == dict.fromkeys(everyone, LEAST)
+    assert log[-9:].count("torch") == 0
+    ratio = row.row().comparisons[0].ratio
+    assert ratio is not None
+    assert ratio.sure
+    assert ratio.median == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rounds"),
+    [
+        ({1: [0.2], 2: [0.5]}, 2),  # clear at once
+        ({1: [0.2, 0.3], 2: [0.21, 0.1]}, 4),  # alike: again
+        ({1: [2.0], 2: [2.1]}, 2),  # alike, and long enough to tell
+    ],
+)
+def test_the_number_of_threads_is_tried_again_where_it_is_in_doubt(
+    seconds: dict[int, list[float]], rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    def took(_seat: Seat, threads: int) -> Outcome:
+        taken.append(threads)
+        return Outcome(seconds[threads].pop(0), EXACT, 0.0, 1.0, None)
+
+    monkeypatch.setattr(contestants, "thread_choices", lambda _contestant: [1, 2])
+    monkeypatch.setattr(Seat, "_prepared", lambda _seat, threads: (threads, 0.1))
+    monkeypatch.setattr(Seat, "_round", took)
+    entry = Seat(TASK, Contestant("numpy", "cpu", is_peer=True)).enter()
+    assert len(taken) == rounds
+    assert entry.threads == (2 if rounds == 4 else 1)
+
+
 def test_a_seat_starts_each_round_again() -> None:
     seat = Seat(TASK, Contestant("plain", "cpu"))
     first = seat.enter().first

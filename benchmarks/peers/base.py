@@ -43,6 +43,17 @@ def rules(start: Parameters, recipe: Recipe) -> tuple[str, str]:
     return recipe.loss if sigmoid or softmax else "other", recipe.optimizer.rule
 
 
+_scaled: list[tuple[Split, NDArray[np.float32]]] = []
+"""The images that were scaled last, and what of them."""
+
+
+def scaled(split: Split) -> NDArray[np.float32]:
+    """Return the images in 0..1, (n, 784): one array for all who ask for those of a split, not to be written to."""
+    if not _scaled or _scaled[0][0] is not split:
+        _scaled[:] = [(split, split.images.astype(np.float32) / 255)]
+    return _scaled[0][1]
+
+
 class Peer(ABC):
     """Trains a network of its own on one split in float32, an epoch at a call, as an expert in its library would.
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from benchmarks.peers.base import Peer, Place
+from benchmarks.peers.base import Peer, Place, scaled
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 from gpunn.optimizers import Adam
@@ -20,7 +20,7 @@ class NumpyByHand(Peer):
     threads_can_be_set = True
 
     def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
-        self._images = split.images.astype(np.float32) / 255
+        self._images = scaled(split)
         self._targets = np.eye(len(start.biases[-1]), dtype=np.float32)[split.labels]
         self._start, self._recipe, self._threads = start, recipe, place.threads
         self._softmax = start.functions[-1] == "softmax"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from threadpoolctl import ThreadpoolController
 
-from benchmarks.peers.base import PLAIN, Peer, Place
+from benchmarks.peers.base import PLAIN, Peer, Place, scaled
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -39,7 +39,7 @@ class SklearnMlp(Peer):
 
     def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
         self._start, self._classifies = start, start.functions[-1] == "softmax"
-        self._images = split.images.astype(np.float32) / 255
+        self._images = scaled(split)
         one_hot = np.eye(len(start.biases[-1]), dtype=np.float32)
         self._targets: Any = split.labels if self._classifies else one_hot[split.labels]
         self._ordered = np.empty_like(self._images)

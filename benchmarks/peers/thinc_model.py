@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from thinc.api import SGD, Model, Sigmoid, chain, use_ops
 from threadpoolctl import ThreadpoolController
 
-from benchmarks.peers.base import PLAIN, Peer, Place
+from benchmarks.peers.base import PLAIN, Peer, Place, scaled
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -25,7 +25,7 @@ class ThincModel(Peer):
     knows = frozenset({PLAIN})
 
     def __init__(self, start: Parameters, split: Split, recipe: Recipe, place: Place) -> None:
-        self._images = split.images.astype(np.float32) / 255
+        self._images = scaled(split)
         self._targets = np.eye(len(start.biases[-1]), dtype=np.float32)[split.labels]
         with use_ops("numpy", use_blis=False):
             self._layers: list[Any] = [Sigmoid(*W.shape) for W in start.weights]

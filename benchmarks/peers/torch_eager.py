@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Peer, Place
+from benchmarks.peers.base import Peer, Place, scaled
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 from gpunn.optimizers import Adam
@@ -38,7 +38,7 @@ class Training:
         self.device, self._start, self._recipe = torch.device(device), start, recipe
         self.weights = [torch.tensor(W, device=self.device) for W in start.weights]
         self.biases = [torch.tensor(b, device=self.device) for b in start.biases]
-        self.images = torch.from_numpy(split.images.astype(np.float32) / 255).to(self.device)
+        self.images = torch.from_numpy(scaled(split)).to(self.device)
         one_hot = np.eye(len(start.biases[-1]), dtype=np.float32)[split.labels]
         self.targets = torch.from_numpy(one_hot).to(self.device)
         self._softmax = start.functions[-1] == "softmax"

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.func import grad_and_value, vmap
 
-from benchmarks.peers.base import ManyPeer, Place
+from benchmarks.peers.base import ManyPeer, Place, scaled
 from gpunn import Split
 from gpunn.engines import Parameters, Recipe
 
@@ -32,7 +32,7 @@ class TorchFunc(ManyPeer):
         self._device = torch.device(place.device)
         self._starts = starts
         self.reset()
-        self._images = self._there(split.images.astype(np.float32) / 255)
+        self._images = self._there(scaled(split))
         self._targets = self._there(np.eye(len(starts[0].biases[-1]), dtype=np.float32)[split.labels])
         self._batch_size, self._rates = recipe.batch_size, self._there(rates)
         self._gradients: Any = vmap(grad_and_value(_loss, argnums=(0, 1)))

@@ -25,10 +25,11 @@ SETTLE = 0.25
 Those of OpenBLAS keep a core busy for a good tenth of a second after their last product.
 """
 
-SHORT = 1.0
-"""Seconds of a first round up to which there may be a second one, to tell whether and with how many threads it is slow.
+SHORT, ALIKE = 1.0, 1.2
+"""Seconds of a first round up to which a second one follows where the first leaves something in doubt.
 
-What takes less may have spent the time on starting its threads.
+That is whether a contestant is too slow, or which number of threads is best where none is `ALIKE` times as fast as the
+other.
 """
 
 MANY_STEPS, PARTS = 20_000, 50
@@ -262,24 +263,34 @@ class Seat:
         choices = [self._contestant.threads] if self._contestant.threads else thread_choices(self._contestant)
         found: list[tuple[Entry, Team]] = []
         for threads in choices:
-            started = time.perf_counter()
-            made = team(self._contestant, threads, self._problem)
-            if isinstance(made, _One) and not self._contestant.is_peer:
-                made.train_on(2 * self._problem.task.batch_size)  # which compiles
-            for number in self._problem.compared:  # which may compile too
-                made.parameters(number)
-            preparation = time.perf_counter() - started
+            made, preparation = self._prepared(threads)
             expected = self._expected(made)
             if expected > min([limit, *(2 * entry.seconds for entry, _ in found)]):
                 continue
             first = self._round(made)
-            in_doubt = first.seconds < SHORT and (len(choices) > 1 or first.seconds > limit)
-            again = self._round(made) if in_doubt else first
-            found.append((Entry(threads, preparation, first, min(first.seconds, again.seconds)), made))
+            found.append((Entry(threads, preparation, first, first.seconds), made))
         if not found:
             raise AbsentError(f"too slow: a round would take about {expected:.0f} s")
-        entry, self._team = min(found, key=lambda pair: pair[0].seconds)
+        entry, self._team = min(self._again_in_doubt(found, limit), key=lambda pair: pair[0].seconds)
         return entry
+
+    def _prepared(self, threads: int | None) -> tuple[Team, float]:
+        """Return the networks with everything compiled, and the seconds that took."""
+        started = time.perf_counter()
+        made = team(self._contestant, threads, self._problem)
+        if isinstance(made, _One) and made.takes_parts:
+            made.train_on(2 * self._problem.task.batch_size)  # which may compile, and starts threads
+        for number in self._problem.compared:  # which may compile too
+            made.parameters(number)
+        return made, time.perf_counter() - started
+
+    def _again_in_doubt(self, found: list[tuple[Entry, Team]], limit: float) -> list[tuple[Entry, Team]]:
+        """Return what was found, with a second short round where the first ones leave in doubt who is slow."""
+        fastest = min(entry.seconds for entry, _ in found)
+        alike = [pair for pair in found if pair[0].seconds < ALIKE * fastest]
+        if fastest > SHORT or (len(alike) == 1 and fastest <= limit):
+            return alike
+        return [(entry._replace(seconds=min(entry.seconds, self._round(made).seconds)), made) for entry, made in alike]
 
     def _expected(self, made: Team) -> float:
         """Return the seconds of a round by those of a part of it; 0 where it has few steps, or isn't divisible."""

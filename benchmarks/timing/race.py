@@ -13,7 +13,7 @@ from benchmarks.timing.contestants import SETTLE, SHORT, Network, network, threa
 from benchmarks.timing.exactness import Problem, accuracy_of, parameters_of
 from benchmarks.workloads.accuracy import Goal, Setting
 
-ENOUGH = 15.0
+ENOUGH = 8.0
 """Seconds of a peer's runs after which no other begins.
 
 gpunn runs from all seeds: by fewer than five pairs none is worse at a level of 5 %.

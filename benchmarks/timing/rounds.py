@@ -24,6 +24,9 @@ LEAST, MOST = 6, 25
 LONG = 20.0
 """Seconds of a round of all after which there is one alone, which decides nothing."""
 
+BEHIND = 1.5
+"""Who takes so many times as long as the fastest of its kind in the first visit has all its rounds there."""
+
 TOO_SLOW, WORTH_SAVING = 2, 0.3
 """Who takes `TOO_SLOW` times as long as the fastest of its kind, and so many seconds, runs the first round alone."""
 
@@ -55,6 +58,7 @@ class Standing:
     cores: list[float] = field(default_factory=list)
     problem: str | None = None
     slow: bool = False
+    behind: bool = False
 
     def like(self, other: "Standing") -> bool:
         """Whether both are engines, or both peers, of one device."""
@@ -115,10 +119,12 @@ class RowOfRounds:
         self._known = self._known or self._exact()
         try:
             for standing in list(self.standings):
-                if standing.problem is None and not standing.slow:
+                if standing.problem is None and not standing.slow and not standing.behind:
                     self._enter(standing)
             self._leave_slow()
             self._rounds(seconds, visits_left)
+            if visits_left:
+                self._finish_those_behind()
         finally:
             for standing in self.standings:
                 if standing.seat is not None:
@@ -129,7 +135,8 @@ class RowOfRounds:
     def _rounds(self, seconds: float, visits_left: int) -> None:
         runners = self._runners()
         of_all = sum(each.fastest for each in runners)
-        least = -(-(LEAST - self._number) // (visits_left + 1)) if of_all < LONG else 1
+        known = min((len(each.rounds) for each in runners), default=LEAST)
+        least = -(-(LEAST - known) // (visits_left + 1)) if of_all < LONG else 1
         most = (MOST - self._number) // (visits_left + 1)
         started, extended = time.perf_counter(), False
         for number in range(MOST - self._number):
@@ -138,9 +145,18 @@ class RowOfRounds:
                 extended = extended or (visits_left == 0 and self._undecided())
                 if not (extended and self._worth_more(started, seconds)):
                     break
-            self._round()
+            self._round(self._runners())
             if not self._runners():
                 break
+
+    def _finish_those_behind(self) -> None:
+        """Run all rounds of those who are far behind: to prepare them again takes longer, and decides nothing."""
+        runners = self._runners()
+        for standing in runners:
+            best = min(_median(each) for each in runners if each.rounds and each.like(standing))
+            standing.behind = not standing.is_auto and bool(standing.rounds) and _median(standing) > BEHIND * best
+        while late := [each for each in runners if each.behind and not each.problem and len(each.rounds) < LEAST]:
+            self._round(late)
 
     def _worth_more(self, started: float, seconds: float) -> bool:
         """Whether rounds may go on to decide a target."""
@@ -189,10 +205,9 @@ class RowOfRounds:
             standing.slow = standing.fastest > self._limit(standing)
 
     def _runners(self) -> list[Standing]:
-        return [each for each in self.standings if each.problem is None and not each.slow]
+        return [each for each in self.standings if each.problem is None and not each.slow and not each.behind]
 
-    def _round(self) -> None:
-        runners = self._runners()
+    def _round(self, runners: list[Standing]) -> None:
         self._random.shuffle(runners)
         for standing in runners:
             self._tell(f"{standing.contestant}, round {self._number + 1}")
