@@ -127,13 +127,13 @@ def gpu(install: Any, monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
         (
             table(0.01, 0.001, 3.7),
             "cpu",
-            "device auto: cpu, estimated at 4 s for 2 epochs (engine epoch); a GPU at 4.1 s or more, start included",
+            "device auto: cpu, estimated at 4 s for 2 epochs (engine plain); a GPU at 4.1 s or more, start included",
         ),
         (
             table(0.01, 0.001, 3.5),
             "cuda:0",
             "device auto: cuda:0, Stand-in, estimated at 3.9 s for 2 epochs (engine fused); the CPU at 4 s "
-            "(engine epoch); the GPU's start included",
+            "(engine plain); the GPU's start included",
         ),
     ],
     ids=["cpu", "cuda"],

@@ -62,7 +62,7 @@ def test_train_prints_a_line_an_epoch_and_writes_the_model(run: Run, data_dir: P
     form = re.compile(r"epoch +\d+/12  loss \d\.\d{4}  test loss \d\.\d{4}  test accuracy \d+\.\d\d%  .* images/s")
     epochs = [line for line in lines if form.fullmatch(line)]
     assert len(epochs) == 12
-    assert re.search(r"^16-5-4-10 on cpu, engine epoch: 12 epochs in .*, test accuracy \d+\.\d\d%$", lines[-2])
+    assert re.search(r"^16-5-4-10 on cpu, engine plain: 12 epochs in .*, test accuracy \d+\.\d\d%$", lines[-2])
     assert lines[-1] == "written to 16-5-4-10-seed0.safetensors"
     assert re.search(r"^loss           [▁▂▃▄▅▆▇█]{12}  \d\.\d{4} to \d\.\d{4}$", lines[-4])
     assert re.search(r"^test accuracy  [▁▂▃▄▅▆▇█]{12}  \d+\.\d\d% to \d+\.\d\d%$", lines[-3])

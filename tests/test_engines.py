@@ -317,6 +317,19 @@ def test_auto_is_epoch_and_fused_for_the_largest(caplog: pytest.LogCaptureFixtur
     assert "engine auto: fused, the fastest for hidden layers of 4,194,304 weights" in caplog.messages
 
 
+def test_auto_is_plain_for_what_is_trained_before_kernels_are_compiled(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gpunn")
+    start, recipe = start_of((64, 100, 10)), Recipe(200, 0.1)
+
+    def chosen(n: int) -> str:
+        examples = Examples(np.zeros((n, 64), np.uint8), np.zeros(n, np.uint8))
+        return choose_engine("auto", CPU, start, recipe, examples).name
+
+    assert chosen(1_797) == "plain"
+    assert "engine auto: plain, the fastest for 1,797 examples and 7,400 weights" in caplog.messages
+    assert chosen(20_000_000 // 7_400 + 1) == "epoch"
+
+
 def test_plain_trains_what_compiled_engines_cannot(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gpunn")
     start = start_of((784, 16, 10), np.float64)

@@ -50,6 +50,12 @@ LISTS: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _many_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the few examples stand for many, which "auto" trains on by compiled engines."""
+    monkeypatch.setattr("gpunn.engines.SMALL", 0)
+
+
 def networks() -> list[MLP]:
     shapes = [(12, 5, 3), (12, 8, 4, 3), (12, 40, 3)]
     return [MLP(shapes[n % 3], seed=n) for n in range(N)]

@@ -159,7 +159,7 @@ def test_history_records_the_run(small: Split) -> None:
     assert [number for number, _ in seen] == [1, 2, 3]
     assert not np.array_equal(seen[0][1], seen[1][1])
     np.testing.assert_array_equal(seen[2][1], net.weights[0])
-    assert (history.device, history.engine, history.recipe) == ("cpu", "epoch", Recipe(32, 0.5))
+    assert (history.device, history.engine, history.recipe) == ("cpu", "plain", Recipe(32, 0.5))
     assert history.losses[2] < history.losses[0]
     assert history.accuracies[-1] == evaluate(net, small[:40]).accuracy
     for epoch in history.epochs:

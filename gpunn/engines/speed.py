@@ -22,6 +22,13 @@ COLUMNS_PER_THREAD = 64
 MIN_PRODUCTS_FOR_THREADS = 1_500_000
 """Multiplications in a batch's largest product from which several threads of `fused` are faster (measured)."""
 
+SMALL = 20_000_000
+"""Examples times weights below which `auto` takes `plain` on a CPU: it has trained for hundreds of epochs before the
+kernels of other engines are compiled.
+
+Whether they are compiled already makes no difference, so that the numbers are the same each time.
+"""
+
 XEON = "measured on an Intel Xeon with 2 cores"
 PARTLY = "partly measured on an Intel Xeon with 2 cores, partly estimated"
 H100 = "reckoned from machine code for an H100, measured on no GPU"
