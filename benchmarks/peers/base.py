@@ -50,7 +50,7 @@ _scaled: list[tuple[Split, NDArray[np.float32]]] = []
 def scaled(split: Split) -> NDArray[np.float32]:
     """Return the images in 0..1, (n, 784): one array for all who ask for those of a split, not to be written to."""
     if not _scaled or _scaled[0][0] is not split:
-        _scaled[:] = [(split, split.images.astype(np.float32) / 255)]
+        _scaled[:] = [(split, split.images.astype(np.float32) / np.float32(255))]
     return _scaled[0][1]
 
 
