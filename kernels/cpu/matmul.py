@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compilation import compiled
+from ..compilation import compiled, compiled_apart
 from .memory import add_outer, at, load, load_rows, put, store, store_rows
 from .vector_math import transposed
 from .vectors import LANES, Static, add_scaled, n_lanes, zeros
@@ -57,7 +57,7 @@ def scratch_size(rows: int, sizes: Sequence[int]) -> int:
     return K_BLOCK * (max(rows, *sizes) + 2 * LANES) if max(sizes[1:]) > PACK_FROM_COLUMNS - LANES else 0
 
 
-@compiled
+@compiled_apart
 def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accumulate: bool, scratch: Any) -> None:
     """Compute out = X Y, or out += X Y with `accumulate`; X is (rows, inner), Y (inner, columns).
 
@@ -95,7 +95,7 @@ def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accu
                 _multiply_tiles(left, right, target, tiled, terms, accumulate, TWO)
 
 
-@compiled
+@compiled_apart
 def multiply_by_columns(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, scratch: Any) -> None:
     """Compute out = X Y where the columns of Y are contiguous; their length and number are multiples of 16.
 
@@ -218,7 +218,7 @@ def _multiply_panel(
         store_rows(out.data, offset, out.row, EIGHT, tile)
 
 
-@compiled
+@compiled_apart
 def add_column_sums(x: Any, rows: int, columns: int, out: Any, start: int) -> None:
     """Add the sum of the rows of X, (rows, columns), to out[start : start + columns]."""
     whole = columns - columns % N_BLOCK
