@@ -32,7 +32,8 @@ class MLPClassifier(Accelerated, theirs.MLPClassifier):
 
     - `scoring`: what `early_stopping` goes by: None for the accuracy, "loss" for the validation loss, the name of a
       scorer, or a callable (estimator, X, y). `validation_loss_curve_` has the loss after each epoch.
-    - `class_weight`: a dict of weights by label, or "balanced": weights of examples, on top of `sample_weight`.
+    - `class_weight`: a dict of weights by label, for multilabel problems a list of them, or "balanced": weights of
+      examples, on top of `sample_weight`.
     - `dropout`: share of hidden activations dropped in training; the engine "epoch" lacks it.
     - `schedule`: "cosine", "one_cycle" or another of `gpunn.schedules`: factors on the rates of a fit's batches.
     - `callbacks`: called after each epoch, one or several, with the estimator and a dict of the lists "loss",
@@ -46,7 +47,7 @@ class MLPClassifier(Accelerated, theirs.MLPClassifier):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **theirs.MLPClassifier._parameter_constraints,
         **CONSTRAINTS,
-        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
 
     class_weight: Any = None  # for pickles of before
@@ -69,13 +70,13 @@ class MLPClassifier(Accelerated, theirs.MLPClassifier):
         weights = self.class_weight
         if incremental and weights == "balanced":
             raise ConfigurationError("partial_fit does not support class_weight='balanced': give a dict of weights")
-        if weights is not None:
-            if incremental:  # a part need not have all labels
-                present = np.unique(y).tolist()
+        if weights is not None and y is not None:
+            labels = y if sparse.issparse(y) else np.asarray(y)
+            if incremental and isinstance(weights, dict):  # a part need not have all labels
+                present = np.unique(labels).tolist()
                 weights = {label: weight for label, weight in weights.items() if label in present}
-            of_classes = compute_sample_weight(weights, y)
-            given = 1.0 if sample_weight is None else _check_sample_weight(sample_weight, y)
-            sample_weight = of_classes * given
+            given = 1.0 if sample_weight is None else _check_sample_weight(sample_weight, labels)
+            sample_weight = compute_sample_weight(weights, labels) * given
         return super()._fit(X, y, sample_weight=sample_weight, incremental=incremental)
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:

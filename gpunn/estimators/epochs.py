@@ -304,7 +304,7 @@ def train(fits: Sequence[Epochs]) -> None:
             for fit in fits:
                 fit.run(backend, examples)
         except KeyboardInterrupt:
-            if not all(each.n_iter_ for each in estimators):
+            if not any(each.n_iter_ for each in estimators):
                 raise InterruptedEarlyError from None
             warnings.warn("Training interrupted by user.", stacklevel=2)
 

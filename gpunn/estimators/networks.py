@@ -61,7 +61,8 @@ def _set_parameters(estimator: Any) -> None:
 
 def summarise(estimator: Any) -> None:
     """Set the attributes of a fit from those of its networks."""
-    networks = estimator.estimators_
+    # Ctrl-C may have come before others were begun.
+    estimator.estimators_ = networks = [each for each in estimator.estimators_ if each.t_]
     estimator.n_iter_, estimator.t_ = (max(getattr(each, name) for each in networks) for name in ("n_iter_", "t_"))
     estimator.loss_ = np.float64(np.mean([each.loss_ for each in networks]))
     estimator.device_, estimator.engine_ = networks[0].device_, networks[0].engine_
