@@ -4,6 +4,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines.base import Recipe
 from gpunn.evaluation import Evaluation, or_none
@@ -51,6 +53,11 @@ class Epoch:
         if self.held_out is not None:
             row |= {"held_out_loss": self.held_out.loss, "held_out_accuracy": or_none(self.held_out.accuracy)}
         return row
+
+
+def goes_on(answer: object) -> bool:
+    """Whether training goes on after a callback's `answer`: only False ends it."""
+    return not isinstance(answer, bool | np.bool_) or bool(answer)
 
 
 def counted(number: int, epochs: int) -> str:

@@ -4,32 +4,29 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
-from gpunn.backends.limits import at_most_cores, usable_cores
 from gpunn.datasets.split import Dataset, Split
 from gpunn.defaults import EPOCHS
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import Engine, Examples
-from gpunn.engines.cpu.sharing import Shelf, sharing
+from gpunn.engines.cores import on_each_core
 from gpunn.engines.cuda.epoch import EpochCudaEngine, EpochCudaGroup, group_key, group_size
 from gpunn.engines.devices import Job
 from gpunn.engines.runner import Trained, on_device, on_host
-from gpunn.engines.stopping import Stopped, check_stopped, stopped_by
-from gpunn.engines.threads import blas_threads
+from gpunn.engines.stopping import Stopped, check_stopped
 from gpunn.errors import ConfigurationError, DataError, DivergenceError
-from gpunn.history import History
+from gpunn.history import History, goes_on
 from gpunn.network import MLP, Network
 from gpunn.optimizers import PLAIN, Optimizer
 from gpunn.schedules import CONSTANT, Schedule
-from gpunn.training import Division, Evaluators, Plan, Session, goes_on, plan_for
+from gpunn.training import Division, Evaluators, Plan, Session, plan_for
 
 logger = logging.getLogger(__name__)
 
@@ -156,38 +153,11 @@ class _Many:
                 self._engines[number] = plan.engine_on(backend, self._examples_like(plan))
         largest_first = sorted(range(len(self._plans)), key=lambda number: -self._plans[number].net.n_parameters)
         if backend.name == "cpu":
-            self._run_in_threads(backend, largest_first)
+            arrays = [examples.inputs for examples in self._examples.values()]
+            on_each_core(lambda number: self._run_alone(backend, number), largest_first, arrays)
         else:
             self._run_in_groups(backend, largest_first)
         check_stopped()  # by what called this from a callback
-
-    def _run_in_threads(self, backend: Backend, numbers: Sequence[int]) -> None:
-        """Train each network in one thread."""
-        workers = max(1, min(usable_cores(), len(numbers)))
-        stop, handed_out = threading.Event(), threading.Event()
-
-        def run(number: int) -> None:
-            # Ctrl-C while a thread is started leaves one that nobody waits for: it must not have begun to train.
-            handed_out.wait()
-            self._run_alone(backend, number)
-
-        with (
-            sharing(Shelf(examples.inputs for examples in self._examples.values())),
-            stopped_by(stop),
-            at_most_cores(usable_cores() // workers),
-            blas_threads(1),
-            ThreadPoolExecutor(workers, "gpunn") as pool,
-        ):
-            try:
-                futures = [pool.submit(copy_context().run, run, number) for number in numbers]
-                handed_out.set()
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                stop.set()
-                handed_out.set()
-                _end_threads(pool)
-                raise
 
     def _run_alone(self, backend: Backend, number: int) -> None:
         """Train one network; do nothing more if training is to stop."""
@@ -321,16 +291,6 @@ class _Many:
             key = plan.net.dtype, plan.net.sizes[-1], plan.recipe.loss, engine.own_threads
             found = self._evaluators.get(key) or plan.evaluators(backend, engine, division)
             return self._evaluators.setdefault(key, found)
-
-
-def _end_threads(pool: ThreadPoolExecutor) -> None:
-    """Wait until all threads have ended, however often Ctrl-C is pressed: they must not change networks later on."""
-    while True:
-        try:
-            pool.shutdown(cancel_futures=True)
-        except KeyboardInterrupt:
-            continue
-        return
 
 
 def _begin(sessions: dict[int, Session], epoch: int) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64] | None]]:

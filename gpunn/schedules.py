@@ -122,11 +122,12 @@ def schedule_for(choice: str | Schedule) -> Schedule:
     """Return the schedule named `choice`, or `choice` itself.
 
     A name may be followed by a colon and the schedule's arguments, in the order of its fields: "step:10,0.5" is
-    `Steps(10, 0.5)`. Raises `ConfigurationError` for unknown names and invalid arguments.
+    `Steps(10, 0.5)`; "one_cycle" is "one-cycle". Raises `ConfigurationError` for unknown names and invalid arguments.
     """
     if isinstance(choice, Schedule):
         return choice
     name, _, numbers = choice.partition(":") if isinstance(choice, str) else ("", "", "")
+    name = name.replace("_", "-")
     if name not in SCHEDULES:
         raise ConfigurationError(
             f"schedule must be one of {', '.join(SCHEDULES)}, or an object from gpunn.schedules, got {choice!r}"

@@ -20,7 +20,7 @@ from gpunn.engines.runner import Trained, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import Evaluation, evaluate_on_device, inputs_on_device
 from gpunn.guessing import ENOUGH_EXAMPLES, ENOUGH_STEPS, Guessing
-from gpunn.history import Epoch, History
+from gpunn.history import Epoch, History, goes_on
 from gpunn.losses import loss_for
 from gpunn.network import MLP
 from gpunn.optimizers import PLAIN, Optimizer, optimizer_for
@@ -124,11 +124,6 @@ def train(
     return on_device(
         device, run, lambda: net.weights is before and precision == "float32", lambda: [plan.job(examples)]
     )
-
-
-def goes_on(answer: object) -> bool:
-    """Whether training goes on after a callback's `answer`: only False ends it."""
-    return not isinstance(answer, bool | np.bool_) or bool(answer)
 
 
 Evaluator = Callable[[Parameters], Evaluation | None]

@@ -13,7 +13,7 @@ pytest.importorskip("sklearn", reason="scikit-learn, which the estimators need, 
 from sklearn import neural_network
 
 from gpunn import MLPClassifier, MLPRegressor
-from gpunn.estimators import contract
+from gpunn.estimators import contract, parameters
 from gpunn.estimators.labels import Labels
 
 
@@ -63,8 +63,9 @@ def test_pickles_of_the_classes_of_before_are_loaded() -> None:
     for kind, y in ((MLPClassifier, X.argmax(axis=1)), (MLPRegressor, X[:, 0])):
         model: Any = kind(hidden_layer_sizes=(4,), max_iter=3, random_state=0).fit(X, y)
         state = model.__getstate__()
-        for name in ("_optimizer", "_best_coefs", "_best_intercepts", "_random_state"):
+        for name in ("_optimizer", "_best_coefs", "_best_intercepts", "_random_state", "validation_loss_curve_"):
             del state[name]
+        state = {name: state[name] for name in state.keys() - {*parameters.WISHES, "class_weight"}}
         state |= {"_without_improvement": state.pop("_no_improvement_count"), "_memory": (None, 0.001), "_rate": 0.001}
         if kind is MLPClassifier:
             del state["loss"]

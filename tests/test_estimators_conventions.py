@@ -29,7 +29,8 @@ from gpunn import MLPClassifier, MLPRegressor, estimators
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-NOT_THEIRS = {"device", "engine"}
+NOT_THEIRS: dict[str, Any] = {"device": "auto", "engine": "auto", "dropout": 0.0, "n_networks": 1}
+NOT_THEIRS |= dict.fromkeys(["schedule", "scoring", "callbacks"])
 
 INAPPLICABLE = {
     "check_array_api_input": "SCIPY_ARRAY_API is not set",
@@ -83,11 +84,12 @@ def test_no_check_is_skipped_for_a_missing_package(checked: list[dict[str, Any]]
 def test_parameters_are_those_of_scikit_learn(name: str) -> None:
     ours = signature({"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}[name]).parameters
     expected: Mapping[str, Any] = signature(getattr(theirs, name)).parameters
-    found = [ours[parameter] for parameter in ours if parameter not in NOT_THEIRS]
+    not_theirs = NOT_THEIRS | ({"class_weight": None} if name == "MLPClassifier" else {})
+    found = [ours[parameter] for parameter in ours if parameter not in not_theirs]
     assert [(each.name, each.default, each.kind) for each in found] == [
         (each.name, each.default, each.kind) for each in expected.values()
     ]
-    assert {name: ours[name].default for name in NOT_THEIRS} == dict.fromkeys(NOT_THEIRS, "auto")
+    assert {name: ours[name].default for name in not_theirs} == not_theirs
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,19 @@ def test_parameters_are_those_of_scikit_learn(name: str) -> None:
         ({"engine": "steam"}, "The 'engine' parameter of MLPClassifier must be a str among"),
         ({"device": 1}, "The 'device' parameter of MLPClassifier must be an instance of 'str'"),
         ({"device": "tpu"}, "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        ({"dropout": 1.0}, "The 'dropout' parameter of MLPClassifier must be a float in the range"),
+        ({"n_networks": 0}, "The 'n_networks' parameter of MLPClassifier must be an int in the range"),
+        ({"class_weight": "even"}, "The 'class_weight' parameter of MLPClassifier must be a str among"),
+        ({"schedule": "linear"}, "schedule must be one of constant, step, exponential, cosine, one-cycle, or"),
+        ({"callbacks": [print, 3]}, r"callbacks must be functions of \(estimator, history\), got 3"),
+        ({"callbacks": 3}, "The 'callbacks' parameter of MLPClassifier must be an array-like"),
+        ({"dropout": 0.5, "engine": "epoch", "device": "cpu"}, "it doesn't support dropout"),
+        (
+            {"dropout": 0.5, "solver": "lbfgs"},
+            "found dropout=0.5 with solver='lbfgs', which scikit-learn trains: leave",
+        ),
+        ({"activation": "elu", "solver": "lbfgs"}, "found activation='elu' with solver='lbfgs'"),
+        ({"n_networks": 2, "solver": "sgd", "momentum": 1}, "found n_networks=2 with momentum=1"),
     ],
 )
 def test_parameters_out_of_range_are_refused_in_one_line(parameters: dict[str, Any], message: str) -> None:

@@ -259,7 +259,7 @@ def test_an_interrupt_while_networks_are_handed_out_leaves_them_untrained(
             return super().submit(*arguments)
 
     epochs: list[int] = []
-    monkeypatch.setattr("gpunn.many.ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("gpunn.engines.cores.ThreadPoolExecutor", Pool)
     nets = networks()
     with pytest.raises(KeyboardInterrupt):
         train_many(nets, small, epochs=5000, on_epoch=lambda number, _: epochs.append(number), device="cpu")
@@ -281,7 +281,7 @@ def test_further_interrupts_do_not_leave_threads_behind(small: Split, monkeypatc
     def on_epoch(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gpunn.many.ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("gpunn.engines.cores.ThreadPoolExecutor", Pool)
     with pytest.raises(KeyboardInterrupt):
         train_many(networks(), small, epochs=5000, on_epoch=on_epoch, device="cpu")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("gpunn")]

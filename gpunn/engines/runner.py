@@ -45,13 +45,13 @@ class Runner:
         self, backend: Backend, engine: type[Engine], start: Parameters, examples: Examples, recipe: Recipe
     ) -> None:
         """Take `start` on the host and `examples` on the device."""
-        self._backend, self._examples, self._recipe = backend, examples, recipe
+        self._backend, self._examples = backend, examples
         self._make = engine
         self._engine = engine(backend, start, examples, recipe)
 
-    def restart(self, start: Parameters) -> None:
-        """Resume from `start`, on the host."""
-        self._engine = self._make(self._backend, start, self._examples, self._recipe)
+    def restart(self, start: Parameters, recipe: Recipe) -> None:
+        """Resume from `start`, on the host, by `recipe`."""
+        self._engine = self._make(self._backend, start, self._examples, recipe)
 
     def optimizer_state(self) -> OptimizerState:
         """Return a copy of the optimiser's state, on the host."""

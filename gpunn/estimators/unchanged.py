@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-CURVES = ("loss_curve_", "validation_scores_")
+CURVES = ("loss_curve_", "validation_scores_", "validation_loss_curve_")
 """Lists that a fit extends in place."""
 
 
