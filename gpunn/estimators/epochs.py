@@ -16,7 +16,7 @@ from gpunn.engines.plain import PlainEngine
 from gpunn.engines.runner import Runner, Trained, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.estimators.examples import Batches, checked_weights, divide
-from gpunn.estimators.inputs import dense_inputs
+from gpunn.estimators.inputs import engine_inputs
 from gpunn.estimators.optimizers import Exact, Penalty, keep_state, make_theirs, ours, rate_of, state_of
 from gpunn.estimators.parameters import FUNCTIONS
 from gpunn.estimators.unchanged import InterruptedEarlyError
@@ -87,7 +87,9 @@ class Epochs:
         with np.errstate(over="ignore", invalid="ignore"):  # non-finite numbers are checked for after each epoch
             estimator.coefs_ = [W.astype(dtype, copy=False) for W in estimator.coefs_]
             estimator.intercepts_ = [b.astype(dtype, copy=False) for b in estimator.intercepts_]
-            examples = self._examples(dtype, grey=engine != "plain")
+            examples = self._examples(dtype, grey=engine != "plain", stays_sparse=device in ("auto", "cpu"))
+            if examples.sparse:
+                device = "cpu"  # engines on GPUs take arrays only
             self._watched = self._watched_examples(dtype)
             on_device(
                 device,
@@ -221,13 +223,13 @@ class Epochs:
             l2=self._scale * float(estimator.alpha) / (batches.size * batches.weight),
         )
 
-    def _examples(self, dtype: np.dtype[Any], *, grey: bool) -> Examples:
+    def _examples(self, dtype: np.dtype[Any], *, grey: bool, stays_sparse: bool) -> Examples:
         """Return all examples as engines take them."""
         y, weights = self._y, self._batches.weights
         labels = self._loss == "cross_entropy" and y.shape[1] <= CLASSES
         targets = y.argmax(axis=1).astype(np.uint8) if labels else np.ascontiguousarray(y, dtype)
         weights = None if weights is None else weights.astype(dtype)
-        return Examples(dense_inputs(self._X, dtype, grey=grey), targets, weights)
+        return Examples(engine_inputs(self._X, dtype, grey=grey, stays_sparse=stays_sparse), targets, weights)
 
     def _watched_examples(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
         """Return inputs, labels or numbers, and weights of the examples held out; None for each without any."""
