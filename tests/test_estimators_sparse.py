@@ -18,6 +18,7 @@ from gpunn import MLPClassifier, MLPRegressor
 from gpunn.backends import get_backend
 from gpunn.engines import CUDA_ENGINES, ENGINES, Examples, Parameters, Recipe
 from gpunn.engines.base import examples_reason
+from gpunn.estimators import inputs
 from gpunn.estimators.inputs import engine_inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore:.*batch_size")
@@ -220,7 +221,7 @@ def test_columns_that_are_not_there_are_refused_before_anything_reads_them(engin
     assert not hasattr(model, "coefs_")
 
 
-def test_a_matrix_becomes_dense_where_that_takes_no_more_memory() -> None:
+def test_a_matrix_becomes_dense_where_that_takes_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def kept(X: Any, dtype: Any = np.float32, **how: Any) -> Any:
         return engine_inputs(X, dtype, **{"grey": True, "stays_sparse": True} | how)
 
@@ -231,6 +232,9 @@ def test_a_matrix_becomes_dense_where_that_takes_no_more_memory() -> None:
     half = sparse.csr_array(RNG.random((9, 30)) * (np.arange(30) % 2))  # 8 bytes of 4 by 2
     assert kept(half[:, :29]).format == "csr"
     assert isinstance(kept(half), np.ndarray)
+    with monkeypatch.context() as patch:
+        patch.setattr(inputs, "available_memory", lambda: half.shape[0] * half.shape[1] * 4)
+        assert kept(half).format == "csr"
     grey = sparse.csr_array(np.eye(7, dtype=np.uint8) / np.float32(255))
     assert kept(grey).dtype == np.uint8
     assert kept(grey, grey=False).format == "csr"

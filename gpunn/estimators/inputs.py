@@ -31,8 +31,8 @@ def engine_inputs(X: Any, dtype: DTypeLike, *, grey: bool, stays_sparse: bool) -
 
     That is possible if every value, rounded to float32, is a grey level of 0 to 255 divided by 255: engines compute
     the same numbers from a quarter of the memory. Arrays of `dtype` are not copied. With `stays_sparse`, a sparse
-    matrix becomes a CSR matrix of `dtype`, unless the array takes no more memory. Without, raises `DataError` if the
-    array would be too large.
+    matrix becomes a CSR matrix of `dtype`, unless the array takes no more memory and isn't too large. Without, raises
+    `DataError` if the array would be too large.
     """
     if not sparse.issparse(X):
         found = grey_levels(X) if grey else None
@@ -44,10 +44,11 @@ def engine_inputs(X: Any, dtype: DTypeLike, *, grey: bool, stays_sparse: bool) -
     found = grey_levels(X.data.reshape(1, -1)) if grey else None
     values = X.data if found is None else found[0]
     kind = np.dtype(dtype if found is None else np.uint8)
-    needed, memory = X.shape[0] * X.shape[1] * kind.itemsize, available_memory()
-    if stays_sparse and needed > X.nnz * (np.dtype(dtype).itemsize + COLUMN):
+    needed, memory = X.shape[0] * X.shape[1] * kind.itemsize, available_memory() or np.inf
+    too_large = needed > memory / SHARE
+    if stays_sparse and (too_large or needed > X.nnz * (np.dtype(dtype).itemsize + COLUMN)):
         return sparse.csr_array((X.data.astype(dtype, copy=False), X.indices, X.indptr), X.shape)
-    if memory is not None and needed > memory / SHARE:
+    if too_large:
         raise DataError(
             f"found a sparse X of shape {X.shape}, which takes {needed / 2**30:,.1f} GiB when it is dense, expected at "
             f"most a quarter of {memory / 2**30:,.1f} GiB: train on the device cpu, where it stays sparse"
