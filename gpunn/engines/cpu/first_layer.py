@@ -142,7 +142,7 @@ class SparseInputs:
         self._deltas = [np.zeros(batch_size * min(N_BLOCK, self._padded), np.float32) for _ in range(threads)]
 
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:
-        """Compute out = X W^T for the images `rows`, the part `own` of their batch."""
+        """Compute out = X W^T for the examples `rows`, the part `own` of their batch."""
         if self.width == self._padded:
             self._multiply(self._pixels, rows, self._all, out=out)
         else:

@@ -2,8 +2,8 @@
 
 While a pixel is zero, so is the gradient of its weights: k steps as in `steps` are the k-th power of a 2 x 2 matrix,
 the same for all weights. Updates are deferred until the pixel is non-zero again, then applied in one step (exact up to
-rounding). Adam's steps have no such form: all weights make them after every batch. That takes less time than making
-them later, one by one: the weights of a few pixels here and there are slower to fetch than all of them in order.
+rounding). Adam's steps have no such form: all weights make them after every batch. To make them later, one by one, took
+about twice as long (measured with 50,000 inputs of which 100 aren't zero, 100 neurons, batches of 10 to 200).
 """
 
 from typing import Any
