@@ -26,6 +26,7 @@ __all__ = [
     "backpropagate",
     "decided",
     "forward",
+    "is_csr",
     "mean",
     "mean_logits",
     "outputs",
@@ -45,6 +46,11 @@ def scale(images: Array, dtype: np.typing.DTypeLike) -> Array:
     X = images.astype(dtype)
     X /= 255
     return X
+
+
+def is_csr(X: Any) -> bool:
+    """Whether `X` is a SciPy matrix in compressed sparse row form; nothing else has to import SciPy."""
+    return getattr(X, "format", None) == "csr"
 
 
 def decided(output: Array) -> Array:
@@ -104,7 +110,8 @@ def outputs(xp: Any, weights: Sequence[Array], biases: Sequence[Array], X: Any, 
 
     `X` (n, n_0) is an array of `xp`, or a sparse matrix in CSR form on the host; all are of one floating dtype.
     """
-    rows = max(1, CHUNK // (weights[0].shape[1] + sum(map(len, biases))))
+    inputs = 0 if is_csr(X) else weights[0].shape[1]
+    rows = max(1, CHUNK // (inputs + sum(map(len, biases))))
     found = xp.empty((X.shape[0], len(biases[-1])), biases[-1].dtype)
     # Overflowing exponentials still give the right result.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -150,7 +157,8 @@ def backpropagate(
 ) -> tuple[Array, list[Array], list[Array]]:
     """Return the loss of the batch and its gradients, shaped like `weights` and `biases`.
 
-    `X` (m, n_0) are inputs, `Y` (m, n_L) targets, all of one floating dtype; `functions` and `masks` as in `propagate`.
+    `X` (m, n_0) are inputs, an array of `xp` or a sparse matrix as in `outputs`, `Y` (m, n_L) targets, all of one
+    floating dtype; `functions` and `masks` as in `propagate`.
     `weights_of_examples` (m,), non-negative, weight the averages over the batch, which are 0 if all weights are 0.
     Nothing is changed in place.
     """
@@ -162,7 +170,7 @@ def backpropagate(
     else:
         shares = weights_of_examples / xp.maximum(weights_of_examples.sum(), float(np.finfo(delta.dtype).tiny))
         value = xp.vdot(shares, loss.of_examples(xp, A[-1], Z, Y))
-        delta *= len(X) * shares[:, None]
+        delta *= len(delta) * shares[:, None]
     dW, db = [], []
     for layer in reversed(range(len(weights))):
         dW.append(delta.T @ inputs[layer])

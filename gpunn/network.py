@@ -18,6 +18,7 @@ from gpunn.equations import decided, forward, mean, outputs, scale
 from gpunn.errors import ConfigurationError, DataError, ModelFileError
 from gpunn.initialization import draw
 from gpunn.model_file import Layers, Model, read_model, write_model
+from gpunn.onnx_file import shares_and_labels, write_onnx
 from gpunn.plots.sheets import WeightSheet, weight_sheet
 from gpunn.printing import printable
 
@@ -57,6 +58,25 @@ class Network(ABC):
 
         Raises `OutputError` if it can't be written, and the errors of `check`.
         """
+
+    def to_onnx(self, path: str | bytes | os.PathLike[str], *, grey: bool | None = None) -> None:
+        """Write the network atomically to `path` as ONNX (opset 17), which gives the same outputs in any runtime.
+
+        Its input is `inputs` (n, n_0), n any number: uint8 if `grey`, grey levels that the file divides by 255,
+        otherwise floats of the network's dtype; by default, what the network was trained on, floats if that is unknown.
+        Outputs are `probabilities` (n, classes), those of `predict_proba`, and `labels` (n,), int64. The metadata have
+        what is known of the images as JSON: `data_set`, `image_shape` [rows, columns] and `classes`, the names.
+
+        Raises `ConfigurationError` if the extra `onnx` is missing or the network is too large for the format (2 GiB),
+        `OutputError` if the file can't be written, and the errors of `check`.
+        """
+        self.check()
+        networks = [Layers(net.weights, net.biases, net.functions) for net in self.nets]
+        grey = bool(self.grey) if grey is None else grey
+        known = ImageKind() if self.kind is None else self.kind
+        traits = {"data_set": known.name, "image_shape": known.shape, "classes": known.classes}
+        about = {name: value for name, value in traits.items() if value}
+        write_onnx(path, networks, shares_and_labels(self.n_outputs), grey=grey, about=about)
 
     @property
     def n_inputs(self) -> int:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 import gpunn
 from gpunn import ConfigurationError, DataError, DivergenceError, MLPClassifier, MLPRegressor
 from gpunn.estimators import epochs
-from gpunn.estimators.inputs import dense_inputs
+from gpunn.estimators.inputs import engine_inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -41,7 +41,8 @@ def test_duplicate_entries_of_a_sparse_matrix_are_added() -> None:
     values, columns, rows = np.array([1.0, 1.0, 0.2]), np.array([1, 1, 0]), np.array([0, 3])
     twice = sparse.csr_array((values, columns, rows), shape=(1, 3))
     for grey in (False, True):
-        np.testing.assert_array_equal(dense_inputs(twice, np.float32, grey=grey), np.array([[0.2, 2, 0]], np.float32))
+        found = engine_inputs(twice, np.float32, grey=grey, stays_sparse=False)
+        np.testing.assert_array_equal(found, np.array([[0.2, 2, 0]], np.float32))
     assert twice.nnz == 3
 
 
@@ -140,6 +141,7 @@ def test_penalties_beyond_float32_are_divergence(engine: str) -> None:
 
 def test_parts_of_few_batches_are_trained_by_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epochs, "SMALL", 0)
+    monkeypatch.setattr("gpunn.engines.SMALL", 0)
     model: Any = MLPClassifier((5,), batch_size=10, random_state=0)
     assert model.partial_fit(X[:40], Y[:40], classes=[0, 1, 2]).engine_ == "plain"
     monkeypatch.setattr(epochs, "FEW", 4)

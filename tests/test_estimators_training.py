@@ -51,6 +51,7 @@ class Recorder(Fake):
 def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
     monkeypatch.setattr(epochs, "choose_engine", lambda *_: Recorder)
     monkeypatch.setattr(epochs, "SMALL", 0)
+    monkeypatch.setattr("gpunn.engines.SMALL", 0)
     monkeypatch.setattr(Recorder, "asked", [])
     monkeypatch.setattr(Recorder, "rates", [])
     return Recorder
@@ -144,6 +145,7 @@ def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
 
     monkeypatch.setattr(epochs, "choose_engine", lambda *_: Full)
     monkeypatch.setattr(epochs, "SMALL", 0)
+    monkeypatch.setattr("gpunn.engines.SMALL", 0)
     MLPClassifier((6,), max_iter=1).fit(X, LABELS)
     assert devices == ["cuda:0", "cpu"]
     with pytest.raises(OutOfMemoryError, match="it is full"):

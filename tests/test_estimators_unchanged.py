@@ -250,7 +250,7 @@ def test_ctrl_c_before_the_end_of_the_first_epoch_changes_nothing(history: str, 
             model.predict(X)
 
 
-@pytest.mark.parametrize("where", ["choose_engine", "dense_inputs", "on_device"])
+@pytest.mark.parametrize("where", ["choose_engine", "engine_inputs", "on_device"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OutOfMemoryError, DeviceError])
 def test_a_failure_before_training_changes_nothing(
     where: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch

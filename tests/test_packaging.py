@@ -18,6 +18,7 @@ HEAVY = [
     "llvmlite",
     "matplotlib",
     "numba",
+    "onnx",
     "pandas",
     "rich",
     "safetensors",

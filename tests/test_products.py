@@ -13,7 +13,7 @@ from gpunn.kernels.cpu import gather as gathering
 from gpunn.kernels.cpu import matmul, sparse_matmul
 from gpunn.kernels.cpu.epoch.layout import Layout, aligned_zeros, padded
 from gpunn.kernels.cpu.memory import pointer
-from gpunn.kernels.cpu.sparse import PARTS, find_nonzero
+from gpunn.kernels.cpu.sparse import PARTS, NonzeroNumbers, find_nonzero, nonzero_numbers
 
 
 @compiled
@@ -109,6 +109,84 @@ def test_nonzero_pixels_may_be_far_apart() -> None:
     out = np.empty((3, 16), np.float32)
     sparse_matmul.sparse_product(pixels, np.arange(3), weights, out=out)
     np.testing.assert_allclose(out, images / 255 @ weights.reshape(-1, 16), rtol=0, atol=1e-6)
+
+
+def rows_of(X: np.ndarray, seed: int = 0) -> NonzeroNumbers:
+    """The non-zeros of X (n, n_0), float32, in any order; each in two parts, and zeros between them."""
+    rng = np.random.default_rng(seed)
+    values, columns, ends = [], [], [0]
+    for row in X:
+        places = rng.permutation(np.repeat(np.flatnonzero(row), 2))
+        places = np.concatenate([places, rng.integers(0, len(row), rng.integers(0, 3))])
+        shares = np.ones(len(places), np.float32) / 2
+        shares[2 * np.count_nonzero(row) :] = 0
+        values.append(row[places] * shares)
+        columns.append(places)
+        ends.append(ends[-1] + len(places))
+    joined = np.concatenate(values).astype(np.float32), np.concatenate(columns)
+    return nonzero_numbers(*joined, np.array(ends, np.int32), X.shape[1])
+
+
+@pytest.mark.parametrize("columns", [16, 32, 48, 64, 112, 144])
+@pytest.mark.parametrize("m", [1, 33, 150])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_products_with_sparse_numbers_are_the_dense_ones(columns: int, m: int, threads: int) -> None:
+    rng = np.random.default_rng(1)
+    X = (rng.normal(size=(50, 61)) * (rng.random((50, 61)) < 0.2)).astype(np.float32)
+    X[7] = 0
+    numbers, rows = rows_of(X), rng.integers(0, 50, m)
+    rows[0] = 7
+    layout = Layout((61, columns), sparse=True, batch_size=m)
+    W = rng.normal(size=(columns, 61)).astype(np.float32)
+    delta = rng.normal(size=(m, columns)).astype(np.float32)
+    packed = layout.pack([W], [np.zeros(columns, np.float32)])
+    weights = packed[: 61 * columns]
+
+    out = np.full((m, columns), np.nan, np.float32)
+    sparse_matmul.sparse_product(numbers, rows, weights, out=out)
+    np.testing.assert_allclose(out, X[rows] @ W.T, rtol=0, atol=1e-5)
+    scratch = np.zeros(64 * 61, np.float32)
+    for thread in range(threads):
+        sparse_matmul.sparse_descend(
+            weights, numbers, rows, delta, 0.3, thread=thread, threads=threads, scratch=scratch
+        )
+    np.testing.assert_allclose(layout.unpack(packed)[0][0], W - 0.3 * delta.T @ X[rows], rtol=0, atol=3e-5)
+
+
+ROWS: dict[str, Any] = {
+    "values": np.ones(3, np.float32),
+    "columns": np.array([0, 4, 1]),
+    "ends": np.array([0, 1, 1, 3]),
+    "n_pixels": 5,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"values": np.ones(3)}, TypeError, "found values of dtype float64, expected float32"),
+        ({"columns": np.ones(3)}, TypeError, "found columns of 1 dimensions and dtype float64"),
+        ({"columns": np.array([0, 5, 1])}, IndexError, "found columns from 0 to 5, expected 0 to 4"),
+        ({"columns": np.array([0, -1, 1])}, IndexError, "found columns from -1 to 1"),
+        ({"columns": np.array([0, 2**32, 1])}, IndexError, "found columns from 0 to 4294967296"),
+        ({"columns": np.array([0, 1])}, ValueError, "found rows that aren't parts of 3 values and 2 columns"),
+        ({"ends": np.array([0, 1, 4])}, ValueError, "found rows that aren't parts"),
+        ({"ends": np.array([0, 2, 1, 3])}, ValueError, "found rows that aren't parts"),
+        ({"ends": np.array([1, 3])}, ValueError, "found rows that aren't parts"),
+        ({"ends": np.array([], int)}, ValueError, "found rows that aren't parts"),
+        ({"ends": np.array([[0, 3]])}, TypeError, "found ends of 2 dimensions"),
+        ({"n_pixels": 2**31}, ValueError, r"found 2147483648 columns, expected fewer than 2\^31"),
+    ],
+)
+def test_rows_that_no_product_may_read_are_refused(change: Any, error: type[Exception], message: str) -> None:
+    assert nonzero_numbers(**ROWS).starts.tolist() == [0, 1, 1, 1, 1, 2, 2]
+    with pytest.raises(error, match=message):
+        nonzero_numbers(**ROWS | change)
+
+
+def test_no_rows_have_no_numbers() -> None:
+    empty = nonzero_numbers(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(1, np.int64), 5)
+    assert (len(empty.values), empty.starts.tolist(), empty.lines) == (0, [0], 0)
 
 
 @pytest.mark.parametrize("columns", [16, 32, 48, 64, 80, 112, 128, 144])

@@ -1,4 +1,4 @@
-"""The command line: gpunn train | sweep | evaluate | predict | show | devices | tour | tune."""
+"""The command line: gpunn train | sweep | evaluate | predict | show | export | devices | tour | tune."""
 
 import io
 import os
@@ -10,6 +10,7 @@ import click
 
 import gpunn
 from gpunn.cli import inspection
+from gpunn.cli.export import export as export_command
 from gpunn.cli.predict import predict as predict_command
 from gpunn.cli.show import show as show_command
 from gpunn.cli.signals import INTERRUPTED, handlers_restored
@@ -37,6 +38,7 @@ for _command in (
     inspection.evaluate,
     predict_command,
     show_command,
+    export_command,
     inspection.devices,
     tour_command,
     tune_command,

@@ -83,15 +83,15 @@ def _fastest(
     fused_can = other_reason is None
     table = speeds(backend)
     if backend.name != "cpu":
-        n = recipe.batch_size if examples is None else len(examples.inputs)
+        n = recipe.batch_size if examples is None else examples.n
         work = Work.of(start, recipe, n)
         seconds = {engine: table.seconds("gpu", engine.name, work) for engine in (epoch, fused)}
         best, other = (fused, epoch) if fused_can and seconds[fused] < seconds[epoch] else (epoch, fused)
         compared = f"{other.name} at {spoken(seconds[other])}" if fused_can else f"as fused can't: {other_reason}"
         return best, f"estimated at {spoken(seconds[best])} for {n:,} examples, {compared}"
     n_weights = sum(W.size for W in start.weights)
-    if examples is not None and len(examples.inputs) * n_weights < SMALL:
-        return PlainEngine, f"the fastest for {len(examples.inputs):,} examples and {n_weights:,} weights"
+    if examples is not None and examples.n * n_weights < SMALL:
+        return PlainEngine, f"the fastest for {examples.n:,} examples and {n_weights:,} weights"
     largest = max((W.size for W in start.weights[1:]), default=0)
     if largest >= table.large_for_blas and fused_can:
         return fused, f"the fastest for hidden layers of {largest:,} weights"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gpunn.backends import Backend
 from gpunn.checks import check_whole
 from gpunn.engines.stopping import check_stopped
-from gpunn.equations import Array
+from gpunn.equations import Array, is_csr
 from gpunn.errors import ConfigurationError
 from gpunn.optimizers import PLAIN, SGD, Adam, Optimizer, OptimizerState
 from gpunn.schedules import CONSTANT, Schedule
@@ -23,7 +23,8 @@ from gpunn.schedules import CONSTANT, Schedule
 class Examples(NamedTuple):
     """`n` examples, on one device or on the host; engines differ in the kinds they support.
 
-    - `inputs` (n, n_0): grey levels, uint8, which are divided by 255, or floats of the parameters' dtype;
+    - `inputs` (n, n_0): grey levels, uint8, which are divided by 255, or floats of the parameters' dtype; on a CPU,
+      these may be a SciPy matrix in compressed sparse row form (CSR);
     - `targets`: classes, uint8 (n,), or target outputs, floats of the parameters' dtype, (n, n_L);
     - `weights`, floats (n,), at least 0, or None if all examples count the same: a batch's loss is the average of its
       examples', weighted by these.
@@ -35,7 +36,17 @@ class Examples(NamedTuple):
 
     def on(self, backend: Backend) -> "Examples":
         """Return these examples, on the host, as arrays on the device of `backend`."""
-        return Examples(*(None if part is None else backend.asarray(part) for part in self))
+        return Examples(*(part if part is None or is_csr(part) else backend.asarray(part) for part in self))
+
+    @property
+    def n(self) -> int:
+        """Number of examples."""
+        return int(self.inputs.shape[0])
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the inputs are a sparse matrix."""
+        return is_csr(self.inputs)
 
     @property
     def grey(self) -> bool:
@@ -49,13 +60,20 @@ class Examples(NamedTuple):
 
 
 def examples_reason(
-    examples: Examples | None, *, floats: bool = False, rows: bool = False, weights: bool = False
+    examples: Examples | None,
+    *,
+    floats: bool = False,
+    rows: bool = False,
+    weights: bool = False,
+    sparse: bool = False,
 ) -> str | None:
     """Return why an engine for grey levels and classes, and whatever is set to True, can't use `examples`, or None."""
     if examples is None:
         return None
     if examples.weights is not None and not weights:
         return "it doesn't support sample weights"
+    if examples.sparse and not sparse:
+        return "its inputs must be an array, got a sparse matrix"
     if not examples.grey and not floats:
         return f"its inputs must be grey levels (uint8), got {examples.inputs.dtype}"
     if not examples.labeled and not rows:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.engines.base import Examples, Recipe
+from gpunn.equations import is_csr
 from gpunn.kernels.checks import check_below, check_type
 
 
@@ -46,23 +47,26 @@ def rates_of(recipe: Recipe, n_examples: int, rates: NDArray[np.float64] | None)
 def own_examples(xp: Any, examples: Examples, n_inputs: int, n_outputs: int) -> Examples:
     """Return `examples`, arrays of `xp`, with a copy of their classes.
 
-    Raises `ValueError` if shapes don't fit each other or the network, `TypeError` for classes that aren't integers, and
-    `IndexError` for classes without an output.
+    Raises `ValueError` if shapes don't fit each other or the network, or indices of a sparse matrix don't fit it,
+    `TypeError` for classes that aren't integers, and `IndexError` for classes without an output.
     """
     inputs, targets, weights = examples
     if xp is np:
-        check_type("inputs", inputs)
+        if is_csr(inputs):
+            inputs.check_format(full_check=True)  # products read what the indices say
+        else:
+            check_type("inputs", inputs)
         check_type("targets", targets)
     if inputs.ndim != 2 or inputs.shape[1] != n_inputs:
         raise ValueError(f"found inputs of shape {inputs.shape}, expected (n, {n_inputs})")
     if not examples.labeled:
-        if targets.shape != (len(inputs), n_outputs):
-            raise ValueError(f"found targets of shape {targets.shape}, expected {(len(inputs), n_outputs)}")
+        if targets.shape != (examples.n, n_outputs):
+            raise ValueError(f"found targets of shape {targets.shape}, expected {(examples.n, n_outputs)}")
         return examples
     if targets.dtype.kind not in "iu":
         raise TypeError(f"found labels of dtype {targets.dtype}, expected integers")
-    if targets.shape != (len(inputs),):
-        raise ValueError(f"found labels of shape {targets.shape}, expected {(len(inputs),)}")
+    if targets.shape != (examples.n,):
+        raise ValueError(f"found labels of shape {targets.shape}, expected {(examples.n,)}")
     labels = xp.array(targets)
     if len(labels):
         least, most = int(labels.min()), int(labels.max())

@@ -35,21 +35,26 @@ class PlainEngine(Engine):
         self._one_hot = backend.xp.eye(len(self._biases[-1]), dtype=self._biases[-1].dtype)
         self._stepper = recipe.optimizer.stepper(backend.xp, (*self._weights, *self._biases), start.memory)
         self._epoch = 0
+        if self._examples.sparse:  # SciPy's products read the first layer's arrays by columns, and make gradients so
+            for arrays in (self._weights, *self._stepper.moments):
+                arrays[0] = np.asfortranarray(arrays[0])
 
     @classmethod
     def unsupported_reason(
         cls,
-        backend: Backend,  # noqa: ARG003
+        backend: Backend,
         start: Parameters,  # noqa: ARG003
         recipe: Recipe,
-        examples: Examples | None = None,  # noqa: ARG003
+        examples: Examples | None = None,
     ) -> str | None:
+        if examples is not None and examples.sparse and backend.name != "cpu":
+            return "on a GPU its inputs must be an array, got a sparse matrix"
         return tf32_reason(recipe)
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         xp, m = self._backend.xp, self._recipe.batch_size
         parameters, dtype = (*self._weights, *self._biases), self._one_hot.dtype
-        order = checked_order(order, len(self._examples.inputs))
+        order = checked_order(order, self._examples.n)
         batches = range(0, len(order), m)
         steps = self._stepper.numbers(rates_of(self._recipe, len(order), rates), self._recipe.l2)
         layers = keys(self._recipe.seed, self._epoch, len(self._biases) - 1) if self._recipe.dropout else []
@@ -69,7 +74,7 @@ class PlainEngine(Engine):
                     Y,
                     functions=self._functions,
                     loss=self._loss,
-                    masks=self._masks(layers, first, len(X)),
+                    masks=self._masks(layers, first, len(Y)),
                     weights_of_examples=counts,
                 )
                 self._stepper.step(parameters, (*dW, *db), *step)
@@ -81,7 +86,8 @@ class PlainEngine(Engine):
     def _batch(self, rows: Array) -> tuple[Array, Array, Array | None]:
         """Return inputs, targets and weights of the examples `rows`."""
         inputs, targets, weights = self._examples
-        X, Y = inputs.take(rows, axis=0), targets.take(rows, axis=0)
+        X = inputs[rows] if self._examples.sparse else inputs.take(rows, axis=0)
+        Y = targets.take(rows, axis=0)
         if self._examples.grey:
             X = scale(X, self._one_hot.dtype)
         if self._examples.labeled:

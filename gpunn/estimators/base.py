@@ -1,6 +1,7 @@
 """What gpunn does in place of scikit-learn in both estimators: the stochastic fit, and the forward pass."""
 
 import copy
+import os
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from gpunn.equations import mean, outputs
 from gpunn.errors import ConfigurationError, DataError
 from gpunn.estimators.epochs import OUTPUTS, Epochs, teller, train
+from gpunn.estimators.exported import write_estimator
 from gpunn.estimators.networks import draw_networks, resume_networks, summarise
 from gpunn.estimators.parameters import EXTRA, FUNCTIONS, check_theirs
 from gpunn.estimators.unchanged import unchanged_by_errors
@@ -155,6 +157,19 @@ class Accelerated(Theirs):
         functions = (*[FUNCTIONS[self.activation]] * (len(weights) - 1), OUTPUTS[self.out_activation_][0])
         found: NDArray[Any] = outputs(np, weights, biases, X.astype(dtype, copy=False), functions)
         return found
+
+    def to_onnx(self, path: str | bytes | os.PathLike[str]) -> None:
+        """Write the fitted network atomically to `path` as ONNX (opset 17), which predicts the same in any runtime.
+
+        Its input is `inputs` (n, n_0), n any number, floats of the dtype of `coefs_`. A classifier's outputs are
+        `probabilities`, those of `predict_proba`, and `labels`, those of `predict`; a regressor's is `predictions`. The
+        metadata have `feature_names_in_`, if there, as JSON under `feature_names`.
+
+        Raises `NotFittedError`, `ConfigurationError` if the extra `onnx` is missing, for labels that are neither
+        numbers nor text, and for networks too large for the format (2 GiB), and `OutputError` if the file can't be
+        written.
+        """
+        write_estimator(self, path)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickle; one of gpunn's own classes of before has no state of the optimiser, which starts afresh."""

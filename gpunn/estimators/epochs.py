@@ -18,10 +18,11 @@ from gpunn.engines.cores import on_each_core
 from gpunn.engines.devices import Job
 from gpunn.engines.plain import PlainEngine
 from gpunn.engines.runner import Runner, Trained, on_device, running
+from gpunn.engines.speed import SMALL
 from gpunn.engines.stopping import Stopped
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.estimators.examples import Batches, checked_weights, divide
-from gpunn.estimators.inputs import dense_inputs
+from gpunn.estimators.inputs import engine_inputs
 from gpunn.estimators.optimizers import Exact, Penalty, keep_state, make_theirs, ours, rate_of, state_of
 from gpunn.estimators.parameters import FUNCTIONS
 from gpunn.estimators.unchanged import InterruptedEarlyError
@@ -32,9 +33,6 @@ from gpunn.progress import progress
 from gpunn.schedules import schedule_for
 
 logger = logging.getLogger(__name__)
-
-SMALL = 2_000_000
-"""Multiplications per epoch below which compiling and loading kernels takes longer than training (estimated)."""
 
 FEW = 10
 """Batches per `partial_fit` call below which creating an engine takes longer than training (measured)."""
@@ -259,14 +257,14 @@ class Epochs:
         """Return the seed of dropout for the epochs from now on: parts of a fit must not drop the same activations."""
         return (self._draw + self.estimator.t_) % (1 << 31) if self.estimator.dropout else 0
 
-    def examples(self, *, grey: bool) -> Examples:
+    def examples(self, *, grey: bool, stays_sparse: bool) -> Examples:
         """Return all examples as engines take them."""
         dtype = self.estimator.coefs_[0].dtype
         y, weights = self._y, self._batches.weights
         labels = self._loss == "cross_entropy" and y.shape[1] <= CLASSES
         targets = y.argmax(axis=1).astype(np.uint8) if labels else np.ascontiguousarray(y, dtype)
         weights = None if weights is None else weights.astype(dtype)
-        return Examples(dense_inputs(self._X, dtype, grey=grey), targets, weights)
+        return Examples(engine_inputs(self._X, dtype, grey=grey, stays_sparse=stays_sparse), targets, weights)
 
     def _validation_of(self, dtype: np.dtype[Any]) -> Validation | None:
         """Return the examples to validate with, of the caller or held out, or None."""
@@ -292,7 +290,9 @@ def train(fits: Sequence[Epochs]) -> None:
     with np.errstate(over="ignore", invalid="ignore"):  # found after the first epoch
         for fit in fits:
             engine, device = fit.prepare()
-        examples = fits[0].examples(grey=engine != "plain")
+        examples = fits[0].examples(grey=engine != "plain", stays_sparse=device in ("auto", "cpu"))
+    if examples.sparse:
+        device = "cpu"  # engines on GPUs take arrays only
 
     def run(backend: Backend) -> None:
         for fit in fits:

@@ -1,4 +1,4 @@
-"""Conversion of the estimators' inputs for engines: dense floats, or grey levels if they are multiples of 1/255."""
+"""Conversion of the estimators' inputs for engines: floats, sparse ones too, or grey levels if multiples of 1/255."""
 
 from typing import Any
 
@@ -9,6 +9,9 @@ from scipy import sparse
 from gpunn.backends.limits import available_memory
 from gpunn.equations import scale
 from gpunn.errors import DataError
+
+COLUMN = 4
+"""Bytes of a non-zero's column in the form that engines make of a sparse matrix, besides the value."""
 
 SHARE = 4
 """A sparse matrix made dense may take 1 / `SHARE` of the memory."""
@@ -23,12 +26,13 @@ LEVELS: NDArray[np.float32] = scale(np.arange(256, dtype=np.uint8), np.float32)
 """Grey levels as engines scale them."""
 
 
-def dense_inputs(X: Any, dtype: DTypeLike, *, grey: bool) -> NDArray[Any]:
+def engine_inputs(X: Any, dtype: DTypeLike, *, grey: bool, stays_sparse: bool) -> Any:
     """Return `X` (n, n_0), an array or a sparse matrix, as an array of `dtype`, or with `grey` as uint8 if possible.
 
     That is possible if every value, rounded to float32, is a grey level of 0 to 255 divided by 255: engines compute
-    the same numbers from a quarter of the memory. Arrays of `dtype` are not copied. Raises `DataError` if a sparse
-    matrix would be too large when dense.
+    the same numbers from a quarter of the memory. Arrays of `dtype` are not copied. With `stays_sparse`, a sparse
+    matrix becomes a CSR matrix of `dtype`, unless the array takes no more memory and isn't too large. Without, raises
+    `DataError` if the array would be too large.
     """
     if not sparse.issparse(X):
         found = grey_levels(X) if grey else None
@@ -40,11 +44,14 @@ def dense_inputs(X: Any, dtype: DTypeLike, *, grey: bool) -> NDArray[Any]:
     found = grey_levels(X.data.reshape(1, -1)) if grey else None
     values = X.data if found is None else found[0]
     kind = np.dtype(dtype if found is None else np.uint8)
-    needed, memory = X.shape[0] * X.shape[1] * kind.itemsize, available_memory()
-    if memory is not None and needed > memory / SHARE:
+    needed, memory = X.shape[0] * X.shape[1] * kind.itemsize, available_memory() or np.inf
+    too_large = needed > memory / SHARE
+    if stays_sparse and (too_large or needed > X.nnz * (np.dtype(dtype).itemsize + COLUMN)):
+        return sparse.csr_array((X.data.astype(dtype, copy=False), X.indices, X.indptr), X.shape)
+    if too_large:
         raise DataError(
             f"found a sparse X of shape {X.shape}, which takes {needed / 2**30:,.1f} GiB when it is dense, expected at "
-            f"most a quarter of {memory / 2**30:,.1f} GiB: train on parts of it with partial_fit, or on fewer columns"
+            f"most a quarter of {memory / 2**30:,.1f} GiB: train on the device cpu, where it stays sparse"
         )
     dense: NDArray[Any] = sparse.csr_array((values.astype(kind, copy=False), X.indices, X.indptr), X.shape).toarray()
     return dense

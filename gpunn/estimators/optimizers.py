@@ -98,7 +98,8 @@ class Penalty:
         alpha, share = next(self._batches)
         half = len(parameters) // 2
         for W, dW in zip(parameters[:half], gradients[:half], strict=True):
-            self._total += 0.5 * alpha * share * xp.vdot(W, W)
+            flat = W.ravel() if W.flags.c_contiguous else W.T.ravel()  # which needs no copy
+            self._total += 0.5 * alpha * share * xp.vdot(flat, flat)
             dW += self._scale * alpha * W
 
     def value(self) -> float:

@@ -1,10 +1,11 @@
-"""Sparse images: the positions and grey levels of their non-zero pixels."""
+"""Sparse examples: the positions and values of their non-zero inputs, grey levels of images or any numbers."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_array, check_below
 from ..compilation import compiled
 from .memory import at, nonzero_bits, put, trailing_zeros
 
@@ -13,6 +14,9 @@ PARTS = 2
 
 WORDS_A_LINE = 8
 """Words in a cache line."""
+
+GROUPS_A_LINE = 4
+"""Groups of four numbers, 4 bytes each, in a cache line."""
 
 FARTHEST: Any = np.int64(255)
 """Largest distance between entries, in pixels; entries of grey level 0 bridge longer gaps."""
@@ -36,6 +40,63 @@ class NonzeroPixels(NamedTuple):
     middle: int
     lines: int
     """Number of cache lines that is enough for 90% of the images."""
+
+
+class NonzeroNumbers(NamedTuple):
+    """The non-zero inputs of examples, any numbers, four to a group.
+
+    Part k of example i is the groups starts[PARTS i + k] to starts[PARTS i + k + 1]; all but the first part are empty.
+    Entry j of group g has the position columns[4 g + j] and the value values[4 g + j]. Values of 0 fill up a row's last
+    group.
+    """
+
+    columns: NDArray[np.int32]
+    values: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    n_pixels: int
+    """Number of inputs per example."""
+    lines: int
+    """Number of cache lines of `columns`, and of `values`, that is enough for 90% of the examples."""
+
+
+def nonzero_numbers(
+    values: NDArray[np.float32], columns: NDArray[Any], ends: NDArray[Any], n_pixels: int
+) -> NonzeroNumbers:
+    """Return the rows of a matrix in compressed sparse row (CSR) form, of `n_pixels` columns; copied.
+
+    Row i has `values` and `columns`, (m,) float32 and integers, from ends[i] to ends[i + 1], in any order; entries of
+    the same column add up. `ends` (n + 1,) are integers. Raises `TypeError` for other dtypes, `ValueError` if rows
+    aren't parts of the arrays, and `IndexError` for a column that isn't there.
+    """
+    check_array("values", values, np.dtype(np.float32), (len(values),))
+    for name, array in (("columns", columns), ("ends", ends)):
+        if array.dtype.kind not in "iu" or array.ndim != 1:
+            raise TypeError(f"found {name} of {array.ndim} dimensions and dtype {array.dtype}, expected integers (m,)")
+    ends = ends.astype(np.int64)
+    lengths = np.diff(ends)
+    inside = len(ends) and ends[0] == 0 and ends[-1] <= len(values) and not (lengths < 0).any()
+    if not inside or len(columns) != len(values):
+        raise ValueError(f"found rows that aren't parts of {len(values)} values and {len(columns)} columns in turn")
+    if n_pixels > np.iinfo(np.int32).max:
+        raise ValueError(f"found {n_pixels} columns, expected fewer than 2^31")
+    values, columns = values[: ends[-1]], columns[: ends[-1]]
+    check_below("columns", columns, n_pixels)
+    groups = -(-lengths // 4)
+    last = np.cumsum(groups)
+    starts = np.zeros(PARTS * len(groups) + 1, np.int64)
+    for part in range(1, PARTS + 1):
+        starts[part::PARTS] = last
+    places = np.arange(len(values)) + np.repeat(4 * (last - groups) - ends[:-1], lengths)
+    padded = NonzeroNumbers(
+        np.zeros(4 * starts[-1], np.int32),
+        np.zeros(4 * starts[-1], np.float32),
+        starts,
+        n_pixels,
+        int(np.percentile(groups, 90)) // GROUPS_A_LINE + 1 if len(groups) else 0,
+    )
+    padded.columns[places], padded.values[places] = columns, values
+    check_below("columns", padded.columns, n_pixels)  # they might have been changed meanwhile
+    return padded
 
 
 def find_nonzero(images: NDArray[np.uint8]) -> NonzeroPixels:

@@ -1,4 +1,4 @@
-"""Products with sparse images: zero pixels are skipped, as they add nothing to z and their weights don't change.
+"""Products with sparse examples: zeros are skipped, as they add nothing to z and their weights don't change.
 
 The result is that of the dense product, except for the order of additions. Weights W (n_pixels, columns) are stored in
 blocks of up to 64 columns, each pixel by pixel: the block from column c on starts at c n_pixels, and pixel p in it at
@@ -17,7 +17,7 @@ from ..compilation import PART, compiled, compiled_apart
 from .gather import PREFETCH_DISTANCE
 from .matmul import FOUR, N_BLOCK, ONE, THREE, TWO, Chunk, Matrix
 from .memory import at, load, pointer, prefetch, store
-from .sparse import PARTS, WORDS_A_LINE, NonzeroPixels
+from .sparse import GROUPS_A_LINE, PARTS, WORDS_A_LINE, NonzeroNumbers, NonzeroPixels
 from .vectors import LANES, add_scaled, n_lanes, zeros
 
 F = np.float32
@@ -28,17 +28,19 @@ ACCUMULATE_FROM = 128
 THREAD, THREADS = np.int64(0), np.int64(1)
 """The only thread; typed, as Numba compiles again for literals."""
 
+Nonzero = NonzeroPixels | NonzeroNumbers
+
 GREYS = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
 def sparse_product(
-    pixels: NonzeroPixels,
+    pixels: Nonzero,
     rows: NDArray[np.int64],
     weights: NDArray[np.float32],
     *,
     out: NDArray[np.float32],
 ) -> None:
-    """Compute out = X W, with X the images `rows` (m,) as activations, grey level / 255.
+    """Compute out = X W, with X the examples `rows` (m,): grey levels / 255, or numbers as they are.
 
     `out` is (m, columns), columns a multiple of 16; `weights` (n_pixels columns,) float32 in blocks. Wrong dtypes raise
     `TypeError`, wrong shapes `ValueError`, and a row out of range `IndexError`.
@@ -49,7 +51,7 @@ def sparse_product(
 
 def sparse_descend(
     weights: NDArray[np.float32],
-    pixels: NonzeroPixels,
+    pixels: Nonzero,
     rows: NDArray[np.int64],
     delta: NDArray[np.float32],
     learning_rate: float,
@@ -69,7 +71,7 @@ def sparse_descend(
     _sparse_descend(pixels, rows, delta.ravel(), F(-learning_rate), weights, pixels.n_pixels, thread, threads, scratch)
 
 
-def _check(name: str, matrix: Any, pixels: NonzeroPixels, rows: Any, weights: Any, changed: Any) -> None:
+def _check(name: str, matrix: Any, pixels: Nonzero, rows: Any, weights: Any, changed: Any) -> None:
     check_array("rows", rows, np.dtype(np.int64), (len(matrix) if isinstance(matrix, np.ndarray) else 0,))
     check_below("rows", rows, len(pixels.starts) // PARTS)
     columns = matrix.shape[-1] if isinstance(matrix, np.ndarray) else 0
@@ -128,7 +130,7 @@ def _sparse_descend(
 
 
 def pointers(pixels: Any) -> Any:
-    """Return `NonzeroPixels` with pointers for arrays; None stays None."""
+    """Return `NonzeroPixels` or `NonzeroNumbers` with pointers for arrays; None stays None."""
     raise NotImplementedError("for compiled code only")
 
 
@@ -141,7 +143,16 @@ def _pointers(pixels: Any) -> Any:
         words, starts = pointer(pixels.words), pointer(pixels.starts)
         return NonzeroPixels(words, starts, pixels.n_pixels, pixels.middle, pixels.lines)
 
-    return none if pixels == types.none else of_arrays
+    def of_numbers(pixels: Any) -> Any:
+        columns, values, starts = pointer(pixels.columns), pointer(pixels.values), pointer(pixels.starts)
+        return NonzeroNumbers(columns, values, starts, pixels.n_pixels, pixels.lines)
+
+    return none if pixels == types.none else of_numbers if _are_numbers(pixels) else of_arrays
+
+
+def _are_numbers(pixels: Any) -> bool:
+    """Whether a Numba type is that of `NonzeroNumbers`."""
+    return pixels.instance_class is NonzeroNumbers
 
 
 @compiled_apart
@@ -169,16 +180,16 @@ def multiply_sparse(pixels: Any, chunk: Any, weights: Any, n_pixels: int, out: A
 def _multiply_block(
     pixels: Any, chunk: Any, weights: Any, start: int, out: Any, column: int, ask: bool, width: Any
 ) -> None:
-    words, step = pixels.words, n_lanes(width)
+    step = n_lanes(width)
     for r in range(chunk.rows):
         if ask:
-            _prefetch_image(pixels, chunk, chunk.first + r + PREFETCH_DISTANCE)
+            _prefetch_example(pixels, chunk, chunk.first + r + PREFETCH_DISTANCE)
         image = PARTS * at(chunk.order, chunk.first + r)
         # Four sums, as each addition to a sum waits for the previous one.
         z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
         p3 = start
         for word in range(at(pixels.starts, image), at(pixels.starts, image + PARTS)):
-            p0, p1, p2, p3, g0, g1, g2, g3 = _entries(at(words, word), p3, step)
+            p0, p1, p2, p3, g0, g1, g2, g3 = entries(pixels, word, p3, start, step)
             z0 = add_scaled(z0, g0, load(weights, p0, width))
             z1 = add_scaled(z1, g1, load(weights, p1, width))
             z2 = add_scaled(z2, g2, load(weights, p2, width))
@@ -241,24 +252,64 @@ def _add_columns(pixels: Any, chunk: Any, delta: Any, factor: float, column: int
 def _add_block(
     pixels: Any, chunk: Any, delta: Any, factor: float, column: int, weights: Any, start: int, width: Any
 ) -> None:
-    words, step = pixels.words, n_lanes(width)
+    step = n_lanes(width)
     # Of a wide block, the weights of half the pixels fit the cache, those of all don't.
     parts = 1 if chunk.rows > 1 and step > 2 * LANES else PARTS
     for part in range(0, PARTS, parts):
         for r in range(chunk.rows):
             image = PARTS * at(chunk.order, chunk.first + r) + part
             d = factor * load(delta.data, delta.start + (chunk.row + r) * delta.row + column, width)
-            p3 = start + (0 if part == 0 else pixels.middle * step)
+            p3 = start + (0 if part == 0 else second_part(pixels) * step)
             for word in range(at(pixels.starts, image), at(pixels.starts, image + parts)):
-                p0, p1, p2, p3, g0, g1, g2, g3 = _entries(at(words, word), p3, step)
+                p0, p1, p2, p3, g0, g1, g2, g3 = entries(pixels, word, p3, start, step)
                 _add_pixel(weights, p0, g0, d, width)
                 _add_pixel(weights, p1, g1, d, width)
                 _add_pixel(weights, p2, g2, d, width)
                 _add_pixel(weights, p3, g3, d, width)
 
 
+def entries(pixels: Any, word: int, before: int, start: int, step: int) -> Any:
+    """Return where the weights of the four entries of a word start, and the entries' values.
+
+    Each position has `step` weights, and those of position 0 begin at `start`; those of the entry before the word begin
+    at `before`.
+    """
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(entries, jit_options=PART)
+def _entries(pixels: Any, word: int, before: int, start: int, step: int) -> Any:
+    def of_pixels(pixels: Any, word: int, before: int, start: int, step: int) -> Any:
+        return _decoded(at(pixels.words, word), before, step)
+
+    def of_numbers(pixels: Any, word: int, before: int, start: int, step: int) -> Any:
+        columns, values, first = pixels.columns, pixels.values, 4 * word
+        p0, p1 = start + at(columns, first) * step, start + at(columns, first + 1) * step
+        p2, p3 = start + at(columns, first + 2) * step, start + at(columns, first + 3) * step
+        x0, x1, x2, x3 = at(values, first), at(values, first + 1), at(values, first + 2), at(values, first + 3)
+        return p0, p1, p2, p3, x0, x1, x2, x3
+
+    return of_numbers if _are_numbers(pixels) else of_pixels
+
+
+def second_part(pixels: Any) -> int:
+    """Return the position where the second part of an example starts."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(second_part, jit_options=PART)
+def _second_part(pixels: Any) -> Any:
+    def of_pixels(pixels: Any) -> Any:
+        return pixels.middle
+
+    def of_numbers(pixels: Any) -> Any:
+        return 0  # it is empty
+
+    return of_numbers if _are_numbers(pixels) else of_pixels
+
+
 @compiled
-def _entries(word: int, start: int, step: int) -> Any:
+def _decoded(word: int, start: int, step: int) -> Any:
     """Return where the weights of four entries start, given those of the entry before, and the entries' greys."""
     p0 = start + (word & 255) * step
     p1 = p0 + (word >> 8 & 255) * step
@@ -275,13 +326,31 @@ def _add_pixel(weights: Any, offset: int, grey: Any, d: Any, width: Any) -> None
 
 
 @compiled
-def _prefetch_image(pixels: Any, chunk: Any, number: int) -> None:
-    """Prefetch an image's words, and the start of a later image.
+def _prefetch_example(pixels: Any, chunk: Any, number: int) -> None:
+    """Prefetch an example's entries, and the start of a later example.
 
-    The number of cache lines is fixed: reading where the image ends would stall.
+    The number of cache lines is fixed: reading where the example ends would stall.
     """
     if number + PREFETCH_DISTANCE < chunk.n:
         prefetch(pixels.starts, PARTS * at(chunk.order, number + PREFETCH_DISTANCE))
         word = at(pixels.starts, PARTS * at(chunk.order, number))
         for line in range(pixels.lines):
-            prefetch(pixels.words, word + line * WORDS_A_LINE)
+            prefetch_line(pixels, word, line)
+
+
+def prefetch_line(pixels: Any, word: int, line: int) -> None:
+    """Prefetch the cache line number `line` from the word `word` on."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(prefetch_line, jit_options=PART)
+def _prefetch_line(pixels: Any, word: int, line: int) -> Any:
+    def of_pixels(pixels: Any, word: int, line: int) -> None:
+        prefetch(pixels.words, word + line * WORDS_A_LINE)
+
+    def of_numbers(pixels: Any, word: int, line: int) -> None:
+        first = 4 * (word + line * GROUPS_A_LINE)
+        prefetch(pixels.columns, first)
+        prefetch(pixels.values, first)
+
+    return of_numbers if _are_numbers(pixels) else of_pixels

@@ -22,7 +22,7 @@ from gpunn.engines.base import (
     tf32_reason,
 )
 from gpunn.engines.checks import checked_order, own_examples, rates_of
-from gpunn.engines.cpu.first_layer import are_sparse
+from gpunn.engines.cpu.first_layer import multiplied_sparsely
 from gpunn.engines.cpu.sharing import nonzero_of, writable_of
 from gpunn.engines.cpu.steps import EpochSteps
 from gpunn.engines.kinds import kind_of
@@ -33,7 +33,7 @@ from gpunn.optimizers import PLAIN, OptimizerState
 logger = logging.getLogger(__name__)
 
 MAX_WORK_PER_CALL = 10**10
-"""Examples times parameters per call of the kernel (at least one batch): about a second's work.
+"""Examples times parameters that they use, per call of the kernel (at least one batch): about a second's work.
 
 Ctrl-C takes effect between two calls.
 """
@@ -67,12 +67,13 @@ class EpochEngine(Engine):
         self._recipe = recipe
         sizes = start.sizes
         examples = own_examples(np, examples, sizes[0], sizes[-1])
-        self._n_images = len(examples.inputs)
-        sparse = examples.grey and are_sparse(examples.inputs)
+        self._n_images = examples.n
+        sparse = multiplied_sparsely(examples)
         self._layout = Layout(sizes, sparse=sparse, batch_size=recipe.batch_size)
         self._parameters = self._layout.pack(start.weights, start.biases)
         steps_differ = recipe.optimizer != PLAIN or (recipe.l2 and not sparse)
-        self._stepping = EpochSteps(recipe, start, self._layout) if steps_differ else None
+        share = examples.inputs.nnz / max(1, examples.n * sizes[0]) if examples.sparse else None
+        self._stepping = EpochSteps(recipe, start, self._layout, share=share) if steps_differ else None
         if self._stepping is None:  # raises for the state of another optimiser
             recipe.optimizer.moments(np, (*start.weights, *start.biases), start.memory)
         collects = recipe.batch_size > self._layout.chunk_size or self._stepping is not None
@@ -87,11 +88,15 @@ class EpochEngine(Engine):
         # The first element starts a cache line that no other data shares.
         self._counter = aligned_zeros(16).view(np.int64)
         logger.info(
-            "engine epoch: %d thread%s, %s images",
+            "engine epoch: %d thread%s, %s inputs",
             self._team.threads,
             "s" * (self._team.threads > 1),
             "sparse" if sparse else "dense",
         )
+        self._work_of_example = self._layout.n_parameters
+        if share is not None:  # an example uses so many weights of the first layer, and a batch steps all of them
+            unused = 1 - min(1.0, share + 1 / recipe.batch_size)
+            self._work_of_example -= int(unused * sizes[0] * self._layout.layers[0].width)
         with announced(kind_of(self.name, start, recipe, examples, sparse=sparse, wide=bool(scratch))):
             self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
             # An empty epoch compiles the kernel here, not in the time of the first epoch.
@@ -103,7 +108,7 @@ class EpochEngine(Engine):
     ) -> str | None:
         return (
             tf32_reason(recipe)
-            or examples_reason(examples, floats=True, rows=True)
+            or examples_reason(examples, floats=True, rows=True, sparse=True)
             or optimizer_reason(recipe)
             or dropout_reason(recipe)
             or kernels_reason(backend, start, "numba")
@@ -112,7 +117,7 @@ class EpochEngine(Engine):
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         order = checked_order(order, self._n_images)
         rates = rates_of(self._recipe, len(order), rates)
-        parts = in_calls(order, rates, self._recipe.batch_size, MAX_WORK_PER_CALL // self._layout.n_parameters)
+        parts = in_calls(order, rates, self._recipe.batch_size, MAX_WORK_PER_CALL // self._work_of_example)
         return sum(self._run_batches(*part, self._team) for part in parts) / len(order)
 
     def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64], team: Any) -> float:
@@ -170,8 +175,9 @@ def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool)
     from gpunn.kernels.cpu.epoch.state import Data
 
     inputs, targets, _ = examples
-    n = len(inputs)
-    check_array("images", inputs, np.dtype(np.uint8 if examples.grey else np.float32), (n, sizes[0]))
+    n = examples.n
+    if not examples.sparse:  # those are checked when they are coded
+        check_array("images", inputs, np.dtype(np.uint8 if examples.grey else np.float32), (n, sizes[0]))
     labels = None
     if examples.labeled:
         check_array("labels", targets, np.dtype(np.uint8), (n,))

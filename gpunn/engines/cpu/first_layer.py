@@ -5,6 +5,7 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from gpunn.engines.base import Examples
 from gpunn.engines.cpu.sharing import nonzero_of, writable_of
 from gpunn.engines.cpu.steps import Descent, ParamAndMoments
 from gpunn.engines.cpu.threads import part
@@ -23,6 +24,11 @@ def nonzero_share(images: NDArray[np.uint8]) -> float:
 def are_sparse(images: NDArray[np.uint8]) -> bool:
     """Whether sparse products of `images` are faster."""
     return nonzero_share(images) < SPARSE
+
+
+def multiplied_sparsely(examples: Examples) -> bool:
+    """Whether products of the inputs skip zeros: those of sparse matrices, and of images if that is faster."""
+    return examples.sparse or (examples.grey and are_sparse(examples.inputs))
 
 
 @final
@@ -94,19 +100,19 @@ class DenseInputs:
 
 @final
 class SparseInputs:
-    """Weights in blocks for sparse images, with neurons padded to a multiple of 16."""
+    """Weights in blocks for sparse inputs, with neurons padded to a multiple of 16."""
 
     def __init__(
         self,
         param_and_moments: ParamAndMoments,
-        images: NDArray[np.uint8],
+        inputs: Array,
         batch_size: int,
         threads: int,
         *,
         implicit: bool,
         padded: bool,
     ) -> None:
-        """Copy the weights and their moments, `param_and_moments`.
+        """Copy the weights and their moments, `param_and_moments`; `inputs` as in `nonzero_of`.
 
         With `implicit`, see `is_implicit`, steps are made without a gradient. With `padded`, outputs and delta have
         columns for the padding, which are 0 in delta; that saves copies.
@@ -116,7 +122,7 @@ class SparseInputs:
         from gpunn.kernels.cpu.sparse_matmul import ACCUMULATE_FROM, sparse_descend, sparse_product
 
         self._multiply, self._descend = sparse_product, sparse_descend
-        self._pixels = nonzero_of(images)
+        self._pixels = nonzero_of(inputs)
         self._implicit = implicit
         n_neurons, self._n_pixels = param_and_moments[0].shape
         self._layout = Layout((self._n_pixels, n_neurons), sparse=True, batch_size=1)
@@ -136,7 +142,7 @@ class SparseInputs:
         self._deltas = [np.zeros(batch_size * min(N_BLOCK, self._padded), np.float32) for _ in range(threads)]
 
     def multiply(self, rows: NDArray[np.int64], own: slice, *, out: NDArray[np.float32]) -> None:
-        """Compute out = X W^T for the images `rows`, the part `own` of their batch."""
+        """Compute out = X W^T for the examples `rows`, the part `own` of their batch."""
         if self.width == self._padded:
             self._multiply(self._pixels, rows, self._all, out=out)
         else:

@@ -21,7 +21,7 @@ from gpunn.engines.base import (
     tf32_reason,
 )
 from gpunn.engines.checks import checked_order, own_examples, rates_of
-from gpunn.engines.cpu.first_layer import DenseInputs, SparseInputs, are_sparse
+from gpunn.engines.cpu.first_layer import DenseInputs, SparseInputs, multiplied_sparsely
 from gpunn.engines.cpu.steps import GRADIENT_ROWS, Descent, ParamAndMoments, is_implicit
 from gpunn.engines.cpu.threads import part
 from gpunn.engines.kinds import kind_of
@@ -61,7 +61,7 @@ class FusedEngine(Engine):
         self._kernels = backend.kernels
         self._recipe = recipe
         examples = own_examples(np, examples, start.sizes[0], start.sizes[-1])
-        self._n_images, self._targets = len(examples.inputs), examples.targets
+        self._n_images, self._targets = examples.n, examples.targets
         self._epoch = 0
         self._names = tuple(start.functions)
         self._functions = LOSSES[recipe.loss].computed(self._names)
@@ -74,7 +74,7 @@ class FusedEngine(Engine):
         parameters = (*start.weights, *start.biases)
         # For each parameter: its values, then its moments.
         param_and_moments = list(zip(parameters, *recipe.optimizer.moments(np, parameters, start.memory), strict=True))
-        sparse = examples.grey and are_sparse(examples.inputs)
+        sparse = multiplied_sparsely(examples)
         with announced(kind_of(self.name, start, recipe, examples, sparse=sparse)):
             self._lay_out(param_and_moments, sizes, examples, start.steps, sparse=sparse)
             self._compile()
@@ -132,7 +132,7 @@ class FusedEngine(Engine):
     ) -> str | None:
         return (
             tf32_reason(recipe)
-            or examples_reason(examples, floats=True, rows=True)
+            or examples_reason(examples, floats=True, rows=True, sparse=True)
             or optimizer_reason(recipe)
             or kernels_reason(backend, start, "numba", "threadpoolctl")
         )

@@ -1,4 +1,4 @@
-"""What is made once of images, for all networks that are trained on the same ones."""
+"""What is made once of examples, for all networks that are trained on the same ones."""
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -9,22 +9,24 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from gpunn.equations import Array, is_csr
+
 
 @final
 class Shelf:
     """Arrays of which things are shared, and the things that were made of them. The arrays must not change."""
 
-    def __init__(self, arrays: Iterable[NDArray[Any]]) -> None:
+    def __init__(self, arrays: Iterable[Array]) -> None:
         # Held, so that no other array gets the identity of one.
         self._arrays = {id(array): array for array in arrays}
         self._lock = threading.Lock()
         self._made: dict[Hashable, Any] = {}
 
-    def holds(self, array: NDArray[Any]) -> bool:
+    def holds(self, array: Array) -> bool:
         """Whether `array` itself is one of the arrays."""
         return id(array) in self._arrays
 
-    def get(self, array: NDArray[Any], make: Callable[[NDArray[Any]], Any]) -> Any:
+    def get(self, array: Array, make: Callable[[Array], Any]) -> Any:
         """Return what `make` makes of one of the arrays, or has made of it before."""
         key = id(array), make
         with self._lock:  # others that need the same thing wait for it
@@ -49,9 +51,12 @@ def sharing(shelf: Shelf) -> Iterator[None]:
         _SHELVES.reset(token)
 
 
-def nonzero_of(images: NDArray[np.uint8]) -> Any:
-    """Return the non-zero pixels of `images` (n, n_pixels), C-contiguous; see `gpunn.kernels.cpu.sparse`."""
-    return _shared(images, _find_nonzero)
+def nonzero_of(inputs: Array) -> Any:
+    """Return the non-zero inputs of examples in the form of `gpunn.kernels.cpu.sparse`.
+
+    `inputs` (n, n_0) are images, uint8 and C-contiguous, or a CSR matrix of float32.
+    """
+    return _shared(inputs, _nonzero_numbers if is_csr(inputs) else _find_nonzero)
 
 
 def writable_of(array: NDArray[Any]) -> NDArray[Any]:
@@ -63,7 +68,7 @@ def writable_of(array: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
-def _shared(array: NDArray[Any], make: Callable[[NDArray[Any]], Any]) -> Any:
+def _shared(array: Array, make: Callable[[Array], Any]) -> Any:
     for shelf in _SHELVES.get():
         if shelf.holds(array):
             return shelf.get(array, make)
@@ -74,6 +79,12 @@ def _find_nonzero(images: NDArray[np.uint8]) -> Any:
     from gpunn.kernels.cpu.sparse import find_nonzero
 
     return find_nonzero(images)
+
+
+def _nonzero_numbers(matrix: Any) -> Any:
+    from gpunn.kernels.cpu.sparse import nonzero_numbers
+
+    return nonzero_numbers(matrix.data, matrix.indices, matrix.indptr, matrix.shape[1])
 
 
 def _writable(array: NDArray[Any]) -> NDArray[Any]:

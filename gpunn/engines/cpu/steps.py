@@ -20,6 +20,12 @@ In larger batches few pixels stay zero, and finding out which ones takes longer 
 16 to 512 neurons at batch sizes from 1 to 15.
 """
 
+MAX_SHARE_TO_DEFER = 1 / 8
+"""Defer updates of a sparse matrix's columns when the examples of a batch have at most this share of them.
+
+Measured with 50,000 columns and 100 neurons: four times as fast at 1 / 25, slower at 2 / 5.
+"""
+
 GRADIENT_ROWS = 128
 """Rows of a weight matrix updated at a time: their gradient is used while it is in the cache."""
 
@@ -108,8 +114,11 @@ class Descent:
 class EpochSteps:
     """Moments of a network in the `Layout` of `gpunn.kernels.cpu.epoch.layout`, and plans of its steps."""
 
-    def __init__(self, recipe: Recipe, start: Parameters, layout: Any) -> None:
-        """Raise `ConfigurationError` if `start.memory` is the state of another optimiser."""
+    def __init__(self, recipe: Recipe, start: Parameters, layout: Any, *, share: float | None = None) -> None:
+        """Raise `ConfigurationError` if `start.memory` is the state of another optimiser.
+
+        `share` is that of the non-zeros in a sparse matrix of inputs; None for images.
+        """
         optimizer = recipe.optimizer
         assert isinstance(optimizer, SGD | Adam)
         self._layout, self._l2, self._optimizer = layout, float(recipe.l2), optimizer
@@ -118,7 +127,10 @@ class EpochSteps:
         for which, moments in enumerate(optimizer.moments(np, (*start.weights, *start.biases), start.memory)):
             self._moments[which] = layout.pack(moments[:n], moments[n:])
         self._defers = isinstance(optimizer, SGD) and bool(optimizer.momentum) and layout.sparse
-        self._defers &= layout.sizes[1] >= MIN_NEURONS_TO_DEFER * recipe.batch_size
+        if share is None:
+            self._defers &= layout.sizes[1] >= MIN_NEURONS_TO_DEFER * recipe.batch_size
+        else:
+            self._defers &= share * recipe.batch_size <= MAX_SHARE_TO_DEFER
         self._powers, self._rate = np.zeros((0, 4), np.float32), np.nan
 
     def plans(self, rates: NDArray[np.float64], steps: int, threads: int) -> list[Any]:

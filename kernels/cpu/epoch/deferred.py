@@ -2,7 +2,8 @@
 
 While a pixel is zero, so is the gradient of its weights: k steps as in `steps` are the k-th power of a 2 x 2 matrix,
 the same for all weights. Updates are deferred until the pixel is non-zero again, then applied in one step (exact up to
-rounding). Adam's steps have no such form: all weights make them after every batch.
+rounding). Adam's steps have no such form: all weights make them after every batch. To make them later, one by one, took
+about twice as long (measured with 50,000 inputs of which 100 aren't zero, 100 neurons, batches of 10 to 200).
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ from ...compilation import compiled
 from ..matmul import N_BLOCK, ONE
 from ..memory import at, load, put, store
 from ..sparse import PARTS
+from ..sparse_matmul import entries
 from ..vector_math import SMALL, flushed
 from ..vectors import LANES, fma
 from .state import FIRST, layer_at
@@ -69,19 +71,17 @@ def _find_nonzero(plan: Any, pixels: Any, chunk: Any, number: int) -> int:
         return count
     for r in range(chunk.rows):
         image = PARTS * at(chunk.order, chunk.first + r)
-        p = 0
+        p3 = 0
         for word in range(at(pixels.starts, image), at(pixels.starts, image + PARTS)):
-            entries = at(pixels.words, word)
-            for _ in range(4):
-                p += entries & 255
+            p0, p1, p2, p3, _, _, _, _ = entries(pixels, word, p3, 0, 1)
+            for p in (p0, p1, p2, p3):
                 missed = number - at(plan.seen, p)
-                # Filler entries (grey level 0) are caught up too, which is harmless.
+                # Filler entries (of value 0) are caught up too, which is harmless.
                 if missed >= 0:
                     put(plan.seen, p, number + 1)
                     put(plan.nonzero, 2 * count, p)
                     put(plan.nonzero, 2 * count + 1, missed)
                     count += 1
-                entries >>= 8
     return count
 
 

@@ -42,7 +42,7 @@ N_FIELDS = len(Layer._fields)
 
 
 class Data(NamedTuple):
-    """The examples. Inputs are `pixels` (`NonzeroPixels`) or `images` (flat); the other one is None."""
+    """The examples. Inputs are `pixels` (`NonzeroPixels`, `NonzeroNumbers`) or `images` (flat); the other is None."""
 
     pixels: Any
     images: Any
