@@ -287,7 +287,7 @@ class Session:
         warn: Callable[[str], None] = logger.warning,
     ) -> None:
         self._plan, self._division, self._tell, self._warn = plan, division, tell, warn
-        self.history = History(device, engine, plan.recipe, plan.early_stopping)
+        self.history = History(device, engine, plan.recipe, plan.early_stopping, planned=plan.epochs, n_examples=plan.n)
         self._rng = np.random.default_rng(plan.recipe.seed)
         self._watch = None if plan.early_stopping is None else plan.early_stopping.watch()
         self._n_batches = -(-plan.n // plan.recipe.batch_size)
@@ -328,7 +328,7 @@ class Session:
         epoch = Epoch(number, loss, seconds, n / seconds, evaluation, held_out, evaluate.train(parameters))
         if watch is not None and held_out is not None:
             weights, biases = watch.see(held_out.loss, weights, biases)
-        net.grey, net.kind = split.grey, split.kind or net.kind
+        net.grey, net.kind, net.training = split.grey, split.kind or net.kind, history
         # No calls in between, so Ctrl-C leaves the network and the history at the same epoch.
         net.weights, net.biases = weights, biases
         history.epochs.append(epoch)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,7 +193,7 @@ def train(
         document = _document(net, init, history, output, interrupted=bool(code))
         click.echo(json.dumps(document | ({} if page is None else {"page": str(page)})))
     else:
-        for line in _curves(history):
+        for line in characters.curves(history.losses, history.accuracies):
             click.echo(line)
         click.echo(_summary(net, history, interrupted=bool(code)))
         click.echo(f"written to {printable(output)}{', replacing the previous network' if replaced else ''}")
@@ -216,15 +215,6 @@ def _save(net: MLP, output: Path) -> None:
             raise error from None
         error.add_note(f"the network is in {rescued}")
         raise
-
-
-def _curves(history: History) -> Iterator[str]:
-    """Yield lines with a sparkline each: the training loss and the test accuracy over epochs, if there are several."""
-    if len(history.epochs) < 2:
-        return
-    for name, values, form in (("loss", history.losses, ".4f"), ("test accuracy", history.accuracies, ".2%")):
-        head, ends = f"{name:13}  ", f"  {values[0]:{form}} to {values[-1]:{form}}"
-        yield f"{head}{characters.sparkline(values, max(1, characters.COLUMNS - len(head) - len(ends)))}{ends}"
 
 
 def _write_page(

@@ -4,7 +4,7 @@ import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
@@ -136,7 +136,8 @@ class Recipe:
         found |= {"loss_function": self.loss, "seed": self.seed}
         for name, choice, default in (("optimizer", self.optimizer, PLAIN), ("schedule", self.schedule, CONSTANT)):
             if choice != default:
-                found[name] = {"name": type(choice).__name__, **asdict(choice)}  # type: ignore[call-overload]
+                numbers: dict[str, Any] = asdict(choice) if is_dataclass(choice) else {}
+                found[name] = {"name": type(choice).__name__, **numbers}
         return found | {name: getattr(self, name) for name in ("l2", "dropout") if getattr(self, name)}
 
 
