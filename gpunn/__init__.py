@@ -9,6 +9,7 @@ if not (_checkout / "gpunn" / "kernels" / "__init__.py").exists() and (_checkout
     __path__.append(str(_checkout))
 
 from gpunn.backends import Backend, DeviceStatus, devices, get_backend
+from gpunn.checkpoints import Checkpoint
 from gpunn.datasets import Dataset, Split, load_mnist
 from gpunn.early_stopping import EarlyStopping
 from gpunn.ensemble import Ensemble, load
@@ -63,6 +64,7 @@ __all__ = [
     "SGD",
     "Adam",
     "Backend",
+    "Checkpoint",
     "ClusterError",
     "ConfigurationError",
     "DataError",

@@ -53,11 +53,24 @@ def write_whole(path: str | bytes | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         staged.replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise _cannot_write(path, error.strerror) from error
     finally:
         staged.unlink(missing_ok=True)
     _remove_abandoned(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Ask the system to write the names in `folder` to the disk, so that a power failure doesn't undo a renaming."""
+    if os.name != "posix":  # elsewhere folders can't be opened
+        return
+    with contextlib.suppress(OSError):  # file systems that can't
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def check_writable(path: str | bytes | os.PathLike[str]) -> None:

@@ -73,6 +73,8 @@ class Parameters:
     """Activation functions of all layers but the input; sigmoid if none are given."""
     memory: OptimizerState | None = None
     """Optimiser state; None before the first step."""
+    epochs: int = 0
+    """Number of epochs trained before; dropout's masks depend on it."""
 
     def __post_init__(self) -> None:
         if not self.functions:
@@ -143,6 +145,9 @@ class Recipe:
 
 class Engine(ABC):
     """Trains its own copy of a network, one epoch per call; used inside `backend.activate()`.
+
+    Between epochs, `parameters`, `memory` and the number of epochs are all that an engine depends on: another one that
+    starts from them goes on with the same bits, if it is of the same kind and on the same kind of device.
 
     All engines compute the same: mini-batch gradient descent over the batches `order[0:m]`, `order[m:2m]`, ..., the
     last of which may be smaller. They differ only in speed and in what they support.
