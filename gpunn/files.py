@@ -74,9 +74,13 @@ def _sync_folder(folder: Path) -> None:
 
 
 def check_writable(path: str | bytes | os.PathLike[str]) -> None:
-    """Raise what `write_whole` would raise, before there is content, by creating a file beside `path`."""
-    _, staged = _stage(path)
+    """Raise what `write_whole` would raise, before there is content, by creating a file beside `path`.
+
+    Removes partial files of killed processes as `write_whole` does.
+    """
+    target, staged = _stage(path)
     staged.unlink()
+    _remove_abandoned(target.parent)
 
 
 def _stage(path: str | bytes | os.PathLike[str]) -> tuple[Path, Path]:

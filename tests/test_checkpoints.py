@@ -29,6 +29,7 @@ from gpunn.optimizers import OPTIMIZERS, SGD, Adam
 from gpunn.schedules import Constant, Cosine, OneCycle, Steps
 
 from .conftest import parameters, random_split
+from .strict_kernels import strict_gpu
 
 EPOCHS = 6
 SETTINGS: dict[str, Any] = {"epochs": EPOCHS, "batch_size": 16, "learning_rate": 0.1, "device": "cpu", "seed": 3}
@@ -256,6 +257,23 @@ def test_another_engine_goes_on_with_the_same_numbers_to_rounding_and_says_so(
     assert message == (
         f"{tmp_path / 'run'} was begun with plain, and goes on with epoch: the numbers will be the same to rounding"
     )
+
+
+def test_a_training_on_a_gpu_goes_on_there_and_on_a_cpu(
+    small: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu, path = strict_gpu(monkeypatch), tmp_path / "run"
+    settings = SETTINGS | {"device": gpu, "engine": "fused", "optimizer": "adam", "dropout": 0.25, "test": small[:50]}
+    settings |= {"learning_rate": 0.01, "early_stopping": EarlyStopping(5)}
+    nets = fresh(), fresh(), fresh()
+    expected = nets[0], train(nets[0], small, **settings)
+    begin(small, path, 4, **settings)
+    assert_same((nets[1], train(nets[1], small, **settings, resume=path)), expected)
+    assert "goes on with" not in caplog.text
+    train(nets[2], small, **settings | {"device": "cpu"}, resume=path)
+    for ours, theirs in zip(parameters(nets[2]), parameters(nets[0]), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert f"{path} was begun with {gpu.name}, " in caplog.text
 
 
 def test_auto_goes_on_by_the_engine_that_it_was_begun_with(small: Split, tmp_path: Path) -> None:
