@@ -182,7 +182,7 @@ def read_checkpoint(
             pass
         with safe_open(os.fsdecode(path), framework="numpy") as file:
             about = _description(name, file)
-            _check_run(name, about["run"], run)
+            _check_run(name, about.get("run"), run)
             return _Reader(name, file, about, net, n_moments).read()
     except FileNotFoundError:
         return None

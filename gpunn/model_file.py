@@ -43,6 +43,9 @@ LARGEST, LARGEST_OF_ARRAY = 400_000, 100
 RECORDS = 100_000
 """Maximum length of all records of trainings in a file, in characters."""
 
+LONGEST_NAME = 30
+"""Length at which a text is no name of an activation function."""
+
 DTYPES = {"F32": np.float32, "F64": np.float64}
 
 
@@ -195,6 +198,8 @@ def _about(name: str, metadata: dict[str, str], most: int) -> dict[str, Any]:
         about = json.loads(metadata["gpunn"])
     except (ValueError, RecursionError):
         about = None
+    if isinstance(about, dict) and "checkpoint" in about:
+        raise ModelFileError(f"{name} is a checkpoint, not a model: `gpunn train --resume` goes on from it")
     if not isinstance(about, dict) or type(version := about.get("version")) is not int or version < 1:
         described = reprlib.repr(metadata["gpunn"])
         raise ModelFileError(f"{name} describes itself as {described}: expected a JSON object with a version")
@@ -236,12 +241,16 @@ def _functions(name: str, about: dict[str, Any], version: int, n_layers: int) ->
             raise ModelFileError(f"{name} has the activation {reprlib.repr(activation)}: expected sigmoid")
         return ("sigmoid",) * n_layers
     functions = about.get("functions")
-    if not isinstance(functions, list) or not functions:
+    if not isinstance(functions, list) or not functions or not all(map(_is_name, functions)):
         raise ModelFileError(f"{name} has the functions {reprlib.repr(functions)}: expected a name for each layer")
     try:
         return checked_functions(functions[:-1], functions[-1], n_layers)
     except (ConfigurationError, TypeError) as error:
         raise ModelFileError(f"{name} has the functions {reprlib.repr(functions)}: {error}") from error
+
+
+def _is_name(function: object) -> bool:
+    return isinstance(function, str) and len(function) < LONGEST_NAME
 
 
 def _data(name: str, about: dict[str, Any], n_inputs: int) -> tuple[ImageKind | None, bool | None]:

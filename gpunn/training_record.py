@@ -52,7 +52,7 @@ class TrainingRecord:
         if not isinstance(found.get("warnings", []), list):
             raise ConfigurationError(f"found the warnings {reprlib.repr(found['warnings'])}, expected a list")
         epochs = found.get("epochs", {})
-        columns = list(epochs.values()) if isinstance(epochs, dict) else [epochs]
+        columns: list[Any] = list(epochs.values()) if isinstance(epochs, dict) else [None]
         if not all(map(_is_column, columns)) or len({len(column) for column in columns}) > 1:
             raise ConfigurationError(f"found the epochs {reprlib.repr(epochs)}, expected a table of numbers")
         return cls(found)

@@ -25,6 +25,7 @@ from gpunn import (
     Split,
     train,
 )
+from gpunn.checkpoint_file import Resumed, read_checkpoint
 from gpunn.optimizers import OPTIMIZERS, SGD, Adam
 from gpunn.schedules import Constant, Cosine, OneCycle, Steps
 
@@ -355,11 +356,15 @@ def test_ctrl_c_while_the_last_checkpoint_is_written_does_not_lose_it(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+ABSENT = object()
+
+
 def changed(whole: bytes, folder: Path, *, about: dict[str, Any] | None = None, **arrays: Any) -> bytes:
     """Return the checkpoint `whole` with parts of its description and arrays replaced; None leaves an array out."""
     (folder / "whole").write_bytes(whole)
     found = load_file(folder / "whole") | {name.replace("_", "."): array for name, array in arrays.items()}
     described = about_of(folder / "whole") | (about or {})
+    described = {key: value for key, value in described.items() if value is not ABSENT}
     kept = {name: np.ascontiguousarray(array) for name, array in found.items() if array is not None}
     return save(kept, {"gpunn": json.dumps(described)})
 
@@ -370,6 +375,7 @@ def changed(whole: bytes, folder: Path, *, about: dict[str, Any] | None = None, 
         ({"about": {"checkpoint": 2}}, "is a checkpoint of version 2, this gpunn reads versions up to 1"),
         ({"about": {"checkpoint": "1"}}, "is not a checkpoint: use one that"),
         ({"about": {"run": 1}}, "has 1 for its run"),
+        ({"about": {"run": ABSENT}}, "has None for its run"),
         ({"about": {"epochs": 0}}, "has 0 for its epochs"),
         ({"about": {"epochs": 2**70}}, "for its epochs"),
         ({"about": {"epochs": 4}}, r"has \(3, 3\) for its shape of epochs"),
@@ -411,11 +417,33 @@ def test_what_is_no_whole_file_is_refused(small: Split, tmp_path: Path) -> None:
         (tmp_path / "run").write_bytes(whole[:end])
         with pytest.raises(ModelFileError, match=r"is not a whole safetensors file|is not a checkpoint"):
             train(fresh(), small, **SETTINGS, resume=tmp_path / "run")
+    (tmp_path / "run").write_bytes(whole)
+    with pytest.raises(ModelFileError, match="run is a checkpoint, not a model"):
+        MLP.load(tmp_path / "run")
     fresh().save(tmp_path / "net")
     with pytest.raises(ModelFileError, match="is not a checkpoint"):
         train(fresh(), small, **SETTINGS, resume=tmp_path / "net")
     with pytest.raises(ModelFileError, match="Is a directory"):
         train(fresh(), small, **SETTINGS, resume=tmp_path)
+
+
+def test_damaged_bytes_give_a_training_or_a_clear_error(small: Split, tmp_path: Path) -> None:
+    settings = SETTINGS | {"optimizer": "adam", "early_stopping": EarlyStopping(1), "test": small[:30]}
+    begin(small, tmp_path / "run", 2, **settings)
+    whole, rng = (tmp_path / "run").read_bytes(), np.random.default_rng(0)
+    run, net = about_of(tmp_path / "run")["run"], fresh()
+    outcomes: set[type[object]] = set()
+    for _ in range(500):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[rng.integers(0, len(whole) // rng.integers(1, 5), 2)] = rng.integers(0, 256, 2)
+        (tmp_path / "run").write_bytes(damaged.tobytes())
+        try:
+            outcomes.add(type(read_checkpoint(tmp_path / "run", run, net, 2)))
+        except (ModelFileError, ConfigurationError) as error:
+            outcomes.add(type(error))
+            assert str(error).isprintable()  # noqa: PT017
+            assert len(str(error)) < 600  # noqa: PT017
+    assert outcomes == {Resumed, ModelFileError, ConfigurationError}
 
 
 def test_a_kind_of_images_is_that_of_the_data(small: Split, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from gpunn import MLP, Ensemble, ModelFileError, Split, train
 from gpunn.datasets import ImageKind, load_mnist
 from gpunn.model_file import RECORDS
 from gpunn.optimizers import SGD
-from gpunn.training_record import MOST_ROWS
+from gpunn.training_record import MOST_ROWS, TrainingRecord
 
 from .conftest import Run, random_split, write_data_set
 
@@ -117,6 +117,7 @@ def test_old_files_without_a_record_load(run: Run, tmp_path: Path) -> None:
         ({"note": [0] * 2000}, "in the training"),
         ({"note": {"a": {"b": {"c": {"d": {"e": 1}}}}}}, "in the training"),
         ({"warnings": 1}, "found the warnings 1, expected a list"),
+        ({"epochs": []}, "found the epochs [], expected a table of numbers"),
         ({"epochs": 3}, "found the epochs 3, expected a table of numbers"),
         ({"epochs": {"loss": ["low"]}}, "expected a table of numbers"),
         ({"epochs": {"loss": [1.0], "epoch": [1, 2]}}, "expected a table of numbers"),
@@ -209,3 +210,13 @@ def test_evaluate_scores_no_network_on_mnist_that_was_trained_on_something_else(
     outcome = run("evaluate", "net")
     assert outcome.code == 2
     assert outcome.err == "gpunn: the network was trained on Fashion-MNIST: give its folder by --data-dir\n"
+
+
+def test_info_shows_records_of_any_content_that_files_may_have(run: Run) -> None:
+    net = MLP([4, 2])
+    odd = {"optimizer": {"name": True, "x": [1]}, "engine": {}, "n_examples": None, "versions": 3, "epochs": {}}
+    net.training = TrainingRecord.from_dict(odd)
+    net.save("net")
+    outcome = run("info", "net")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert re.search(r"^recipe +optimizer True, x \[1\]$", outcome.out, re.MULTILINE)

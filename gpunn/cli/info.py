@@ -83,7 +83,7 @@ def _of_network(net: MLP) -> Iterator[tuple[str, str]]:
 def _text(value: Any) -> str:
     """Return a part of a record in words."""
     if isinstance(value, dict):
-        return ", ".join(each if name == "name" else f"{name} {each}" for name, each in value.items())
+        return ", ".join(str(each) if name == "name" else f"{name} {each}" for name, each in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
