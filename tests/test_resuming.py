@@ -58,10 +58,12 @@ def test_the_same_command_with_resume_ends_with_the_same_network(run: Run, data_
 
 
 def test_resume_begins_where_there_is_nothing_yet(run: Run, data_dir: Path) -> None:
-    outcome = run("train", "--data-dir", data_dir, *RECIPE, "--epochs", 3, "--resume", "run.ckpt", "--every", 2)
+    recipe = ["train", "--data-dir", data_dir, *RECIPE, "--epochs", 3]
+    outcome = run(*recipe, "--resume", "run.ckpt", "--every", 2)
     assert outcome.code == 0
     assert "there is no checkpoint run.ckpt yet: beginning\n" in outcome.out
     assert epochs_in(Path("run.ckpt")) == 3
+    assert json.loads(run(*recipe, "--resume", "run.ckpt", "--json").out)["checkpoint"] == "run.ckpt"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def assert_ends_as_if_never_interrupted(run: Run, data_dir: Path, *, more: int =
     assert not [path.name for path in Path().iterdir() if path.name.endswith(".part")]
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_that_ends_the_training_keeps_the_last_finished_epoch(
     run: Run, data_dir: Path, tmp_path: Path, name: str, code: int
 ) -> None:
@@ -173,7 +175,7 @@ def test_a_reader_that_goes_away_ends_no_training_and_costs_no_checkpoint(
 def test_a_training_killed_at_random_moments_always_goes_on(run: Run, data_dir: Path, tmp_path: Path) -> None:
     """Each kill loses at most the interval it is in; what follows continues from the same file."""
     rng, path, before = random.Random(1), tmp_path / "run.ckpt", 0
-    for _ in range(5):
+    for _ in range(4):
         process = endless(data_dir, tmp_path, "--resume", "run.ckpt", "--every", 3)
         read_up_to("epoch ", process.stdout)
         time.sleep(rng.random() / 5)

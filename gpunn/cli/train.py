@@ -239,7 +239,8 @@ def train(
         )
     elif as_json:
         document = _document(net, init if start is None else None, history, output, interrupted=bool(code))
-        click.echo(json.dumps(document | ({} if page is None else {"page": str(page)})))
+        document |= {} if page is None else {"page": str(page)}
+        click.echo(json.dumps(document | ({} if checkpoint is None else {"checkpoint": printable(checkpoint.path)})))
     else:
         for line in characters.curves(history.losses, history.accuracies):
             click.echo(line)
