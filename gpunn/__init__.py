@@ -9,6 +9,7 @@ if not (_checkout / "gpunn" / "kernels" / "__init__.py").exists() and (_checkout
     __path__.append(str(_checkout))
 
 from gpunn.backends import Backend, DeviceStatus, devices, get_backend
+from gpunn.checkpoints import Checkpoint
 from gpunn.datasets import Dataset, Split, load_mnist
 from gpunn.early_stopping import EarlyStopping
 from gpunn.ensemble import Ensemble, load
@@ -29,13 +30,12 @@ from gpunn.many import train_many
 from gpunn.network import MLP
 from gpunn.optimizers import SGD, Adam
 from gpunn.training import train
+from gpunn.version import __version__
 
 if _TYPE_CHECKING:
     from gpunn.estimators import MLPClassifier as MLPClassifier
     from gpunn.estimators import MLPRegressor as MLPRegressor
     from gpunn.pictures import read_digit as read_digit
-
-__version__ = "0.1.0"
 
 # Imported on first use: slow to import, and scikit-learn (hence the estimators are not in __all__) may be missing.
 _LAZY = {"MLPClassifier": "estimators", "MLPRegressor": "estimators", "read_digit": "pictures"}
@@ -64,6 +64,7 @@ __all__ = [
     "SGD",
     "Adam",
     "Backend",
+    "Checkpoint",
     "ClusterError",
     "ConfigurationError",
     "DataError",

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from numpy.typing import NDArray
 
@@ -39,20 +39,26 @@ class EarlyStopping:
         """Return the training and the held-out examples, at least one each."""
         return hold_out(split, self.share, seed)
 
-    def watch(self) -> "Watch":
-        """Return a `Watch` for one training run."""
-        return Watch(self)
+    def watch(self, watched: "Watched | None" = None) -> "Watch":
+        """Return a `Watch` for one training run, which goes on from `watched` if that is given."""
+        return Watch(self, watched or Watched(math.inf, 0, ([], [])))
+
+
+class Watched(NamedTuple):
+    """What early stopping remembers: the lowest loss, the number of epochs since, and its weights and biases."""
+
+    best: float
+    since: int
+    kept: tuple[Arrays, Arrays]
 
 
 @final
 class Watch:
     """Tracks the best parameters and the remaining patience."""
 
-    def __init__(self, rule: EarlyStopping) -> None:
+    def __init__(self, rule: EarlyStopping, watched: Watched) -> None:
         self._rule = rule
-        self._best = math.inf
-        self._kept: tuple[Arrays, Arrays] = [], []
-        self._since = 0
+        self._best, self._since, self._kept = watched
 
     def see(
         self, loss: float, weights: Sequence[NDArray[Any]], biases: Sequence[NDArray[Any]]
@@ -63,6 +69,11 @@ class Watch:
         else:
             self._since += 1
         return self._kept
+
+    @property
+    def watched(self) -> Watched:
+        """What it remembers now."""
+        return Watched(self._best, self._since, self._kept)
 
     @property
     def since(self) -> int:

@@ -82,7 +82,7 @@ class Ensemble(Network):
         Raises `OutputError` if it can't be written, and the errors of `check`.
         """
         self.check()
-        networks = [Layers(net.weights, net.biases, net.functions) for net in self.nets]
+        networks = [Layers(net.weights, net.biases, net.functions, net.training) for net in self.nets]
         write_model(path, Model(networks, ensemble=True, kind=self.kind, grey=self.grey))
 
     def __repr__(self) -> str:

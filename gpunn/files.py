@@ -53,6 +53,7 @@ def write_whole(path: str | bytes | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         staged.replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise _cannot_write(path, error.strerror) from error
     finally:
@@ -60,10 +61,26 @@ def write_whole(path: str | bytes | os.PathLike[str], content: bytes) -> None:
     _remove_abandoned(target.parent)
 
 
+def _sync_folder(folder: Path) -> None:
+    """Ask the system to write the names in `folder` to the disk, so that a power failure doesn't undo a renaming."""
+    if os.name != "posix":  # elsewhere folders can't be opened
+        return
+    with contextlib.suppress(OSError):  # file systems that can't
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def check_writable(path: str | bytes | os.PathLike[str]) -> None:
-    """Raise what `write_whole` would raise, before there is content, by creating a file beside `path`."""
-    _, staged = _stage(path)
+    """Raise what `write_whole` would raise, before there is content, by creating a file beside `path`.
+
+    Removes partial files of killed processes as `write_whole` does.
+    """
+    target, staged = _stage(path)
     staged.unlink()
+    _remove_abandoned(target.parent)
 
 
 def _stage(path: str | bytes | os.PathLike[str]) -> tuple[Path, Path]:

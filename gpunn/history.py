@@ -6,10 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from gpunn.backends.base import version
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines.base import Recipe
 from gpunn.evaluation import Evaluation, or_none
 from gpunn.plots.curves import Curves, curves
+from gpunn.schedules import CONSTANT
+from gpunn.training_record import table
+from gpunn.version import __version__
+
+TIMES = ("seconds", "images_per_second")
+PACKAGES = ("numpy", "numba", "cupy")
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,13 @@ def _short(rate: float) -> str:
     return f"{rate:.3g}"
 
 
+def _versions(device: str) -> dict[str, str]:
+    """Return the versions of gpunn, and of the packages that take part in a training on `device`."""
+    return {"gpunn": __version__} | {
+        package: version(package) for package in PACKAGES if package != "cupy" or device != "cpu"
+    }
+
+
 @dataclass(repr=False)
 class History:
     """Settings and results of a run; `epochs` has one entry for each finished epoch.
@@ -90,6 +104,10 @@ class History:
     kept: int = 0
     warnings: list[str] = field(default_factory=list)
     failure: str | None = None
+    planned: int = 0
+    """Number of epochs that were asked for."""
+    n_examples: int = 0
+    """Number of examples it was trained on."""
 
     def __repr__(self) -> str:
         n, seconds = len(self.epochs), sum(epoch.seconds for epoch in self.epochs)
@@ -157,6 +175,15 @@ class History:
     def _kept_before_the_last(self) -> int | None:
         """Return the number of the epoch whose network was kept, or None if it is the last one."""
         return self.kept if self.epochs and self.kept != self.epochs[-1].number else None
+
+    def record(self) -> dict[str, Any]:
+        """Return what a model file remembers, see `gpunn.training_record`, in JSON types."""
+        found = self.to_dict()
+        rows = [{name: value for name, value in row.items() if name not in TIMES} for row in found.pop("epochs")]
+        # Without a schedule, how many epochs were planned makes no difference.
+        planned = {} if self.recipe.schedule == CONSTANT else {"planned_epochs": self.planned}
+        about = {"n_examples": self.n_examples, "versions": _versions(self.device)}
+        return found | planned | about | {"epochs": table(rows)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the history as JSON types."""

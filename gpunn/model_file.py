@@ -10,6 +10,7 @@ its metadata, under "gpunn", a JSON object:
     networks     version 3: a list of objects with `sizes` and `functions`, one for each network
     data         optional: description of the training images, an `ImageKind` (older readers ignore it)
     grey         optional: whether it was trained on grey levels
+    training     optional: the record of its training, see `gpunn.training_record`; in version 3 within `networks`
 
 In version 3 the arrays of the first network are `networks.0.weights.0` and so on.
 A single metadata entry: safetensors writes several in random order, and equal networks should give equal files.
@@ -30,6 +31,7 @@ from gpunn.datasets.kind import ImageKind
 from gpunn.errors import ConfigurationError, ModelFileError
 from gpunn.files import open_file, write_whole
 from gpunn.printing import printable
+from gpunn.training_record import Recorded, TrainingRecord, fitting, plain
 
 if TYPE_CHECKING:
     from safetensors import safe_open
@@ -37,6 +39,12 @@ if TYPE_CHECKING:
 VERSION = 3
 LARGEST, LARGEST_OF_ARRAY = 400_000, 100
 """Maximum length of the description in characters: base, and extra for each array."""
+
+RECORDS = 100_000
+"""Maximum length of all records of trainings in a file, in characters."""
+
+LONGEST_NAME = 30
+"""Length at which a text is no name of an activation function."""
 
 DTYPES = {"F32": np.float32, "F64": np.float64}
 
@@ -48,6 +56,8 @@ class Layers(NamedTuple):
     biases: list[NDArray[Any]]
     functions: tuple[str, ...]
     """Activation function of each layer but the input."""
+    training: Recorded | None = None
+    """How it was trained, if known."""
 
 
 class Model(NamedTuple):
@@ -67,25 +77,28 @@ def write_model(path: str | bytes | os.PathLike[str], model: Model) -> None:
     from safetensors.numpy import save
 
     tensors, described = {}, []
-    for number, (weights, biases, functions) in enumerate(model.networks):
-        described.append({"sizes": [weights[0].shape[1], *(len(b) for b in biases)], "functions": functions})
+    for number, (weights, biases, functions, training) in enumerate(model.networks):
+        about: dict[str, Any] = {"sizes": [weights[0].shape[1], *(len(b) for b in biases)], "functions": functions}
+        if training is not None:
+            about["training"] = fitting(training.record(), RECORDS // len(model.networks))
+        described.append(about)
         for layer, arrays in enumerate(zip(weights, biases, strict=True)):
             for key, array in zip(_keys(number if model.ensemble else None, layer), arrays, strict=True):
                 # safetensors writes wrong data for arrays that aren't C-contiguous.
                 tensors[key] = np.ascontiguousarray(array)
     first = described[0]
-    about: dict[str, Any]
     if model.ensemble:
         about = {"version": 3, "networks": described}
     elif set(first["functions"]) == {"sigmoid"}:
-        about = {"version": 1, "sizes": first["sizes"], "activation": "sigmoid"}
+        del first["functions"]
+        about = {"version": 1, "activation": "sigmoid"} | first
     else:
         about = {"version": 2} | first
     if model.kind is not None:
         about["data"] = model.kind.to_dict()
     if model.grey is not None:
         about["grey"] = model.grey
-    write_whole(path, save(tensors, {"gpunn": json.dumps(about)}))
+    write_whole(path, save(tensors, {"gpunn": json.dumps(about, default=plain)}))
 
 
 def read_model(path: str | bytes | os.PathLike[str]) -> Model:
@@ -114,6 +127,7 @@ class _Described(NamedTuple):
     functions: tuple[str, ...]
     number: int | None
     """Its place in an ensemble."""
+    training: TrainingRecord | None = None
 
     def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield the name and the shape of each array, weights before biases."""
@@ -151,7 +165,7 @@ def _checked(name: str, file: "safe_open") -> Model:
     layers = []
     for network in networks:
         arrays = [tensors[key] for key, _ in network.shapes()]
-        layers.append(Layers(arrays[::2], arrays[1::2], network.functions))
+        layers.append(Layers(arrays[::2], arrays[1::2], network.functions, network.training))
     return Model(layers, ensemble, kind, grey)
 
 
@@ -184,6 +198,8 @@ def _about(name: str, metadata: dict[str, str], most: int) -> dict[str, Any]:
         about = json.loads(metadata["gpunn"])
     except (ValueError, RecursionError):
         about = None
+    if isinstance(about, dict) and "checkpoint" in about:
+        raise ModelFileError(f"{name} is a checkpoint, not a model: `gpunn train --resume` goes on from it")
     if not isinstance(about, dict) or type(version := about.get("version")) is not int or version < 1:
         described = reprlib.repr(metadata["gpunn"])
         raise ModelFileError(f"{name} describes itself as {described}: expected a JSON object with a version")
@@ -209,7 +225,12 @@ def _described(name: str, about: dict[str, Any], version: int, number: int | Non
     sizes = about.get("sizes")
     if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(size) is int and size > 0 for size in sizes):
         raise ModelFileError(f"{name} has the sizes {reprlib.repr(sizes)}: expected two or more positive numbers")
-    return _Described(sizes, _functions(name, about, version, len(sizes) - 1), number)
+    training = about.get("training")
+    try:
+        record = None if training is None else TrainingRecord.from_dict(training)
+    except ConfigurationError as error:
+        raise ModelFileError(f"{name} describes its training wrongly: {error}") from error
+    return _Described(sizes, _functions(name, about, version, len(sizes) - 1), number, record)
 
 
 def _functions(name: str, about: dict[str, Any], version: int, n_layers: int) -> tuple[str, ...]:
@@ -220,12 +241,16 @@ def _functions(name: str, about: dict[str, Any], version: int, n_layers: int) ->
             raise ModelFileError(f"{name} has the activation {reprlib.repr(activation)}: expected sigmoid")
         return ("sigmoid",) * n_layers
     functions = about.get("functions")
-    if not isinstance(functions, list) or not functions:
+    if not isinstance(functions, list) or not functions or not all(map(_is_name, functions)):
         raise ModelFileError(f"{name} has the functions {reprlib.repr(functions)}: expected a name for each layer")
     try:
         return checked_functions(functions[:-1], functions[-1], n_layers)
     except (ConfigurationError, TypeError) as error:
         raise ModelFileError(f"{name} has the functions {reprlib.repr(functions)}: {error}") from error
+
+
+def _is_name(function: object) -> bool:
+    return isinstance(function, str) and len(function) < LONGEST_NAME
 
 
 def _data(name: str, about: dict[str, Any], n_inputs: int) -> tuple[ImageKind | None, bool | None]:

@@ -21,6 +21,7 @@ from gpunn.model_file import Layers, Model, read_model, write_model
 from gpunn.onnx_file import shares_and_labels, write_onnx
 from gpunn.plots.sheets import WeightSheet, weight_sheet
 from gpunn.printing import printable
+from gpunn.training_record import Recorded
 
 
 class Network(ABC):
@@ -221,7 +222,9 @@ class MLP(Network):
     - `biases[l]` (n_out,);
     - `functions[l]`: the name of the activation function of layer l + 1;
     - `kind`: description of the training images, an `ImageKind`, or None if unknown;
-    - `grey`: whether it was trained on grey levels, or None if it wasn't trained by `gpunn.train`.
+    - `grey`: whether it was trained on grey levels, or None if it wasn't trained by `gpunn.train`;
+    - `training`: how it was trained, or None if unknown: the `History`, or what its model file remembers of that;
+      `training.record()` are JSON types.
 
     Weights and biases are of `dtype`, float32 or (for gradient checks) float64; training replaces them with new arrays.
 
@@ -230,6 +233,7 @@ class MLP(Network):
 
     kind: ImageKind | None = None
     grey: bool | None = None
+    training: Recorded | None = None
 
     def __init__(
         self,
@@ -300,7 +304,7 @@ class MLP(Network):
         Raises `OutputError` if it can't be written, and the errors of `check`.
         """
         self.check()
-        own = Layers(self.weights, self.biases, self.functions)
+        own = Layers(self.weights, self.biases, self.functions, self.training)
         write_model(path, Model([own], ensemble=False, kind=self.kind, grey=self.grey))
 
     @classmethod
@@ -315,9 +319,9 @@ class MLP(Network):
     def of_model(cls, model: Model) -> tuple[Self, ...]:
         """Return the networks in the contents of a model file, which has checked them."""
         nets = []
-        for weights, biases, functions in model.networks:
+        for network in model.networks:
             net = cls.__new__(cls)
-            net.weights, net.biases, net.functions = weights, biases, functions
+            net.weights, net.biases, net.functions, net.training = network
             net.kind, net.grey = model.kind, model.grey
             nets.append(net)
         return tuple(nets)

@@ -114,7 +114,7 @@ def write_onnx(
 def _outputs(graph: Graph, layers: Layers, X: str) -> str:
     """Add a forward pass; return a^L."""
     A = X
-    for W, b, function in zip(*layers, strict=True):
+    for W, b, function in zip(layers.weights, layers.biases, layers.functions, strict=True):
         A = _activated(graph, function, graph.add("Gemm", A, graph.constant(W), graph.constant(b), transB=1))
     return A
 

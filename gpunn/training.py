@@ -1,22 +1,25 @@
 """Training loop: epochs, shuffling, evaluation and history."""
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
+from gpunn.checkpoint_file import Resumed, State
+from gpunn.checkpoints import Checkpoint, Saver, place_of, run_of, saved
 from gpunn.checks import check_number, check_whole
 from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Engine, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.devices import Job
-from gpunn.engines.runner import Trained, on_device, running
+from gpunn.engines.runner import Runner, Trained, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import Evaluation, evaluate_on_device, inputs_on_device
 from gpunn.guessing import ENOUGH_EXAMPLES, ENOUGH_STEPS, Guessing
@@ -50,6 +53,8 @@ def train(
     dropout: float = 0.0,
     early_stopping: EarlyStopping | None = None,
     seed: int = 0,
+    checkpoint: str | bytes | os.PathLike[str] | Checkpoint | None = None,
+    resume: str | bytes | os.PathLike[str] | None = None,
     progress: bool = False,
     on_epoch: Callable[[History], bool | None] | None = None,
 ) -> History:
@@ -71,6 +76,12 @@ def train(
     After Ctrl-C (`KeyboardInterrupt` propagates) or an error, `net` holds the parameters of the last finished epoch,
     or of the best one with early stopping.
 
+    `checkpoint` is a file, or a `Checkpoint`, that keeps the state after finished epochs, also after Ctrl-C or an
+    error. With the same arguments, `resume` goes on from such a file, or begins where there is none. The result has the
+    bits of an uninterrupted training; on another device or by another engine, which is warned of, it is the same to
+    rounding. "auto" is then the device and engine of the file, if they can be used. `epochs` may differ if the learning
+    rates of the finished epochs don't depend on it.
+
     `loss` is a name from `gpunn.losses`; the default is cross-entropy for softmax outputs, otherwise squared error.
     `optimizer` is a name ("sgd", "momentum", "nesterov", "adam", "adamw") or an object from `gpunn.optimizers`;
     `schedule` a name ("constant", "step", "exponential", "cosine", "one-cycle"), optionally with arguments
@@ -82,8 +93,10 @@ def train(
     `gpunn.engines.Recipe`. `device="auto"` is the device that is estimated to be done first, see
     `gpunn.engines.devices`; training falls back to the CPU if the GPU's memory is too small.
 
-    Raises `ConfigurationError` for invalid arguments, `DataError` for data that doesn't fit the network, `DeviceError`
-    if the device can't be used, and `DivergenceError` if the loss or a parameter becomes non-finite.
+    Raises `ConfigurationError` for invalid arguments, and for a checkpoint of another network, recipe or other data;
+    `DataError` for data that doesn't fit the network, `ModelFileError` for a damaged checkpoint, `OutputError` if none
+    can be written, `DeviceError` if the device can't be used, and `DivergenceError` if the loss or a parameter becomes
+    non-finite.
     """
     plan = plan_for(
         net,
@@ -108,6 +121,13 @@ def train(
             print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - requested by `progress`
         return goes_on(None if on_epoch is None else on_epoch(history))
 
+    saver, resumed = None, None
+    if checkpoint is not None or resume is not None:
+        saver, resumed = saved(checkpoint, resume, plan.run(), net=net, recipe=plan.recipe, epochs=epochs)
+    if resumed is not None:
+        net.weights, net.biases = resumed.kept
+        device, engine = place_of(resumed, device, engine)
+        plan = replace(plan, engine=engine)
     division = plan.divide()
     examples = plan.examples(division)
 
@@ -116,14 +136,18 @@ def train(
         logger.info(
             "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
         )
-        session = Session(plan, division, backend.name, engine_type.name, tell)
+        session = Session(plan, division, backend.name, engine_type.name, tell, saver=saver, resumed=resumed)
         session.run_on(backend, engine_type, examples)
         return session.history
 
     before = net.weights
-    return on_device(
-        device, run, lambda: net.weights is before and precision == "float32", lambda: [plan.job(examples)]
-    )
+    try:
+        return on_device(
+            device, run, lambda: net.weights is before and precision == "float32", lambda: [plan.job(examples)]
+        )
+    finally:
+        if saver is not None:
+            saver.flush()
 
 
 Evaluator = Callable[[Parameters], Evaluation | None]
@@ -166,6 +190,10 @@ class Plan:
     def start(self) -> Parameters:
         """The network's parameters."""
         return Parameters(self.net.weights, self.net.biases, self.net.functions)
+
+    def run(self) -> dict[str, Any]:
+        """Return what a checkpoint, and a training that goes on from it, have in common, in JSON types."""
+        return run_of(self.net, self.recipe, self.early_stopping, self.data, self.test)
 
     @property
     def n(self) -> int:
@@ -265,7 +293,8 @@ def plan_for(
 class Session:
     """The training of one network: the order of the examples, evaluation after each epoch, and the history.
 
-    `tell` gets the history after each epoch; training ends if it returns False. `warn` logs a warning.
+    `tell` gets the history after each epoch; training ends if it returns False. `warn` logs a warning. `saver` writes
+    checkpoints, of what `run_on` trains; the training goes on from `resumed`, which the network already has.
     """
 
     evaluators: Evaluators
@@ -280,11 +309,17 @@ class Session:
         tell: Callable[[History], bool],
         *,
         warn: Callable[[str], None] = logger.warning,
+        saver: Saver | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
         self._plan, self._division, self._tell, self._warn = plan, division, tell, warn
-        self.history = History(device, engine, plan.recipe, plan.early_stopping)
+        self.history = History(device, engine, plan.recipe, plan.early_stopping, planned=plan.epochs, n_examples=plan.n)
         self._rng = np.random.default_rng(plan.recipe.seed)
-        self._watch = None if plan.early_stopping is None else plan.early_stopping.watch()
+        rule, watched = plan.early_stopping, None if resumed is None else resumed.state.watched
+        self._watch = None if rule is None else rule.watch(watched)
+        self._saver, self._resumed = saver, resumed
+        self._runner: Runner | None = None
+        self._where: dict[str, str] = {}
         self._n_batches = -(-plan.n // plan.recipe.batch_size)
         n_outputs = plan.net.sizes[-1]
         judged = division.split if plan.test is None else plan.test
@@ -294,10 +329,29 @@ class Session:
         self, backend: Backend, engine: type[Engine], examples: Examples, evaluators: Evaluators | None = None
     ) -> None:
         """Train on `examples` (host arrays) by `engine` on `backend`; `evaluators` are the plan's by default."""
-        plan = self._plan
-        with running(backend, engine, plan.start, examples, plan.recipe) as runner:
+        plan, resumed, start, done = self._plan, self._resumed, self._plan.start, 0
+        if self._saver is not None or resumed is not None:
+            self._where = {"device": backend.name, "engine": engine.name} | backend.describe()
+        if resumed is not None:
+            start, done = resumed.state.start, len(resumed.epochs)
+            if self._go_on(resumed):
+                return
+        with running(backend, engine, start, examples, plan.recipe) as runner:
+            self._runner = runner
             self.evaluators = evaluators or plan.evaluators(backend, engine, self._division)
-            runner.run(plan.epochs, self.begin, self.finish)
+            runner.run(plan.epochs, self.begin, self.finish, done=done)
+
+    def _go_on(self, resumed: Resumed) -> bool:
+        """Restore the state and the history; return whether the training is over already."""
+        net, split, history, watch = self._plan.net, self._division.split, self.history, self._watch
+        self._rng.bit_generator.state = resumed.state.order
+        history.epochs, history.warnings = list(resumed.epochs), list(resumed.warnings)
+        history.kept = len(history.epochs) - (0 if watch is None else watch.since)
+        net.grey, net.kind, net.training = split.grey, split.kind or net.kind, history
+        over = len(history.epochs) >= self._plan.epochs or (watch is not None and watch.ended)
+        if not over and (changes := resumed.changes(self._where)):
+            self._warn(f"{resumed.name} {changes}: the numbers will be the same to rounding")
+        return over
 
     def begin(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
         """Return the order of the examples in epoch `number`, from 1, and its batches' learning rates if they vary."""
@@ -323,17 +377,31 @@ class Session:
         epoch = Epoch(number, loss, seconds, n / seconds, evaluation, held_out, evaluate.train(parameters))
         if watch is not None and held_out is not None:
             weights, biases = watch.see(held_out.loss, weights, biases)
-        net.grey, net.kind = split.grey, split.kind or net.kind
+        net.grey, net.kind, net.training = split.grey, split.kind or net.kind, history
         # No calls in between, so Ctrl-C leaves the network and the history at the same epoch.
         net.weights, net.biases = weights, biases
         history.epochs.append(epoch)
         history.kept = number - (0 if watch is None else watch.since)
-        goes_on = self._tell(history)
         enough = number * self._n_batches >= ENOUGH_STEPS and number * n >= ENOUGH_EXAMPLES
-        if not history.warnings and (enough or number == plan.epochs) and self._guessing.is_all(epoch):
+        new = not history.warnings and (enough or number == plan.epochs) and self._guessing.is_all(epoch)
+        if new:
             history.warnings.append(_no_progress(history, plan.suited, enough=enough))
+        self._keep(number, trained)
+        goes_on = self._tell(history)
+        if new:
             self._warn(history.warnings[-1])
+        if self._saver is not None:
+            self._saver.write_if_due()
         return goes_on and not (watch is not None and watch.ended)
+
+    def _keep(self, number: int, trained: Trained) -> None:
+        """Keep the state after epoch `number` for a checkpoint, if there are any."""
+        if self._saver is None or self._runner is None:
+            return
+        memory, functions = self._runner.optimizer_state(), self._plan.net.functions
+        start = Parameters(trained.weights, trained.biases, functions, memory, epochs=number)
+        watched = None if self._watch is None else self._watch.watched
+        self._saver.keep(State(start, self._rng.bit_generator.state, watched), self.history, self._where)
 
 
 def _no_progress(history: History, suited: float, *, enough: bool) -> str:

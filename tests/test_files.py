@@ -23,14 +23,15 @@ def parts(folder: Path) -> list[Path]:
     return sorted(folder.glob(".gpunn-*.part"))
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [check_writable, lambda path: write_whole(path, b"new")], ids=["check", "write"])
+def test_what_a_killed_process_left_is_removed_by_what_writes_next(tmp_path: Path, write: Any) -> None:
     (tmp_path / "net").write_bytes(b"old")
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "net")], check=False, timeout=60)
         assert done.returncode == -signal.SIGKILL
     assert len(parts(tmp_path)) == 2
     assert (tmp_path / "net").read_bytes() == b"old"
-    write_whole(tmp_path / "other", b"new")
+    write(tmp_path / "other")
     assert parts(tmp_path) == []
 
 

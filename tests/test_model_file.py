@@ -100,6 +100,7 @@ def content(*, about: Any = None, **tensors: Any) -> bytes:
         (content(about={"version": 2, "functions": ["relu"]}), "one activation for each hidden layer (1), got 0"),
         (content(about={"version": 2, "functions": ["softmax", "relu"]}), "hidden activation must be one of"),
         (content(about={"version": 2, "functions": [["relu"], {}]}), "has the functions [['relu'], {}]"),
+        (content(about={"version": 2, "functions": ["relu", "x" * 2000]}), "expected a name for each layer"),
         (content(about={"version": 0}), "expected a JSON object with a version"),
         (content(about="[" * 100_000), "describes itself as '[[[[[[[[[[[[...[[[[[[[[[[[[['"),
         (content(about={"activation": "swish"}), "has the activation 'swish': expected sigmoid"),

@@ -1,4 +1,4 @@
-"""The command line: gpunn train | sweep | evaluate | predict | show | export | devices | tour | tune."""
+"""The command line: gpunn train | sweep | evaluate | info | predict | show | export | devices | tour | tune."""
 
 import io
 import os
@@ -11,6 +11,7 @@ import click
 import gpunn
 from gpunn.cli import inspection
 from gpunn.cli.export import export as export_command
+from gpunn.cli.info import info as info_command
 from gpunn.cli.predict import predict as predict_command
 from gpunn.cli.show import show as show_command
 from gpunn.cli.signals import INTERRUPTED, handlers_restored
@@ -36,6 +37,7 @@ for _command in (
     train_command,
     sweep_command,
     inspection.evaluate,
+    info_command,
     predict_command,
     show_command,
     export_command,

@@ -35,6 +35,14 @@ LONGEST_NAME = 24
 """Maximum width of a name in `bars`."""
 
 
+def curves(losses: Sequence[float], accuracies: Sequence[float]) -> Iterator[str]:
+    """Yield lines with a sparkline each: the training loss and the test accuracy over epochs, if there are several."""
+    for name, values, form in (("loss", losses, ".4f"), ("test accuracy", accuracies, ".2%")):
+        if len(values) > 1:
+            head, ends = f"{name:13}  ", f"  {values[0]:{form}} to {values[-1]:{form}}"
+            yield f"{head}{sparkline(values, max(1, COLUMNS - len(head) - len(ends)))}{ends}"
+
+
 def sparkline(values: Sequence[float], columns: int) -> str:
     """Return a curve of `values`, which are finite, in at most `columns` characters: means of neighbours if need be."""
     heights = _writable(HEIGHTS, PLAIN_HEIGHTS)

@@ -11,12 +11,11 @@ import gpunn.backends
 from gpunn import evaluation
 from gpunn.backends import get_backend
 from gpunn.cli import options
-from gpunn.datasets import Split, load_mnist
+from gpunn.cli.data import data_for, misfits
 from gpunn.engines import tuned
 from gpunn.ensemble import load
 from gpunn.evaluation import Evaluation
 from gpunn.losses import loss_for
-from gpunn.network import Network
 from gpunn.printing import printable
 
 WIDEST_TABLE = 20
@@ -30,10 +29,14 @@ WIDEST_TABLE = 20
 @options.loss
 @options.as_json
 def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, as_json: bool) -> None:
-    """Evaluate MODEL on the test images: loss, accuracy, confusion matrix."""
+    """Evaluate MODEL on the test images: loss, accuracy, confusion matrix.
+
+    Without --data-dir, they are those of the data set that it was trained on.
+    """
     net = load(model)
-    test = load_mnist(data_dir, n_classes=net.n_outputs).test
-    for warning in _misfits(net, test):
+    data = data_for(net, data_dir)
+    test = data.test
+    for warning in misfits(net, data):
         click.echo(f"gpunn: {warning}", err=True)
     backend, loss = evaluation.device_for(net, test, device), loss_for(net.output, loss)
     result = evaluation.evaluate(net, test, loss=loss, device=backend)
@@ -68,18 +71,6 @@ def devices(as_json: bool) -> None:
     click.echo(
         f"{'speeds':8}{'measured here by gpunn tune' if is_tuned else 'built in; gpunn tune measures them here'}"
     )
-
-
-def _misfits(net: Network, test: Split) -> Iterator[str]:
-    """Yield a warning if `net` seems to be trained on another data set than `test`."""
-    ours, theirs = (kind.name if kind is not None else "" for kind in (net.kind, test.kind))
-    if ours and theirs and ours != theirs:
-        yield f"the network was trained on {printable(ours)} but is evaluated on {printable(theirs)}: see --data-dir"
-    elif net.n_outputs > max(2, test.n_classes):
-        yield (
-            f"the network has {net.n_outputs} classes but is evaluated on a data set with {test.n_classes}: "
-            "see --data-dir"
-        )
 
 
 def _confusion_table(result: Evaluation) -> Iterator[str]:

@@ -30,6 +30,5 @@ class TrainingProgress(OnScreen):
         """Show a finished epoch and advance the bar."""
         self._screen.show(epoch.line(self._epochs))
         if self._screen.is_live and self.failure is None:
-            self._bar.update(
-                self._task, advance=1, description=counted(min(epoch.number + 1, self._epochs), self._epochs)
-            )
+            following = counted(min(epoch.number + 1, self._epochs), self._epochs)
+            self._bar.update(self._task, completed=epoch.number, description=following)

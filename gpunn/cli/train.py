@@ -4,24 +4,25 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpunn import training
+from gpunn.checkpoint_file import is_checkpoint
 from gpunn.cli import characters, options
 from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.recipes import learning_options, network_options, optimizer_with
+from gpunn.cli.resuming import checkpoint_for, network_from
 from gpunn.cli.show import page_line
 from gpunn.cli.signals import Interruptible, exit_code
 from gpunn.datasets import Dataset, load_mnist
 from gpunn.defaults import BATCH_SIZE
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import ENGINES, PRECISIONS
-from gpunn.errors import DeviceError, DivergenceError, GpunnError, OutputError
+from gpunn.errors import ConfigurationError, DeviceError, DivergenceError, GpunnError, OutputError
 from gpunn.evaluation import or_none
 from gpunn.files import check_writable
 from gpunn.history import History
@@ -80,7 +81,40 @@ if TYPE_CHECKING:
     callback=options.as_path,
     help="HTML file to write: the network at work, as of gpunn show, and how its weights formed.",
 )
-@click.option("--force", is_flag=True, help="Overwrite --output even if it is another network or not a model file.")
+@click.option(
+    "--checkpoint",
+    "checkpoint_path",
+    metavar="FILE",
+    type=click.Path(),
+    callback=options.as_path,
+    help="File that keeps the state of the training, for --resume.  [default: that of --resume]",
+)
+@click.option(
+    "--every",
+    metavar="EPOCHS",
+    type=int,
+    help="Epochs between checkpoints; the last state is kept, too.  [default: 1]",
+)
+@click.option(
+    "--resume",
+    metavar="FILE",
+    type=click.Path(),
+    callback=options.as_path,
+    help="Go on from this checkpoint, with otherwise the same options; begin if there is no such file.",
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    type=click.Path(),
+    callback=options.as_path,
+    help="Begin with the network in this model file, in place of random weights, and with its data set.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Overwrite --output even if it is another network or not a model file, and another --checkpoint.",
+)
 @options.as_json
 def train(
     hidden: list[int],
@@ -105,22 +139,32 @@ def train(
     classes: int | None,
     output: Path | None,
     page: Path | None,
+    checkpoint_path: Path | None,
+    every: int | None,
+    resume: Path | None,
+    start: Path | None,
     force: bool,
     as_json: bool,
 ) -> int:
     """Train a network and write it to a model file.
 
     Ctrl-C, SIGTERM and SIGHUP stop training and save the network of the last finished epoch, or of the best one with
-    --early-stopping.
+    --early-stopping. With --checkpoint, the same command with --resume goes on, also after it was killed.
     """
     optimizing = optimizer_with(optimizer, momentum)
     stopping = None if early_stopping is None else EarlyStopping(early_stopping)
     for path in (output, page):
         if path is not None:
             check_writable(path)
-    dataset = load_mnist(data_dir, n_classes=classes)
-    sizes = [dataset.train.images.shape[1], *hidden, classes or dataset.n_classes]
-    net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
+    checkpoint = checkpoint_for(checkpoint_path, every, resume, force=force)
+    if page is not None and resume is not None:
+        raise ConfigurationError("--page shows a training from its beginning, not one that --resume goes on with")
+    if start is None:
+        dataset = load_mnist(data_dir, n_classes=classes)
+        sizes = [dataset.train.images.shape[1], *hidden, classes or dataset.n_classes]
+        net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
+    else:
+        net, dataset = network_from(start, data_dir)
     named_by_default = output is None
     if output is None:
         output = default_name(net, seed)
@@ -146,7 +190,7 @@ def train(
             progress.show_epoch(so_far.epochs[-1])
 
         try:
-            training.train(
+            history = training.train(
                 net,
                 dataset,
                 epochs=epochs,
@@ -162,6 +206,8 @@ def train(
                 dropout=dropout,
                 early_stopping=stopping,
                 seed=seed,
+                checkpoint=checkpoint,
+                resume=resume,
                 on_epoch=on_epoch,
             )
         except (KeyboardInterrupt, DeviceError, DivergenceError) as error:
@@ -187,19 +233,23 @@ def train(
         raise failure
     code = 0 if ended_by is None else exit_code(interruptible.signal or signal.SIGINT)
     if history is None:
+        which = "the first" if resume is None else "another"
         click.echo(
-            f"gpunn: interrupted before the first epoch was finished: {printable(output)} was not written", err=True
+            f"gpunn: interrupted before {which} epoch was finished: {printable(output)} was not written", err=True
         )
     elif as_json:
-        document = _document(net, init, history, output, interrupted=bool(code))
-        click.echo(json.dumps(document | ({} if page is None else {"page": str(page)})))
+        document = _document(net, init if start is None else None, history, output, interrupted=bool(code))
+        document |= {} if page is None else {"page": str(page)}
+        click.echo(json.dumps(document | ({} if checkpoint is None else {"checkpoint": printable(checkpoint.path)})))
     else:
-        for line in _curves(history):
+        for line in characters.curves(history.losses, history.accuracies):
             click.echo(line)
         click.echo(_summary(net, history, interrupted=bool(code)))
         click.echo(f"written to {printable(output)}{', replacing the previous network' if replaced else ''}")
         if page is not None:
             click.echo(page_line(page, net))
+        if code and checkpoint is not None and is_checkpoint(checkpoint.path):
+            click.echo(f"the same command with --resume {printable(checkpoint.path)} goes on")
     return code
 
 
@@ -216,15 +266,6 @@ def _save(net: MLP, output: Path) -> None:
             raise error from None
         error.add_note(f"the network is in {rescued}")
         raise
-
-
-def _curves(history: History) -> Iterator[str]:
-    """Yield lines with a sparkline each: the training loss and the test accuracy over epochs, if there are several."""
-    if len(history.epochs) < 2:
-        return
-    for name, values, form in (("loss", history.losses, ".4f"), ("test accuracy", history.accuracies, ".2%")):
-        head, ends = f"{name:13}  ", f"  {values[0]:{form}} to {values[-1]:{form}}"
-        yield f"{head}{characters.sparkline(values, max(1, characters.COLUMNS - len(head) - len(ends)))}{ends}"
 
 
 def _write_page(
@@ -253,7 +294,7 @@ def _summary(net: MLP, history: History, *, interrupted: bool) -> str:
     )
 
 
-def _document(net: MLP, init: str, history: History, output: Path, *, interrupted: bool) -> dict[str, Any]:
+def _document(net: MLP, init: str | None, history: History, output: Path, *, interrupted: bool) -> dict[str, Any]:
     return {
         "model": str(output),
         "sizes": net.sizes,

@@ -4,7 +4,7 @@ import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
@@ -91,6 +91,8 @@ class Parameters:
     """Activation functions of all layers but the input; sigmoid if none are given."""
     memory: OptimizerState | None = None
     """Optimiser state; None before the first step."""
+    epochs: int = 0
+    """Number of epochs trained before; dropout's masks depend on it."""
 
     def __post_init__(self) -> None:
         if not self.functions:
@@ -154,12 +156,16 @@ class Recipe:
         found |= {"loss_function": self.loss, "seed": self.seed}
         for name, choice, default in (("optimizer", self.optimizer, PLAIN), ("schedule", self.schedule, CONSTANT)):
             if choice != default:
-                found[name] = {"name": type(choice).__name__, **asdict(choice)}  # type: ignore[call-overload]
+                numbers: dict[str, Any] = asdict(choice) if is_dataclass(choice) else {}
+                found[name] = {"name": type(choice).__name__, **numbers}
         return found | {name: getattr(self, name) for name in ("l2", "dropout") if getattr(self, name)}
 
 
 class Engine(ABC):
     """Trains its own copy of a network, one epoch per call; used inside `backend.activate()`.
+
+    Between epochs, `parameters`, `memory` and the number of epochs are all that an engine depends on: another one that
+    starts from them goes on with the same bits, if it is of the same kind and on the same kind of device.
 
     All engines compute the same: mini-batch gradient descent over the batches `order[0:m]`, `order[m:2m]`, ..., the
     last of which may be smaller. They differ only in speed and in what they support.

@@ -34,7 +34,7 @@ class PlainEngine(Engine):
         self._loss = replace(LOSSES[recipe.loss], largest=recipe.largest_loss)
         self._one_hot = backend.xp.eye(len(self._biases[-1]), dtype=self._biases[-1].dtype)
         self._stepper = recipe.optimizer.stepper(backend.xp, (*self._weights, *self._biases), start.memory)
-        self._epoch = 0
+        self._epoch = start.epochs
         if self._examples.sparse:  # SciPy's products read the first layer's arrays by columns, and make gradients so
             for arrays in (self._weights, *self._stepper.moments):
                 arrays[0] = np.asfortranarray(arrays[0])

@@ -54,7 +54,7 @@ class Runner:
         self._engine = self._make(self._backend, start, self._examples, recipe)
 
     def optimizer_state(self) -> OptimizerState:
-        """Return a copy of the optimiser's state, on the host."""
+        """Return a copy of the optimiser's state, on the host: all that an engine has besides the parameters."""
         return self._engine.memory()
 
     def run(
@@ -62,13 +62,15 @@ class Runner:
         epochs: int,
         begin: Callable[[int], tuple[NDArray[np.int64], NDArray[np.float64] | None]],
         finish: Callable[[int, Trained], bool],
+        *,
+        done: int = 0,
     ) -> None:
-        """Train for `epochs` epochs, numbered from 1, or until `finish` returns False.
+        """Train up to epoch `epochs`, numbered from 1, without the first `done`, or until `finish` returns False.
 
         `begin` returns the order of an epoch's examples, and the learning rates of its batches, or None for the
         recipe's; `finish` gets the epoch's result.
         """
-        for number in range(1, epochs + 1):
+        for number in range(done + 1, epochs + 1):
             order, rates = begin(number)
             started = time.perf_counter()
             loss = self._engine.run_epoch(order, rates)

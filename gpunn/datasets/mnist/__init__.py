@@ -4,16 +4,20 @@ MNIST's 60,000 training and 10,000 test images of handwritten digits, 28 x 28 gr
 C. Cortes and C. J. C. Burges, derived from NIST's Special Databases 1 and 3, under CC BY-SA 3.0.
 """
 
+import hashlib
 import logging
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.datasets.folder import find_files
+from gpunn.datasets.folder import ROLES, find_files
 from gpunn.datasets.idx import read_idx
+from gpunn.datasets.kind import is_folder
 from gpunn.datasets.known import Known, kind_of
 from gpunn.datasets.split import Dataset, Split
 from gpunn.errors import DataError
@@ -36,8 +40,8 @@ def load_mnist(data_dir: str | bytes | os.PathLike[str] | None = None, *, n_clas
 
     `images` (n, n_pixels) are uint8, row-major, of any size. EMNIST's images are stored transposed; files with EMNIST's
     names are turned upright. `labels` (n,) are uint8 from 0; `n_classes`, if given, is checked to cover them. EMNIST's
-    letters, which count from 1, are shifted to start at 0. `kind` describes the images, if known. The arrays are
-    read-only.
+    letters, which count from 1, are shifted to start at 0. `kind` describes the images, with a hash of the files'
+    bytes, BLAKE2b in the order of `gpunn.datasets.folder.ROLES`. The arrays are read-only.
 
     Raises `DataError` for files that are missing, damaged, or don't fit together.
     """
@@ -66,7 +70,9 @@ def load_mnist(data_dir: str | bytes | os.PathLike[str] | None = None, *, n_clas
         raise DataError(f"{printable(folder)}: {error}") from error
     shape = (int(train.shape[1]), int(train.shape[2]))
     rows = train.reshape(len(train), -1)
-    kind = kind_of(known, folder, shape, rows, labels_from_0)
+    kind = replace(
+        kind_of(known, folder, shape, rows, labels_from_0), digest=_digest(found.files), folder=_folder(data_dir)
+    )
     splits = []
     for (images, _, labels_file), labels in zip(parts, labels_from_0, strict=True):
         split = Split(images.reshape(len(images), -1), labels, kind)
@@ -77,6 +83,23 @@ def load_mnist(data_dir: str | bytes | os.PathLike[str] | None = None, *, n_clas
                 raise DataError(f"{printable(labels_file)}: {error}") from error
         splits.append(split)
     return Dataset(*splits)
+
+
+def _digest(files: Mapping[str, Path]) -> str:
+    """Return a hash of the bytes of all files."""
+    found = hashlib.blake2b(digest_size=16)
+    for role in ROLES:
+        try:
+            found.update(files[role].read_bytes())
+        except OSError as error:
+            raise DataError(f"cannot read {printable(files[role])}: {error.strerror or error}") from error
+    return found.hexdigest()
+
+
+def _folder(data_dir: str | bytes | os.PathLike[str] | None) -> str:
+    """Return the absolute path of a data set for a model file, or "" for the embedded one or unprintable paths."""
+    folder = "" if data_dir is None else str(Path(os.fsdecode(data_dir)).absolute())
+    return folder if is_folder(folder) else ""
 
 
 def _first_label(known: Known, folder: Path, labels: NDArray[Any]) -> int:

@@ -62,7 +62,7 @@ class FusedEngine(Engine):
         self._recipe = recipe
         examples = own_examples(np, examples, start.sizes[0], start.sizes[-1])
         self._n_images, self._targets = examples.n, examples.targets
-        self._epoch = 0
+        self._epoch = start.epochs
         self._names = tuple(start.functions)
         self._functions = LOSSES[recipe.loss].computed(self._names)
         m = recipe.batch_size

@@ -74,7 +74,7 @@ class FusedCudaEngine(Engine):
         self._first, self._numbers = xp.zeros(1, np.uint32), xp.zeros(self._descent.n_numbers, np.float32)
         self._prepared: dict[int, Launches] = {}
         self._replays: list[Replay] | None = None
-        self._epoch = 0
+        self._epoch = start.epochs
         self._launches(min(n, m))
 
     @classmethod

@@ -1,0 +1,46 @@
+"""The data set that a command for a trained network uses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpunn.datasets import Dataset, load_mnist
+from gpunn.errors import DataError
+from gpunn.network import Network
+from gpunn.printing import printable
+
+EMBEDDED = ("", "MNIST")
+"""Names of data sets for which the embedded MNIST is taken; "" is unknown."""
+
+
+def data_for(net: Network, data_dir: Path | None) -> Dataset:
+    """Return the data set in `data_dir`, or without it the one that `net` was trained on, if that can be found.
+
+    Raises the errors of `load_mnist`, and `DataError` if the network's data set is another than MNIST and can't be
+    found.
+    """
+    kind = net.kind
+    if data_dir is None and kind is not None and kind.folder:
+        try:
+            return load_mnist(kind.folder, n_classes=net.n_outputs)
+        except DataError as error:
+            if kind.name not in EMBEDDED:
+                error.add_note("the network was trained on what was there: give its folder by --data-dir")
+                raise
+    elif data_dir is None and kind is not None and kind.name not in EMBEDDED:
+        raise DataError(f"the network was trained on {printable(kind.name)}: give its folder by --data-dir")
+    return load_mnist(data_dir, n_classes=net.n_outputs)
+
+
+def misfits(net: Network, data: Dataset) -> Iterator[str]:
+    """Yield a warning if `net` seems to be trained on another data set than `data`."""
+    ours, theirs = net.kind, data.test.kind
+    names = [printable(kind.name) if kind is not None else "" for kind in (ours, theirs)]
+    if all(names) and names[0] != names[1]:
+        yield f"the network was trained on {names[0]} but is evaluated on {names[1]}: see --data-dir"
+    elif net.n_outputs > max(2, data.test.n_classes):
+        yield (
+            f"the network has {net.n_outputs} classes but is evaluated on a data set with {data.test.n_classes}: "
+            "see --data-dir"
+        )
+    elif ours is not None and theirs is not None and ours.digest and ours.digest != theirs.digest:
+        yield f"the files of {names[1] or 'the data set'} are other ones than those that the network was trained on"
