@@ -83,6 +83,10 @@ class History:
     kept: int = 0
     warnings: list[str] = field(default_factory=list)
     failure: str | None = None
+    ranks: int = 1
+    """Number of processes that trained it together."""
+    average_every: int | None = None
+    """Number of steps after which they took the mean of their weights; None if they added up gradients."""
 
     def __repr__(self) -> str:
         n, seconds = len(self.epochs), sum(epoch.seconds for epoch in self.epochs)
@@ -158,6 +162,8 @@ class History:
             "engine": self.engine,
             **self.recipe.to_dict(),
             **({} if self.early_stopping is None else {"early_stopping": asdict(self.early_stopping)}),
+            **({} if self.ranks == 1 else {"ranks": self.ranks}),
+            **({} if self.average_every is None else {"average_every": self.average_every}),
             "kept_epoch": self.kept,
             "warnings": self.warnings,
             **({} if self.failure is None else {"failure": self.failure}),

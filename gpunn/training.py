@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,11 @@ from gpunn.backends import Backend
 from gpunn.checks import check_number, check_whole
 from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
+from gpunn.distributed import Ranks, over_ranks
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Engine, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.devices import Job
-from gpunn.engines.runner import Trained, on_device, running
+from gpunn.engines.runner import Trained, alone, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import Evaluation, evaluate_on_device, inputs_on_device
 from gpunn.guessing import ENOUGH_EXAMPLES, ENOUGH_STEPS, Guessing
@@ -32,6 +33,7 @@ TRAIN_SAMPLE = 10_000
 """Number of training examples, evenly spaced, for the training accuracy after each epoch."""
 
 
+@over_ranks
 def train(
     net: MLP,
     data: Split | Dataset,
@@ -52,6 +54,8 @@ def train(
     seed: int = 0,
     progress: bool = False,
     on_epoch: Callable[[History], bool | None] | None = None,
+    distributed: Any = None,
+    average_every: int | None = None,  # noqa: ARG001 - `over_ranks` takes it
 ) -> History:
     """Train `net` by mini-batch gradient descent with back-propagation; each epoch replaces its weights and biases.
 
@@ -82,6 +86,12 @@ def train(
     `gpunn.engines.Recipe`. `device="auto"` is the device that is estimated to be done first, see
     `gpunn.engines.devices`; training falls back to the CPU if the GPU's memory is too small.
 
+    `distributed`, a communicator of mpi4py, trains one network over its processes, all of which call this alike and
+    return the same weights and history; the first one prints. Each computes its part of every batch, and every step is
+    made by the sum of their gradients, so the result is that of one process to rounding. `average_every=N` is another
+    way of training, for batches too small to pay for a message each: every process makes N steps on batches of its own,
+    then all take the mean of their weights. See `gpunn.distributed`.
+
     Raises `ConfigurationError` for invalid arguments, `DataError` for data that doesn't fit the network, `DeviceError`
     if the device can't be used, and `DivergenceError` if the loss or a parameter becomes non-finite.
     """
@@ -102,16 +112,21 @@ def train(
         early_stopping=early_stopping,
         seed=seed,
     )
+    ranks: Ranks | None = distributed
+    if ranks is not None:
+        plan = plan.over(ranks)
 
     def tell(history: History) -> bool:
-        if progress:
+        if progress and (ranks is None or ranks.leads):
             print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - requested by `progress`
-        return goes_on(None if on_epoch is None else on_epoch(history))
+        going_on = goes_on(None if on_epoch is None else on_epoch(history))
+        return going_on if ranks is None else ranks.agree(going_on=going_on)
 
     division = plan.divide()
     examples = plan.examples(division)
 
     def run(backend: Backend) -> History:
+        backend = backend if ranks is None else ranks.placed(backend, device)
         engine_type = plan.engine_on(backend, examples)
         logger.info(
             "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
@@ -122,7 +137,10 @@ def train(
 
     before = net.weights
     return on_device(
-        device, run, lambda: net.weights is before and precision == "float32", lambda: [plan.job(examples)]
+        device,
+        run,
+        lambda: ranks is None and net.weights is before and precision == "float32",
+        lambda: [plan.job(examples)],
     )
 
 
@@ -166,6 +184,17 @@ class Plan:
     test: Split | None
     engine: str
     early_stopping: EarlyStopping | None
+    ranks: Ranks | None = None
+    """The processes that train it together."""
+
+    def over(self, ranks: Ranks) -> "Plan":
+        """Return this plan for `ranks`; raises `ConfigurationError` if theirs differ, or have too little to do."""
+        net, split = self.net, self.data
+        arrays = ((*net.weights, *net.biases), (split.images, split.labels))
+        settings = (net.functions, self.epochs, self.recipe, self.early_stopping, self.test is None, self.engine)
+        ranks.check_alike(network=arrays[0], examples=arrays[1], settings=settings)
+        ranks.check_enough(self.n, self.recipe.batch_size)
+        return replace(self, ranks=ranks)
 
     @property
     def start(self) -> Parameters:
@@ -199,13 +228,16 @@ class Plan:
         sample = None if self.test is None else _sample(split)
         with backend.activate():
             # Only compiled engines for CPUs have threads of their own.
-            evaluator = partial(_evaluator, backend, self.net, loss=self.recipe.loss, compiled=engine.own_threads)
+            evaluator = partial(
+                _evaluator, backend, self.net, loss=self.recipe.loss, compiled=engine.own_threads, ranks=self.ranks
+            )
             return Evaluators(*map(evaluator, (self.test, sample, held_out)))
 
     def engine_on(self, backend: Backend, examples: Examples) -> type[Engine]:
         """Return the engine that trains this on `backend`; raises the errors of `choose_engine`."""
         with backend.activate():
-            return choose_engine(self.engine, backend, self.start, self.recipe, examples)
+            choose = choose_engine if self.ranks is None else self.ranks.choose_engine
+            return choose(self.engine, backend, self.start, self.recipe, examples)
 
 
 def plan_for(
@@ -286,8 +318,11 @@ class Session:
         *,
         warn: Callable[[str], None] = logger.warning,
     ) -> None:
-        self._plan, self._division, self._tell, self._warn = plan, division, tell, warn
         self.history = History(device, engine, plan.recipe, plan.early_stopping)
+        if plan.ranks is not None:
+            self.history.ranks, self.history.average_every = plan.ranks.size, plan.ranks.average_every
+            warn = warn if plan.ranks.leads else lambda _: None
+        self._plan, self._division, self._tell, self._warn = plan, division, tell, warn
         self._rng = np.random.default_rng(plan.recipe.seed)
         self._watch = None if plan.early_stopping is None else plan.early_stopping.watch()
         self._n_batches = -(-plan.n // plan.recipe.batch_size)
@@ -299,8 +334,9 @@ class Session:
         self, backend: Backend, engine: type[Engine], examples: Examples, evaluators: Evaluators | None = None
     ) -> None:
         """Train on `examples` (host arrays) by `engine` on `backend`; `evaluators` are the plan's by default."""
-        plan = self._plan
-        with running(backend, engine, plan.start, examples, plan.recipe) as runner:
+        plan, ranks = self._plan, self._plan.ranks
+        make = alone if ranks is None else ranks.make
+        with running(backend, engine, plan.start, examples, plan.recipe, make=make) as runner:
             self.evaluators = evaluators or plan.evaluators(backend, engine, self._division)
             runner.run(plan.epochs, self.begin, self.finish)
 
@@ -319,6 +355,8 @@ class Session:
         """
         plan, history, watch = self._plan, self.history, self._watch
         net, n, split = plan.net, plan.n, self._division.split
+        if plan.ranks is not None:
+            trained = trained._replace(seconds=plan.ranks.longest(trained.seconds))
         loss, seconds, weights, biases, parameters = trained
         evaluate = self.evaluators
         evaluation, held_out = evaluate.test(parameters), evaluate.held_out(parameters)
@@ -360,10 +398,19 @@ def _sample(split: Split) -> Split:
     return split[:: -(-len(split) // TRAIN_SAMPLE)]
 
 
-def _evaluator(backend: Backend, net: MLP, split: Split | None, *, loss: str, compiled: bool) -> Evaluator:
-    """Return a function that evaluates parameters on `split`, kept on the device; it returns None without a split."""
+def _evaluator(
+    backend: Backend, net: MLP, split: Split | None, *, loss: str, compiled: bool, ranks: Ranks | None
+) -> Evaluator:
+    """Return a function that evaluates parameters on `split`, kept on the device; it returns None without a split.
+
+    Of `ranks`, each keeps a part of the labeled examples, and all get the result of the whole.
+    """
     if split is None:
         return lambda _: None
+    if ranks is not None and split.labeled and ranks.size <= len(split):
+        part = split[ranks.own(slice(0, len(split)))]
+        own = _evaluator(backend, net, part, loss=loss, compiled=compiled, ranks=None)
+        return ranks.evaluator(own, len(part), len(split))
     images = inputs_on_device(backend, split.inputs(net.dtype), compiled=compiled)
     labels = backend.asarray(split.targets(net.dtype, net.sizes[-1]))
     found = split.classes
