@@ -63,7 +63,7 @@ class Ranks(Sharing):
         if average_every is not None:
             check_whole("average_every", average_every, 1)
         self.average_every = average_every
-        self._interrupted = interrupted
+        self.interrupted = interrupted
         # Messages of our own can't be taken for the caller's, nor those about failures for any other.
         self._all, self._ending = communicator.Dup(), communicator.Dup()
         self.rank: int = self._all.Get_rank()
@@ -95,7 +95,7 @@ class Ranks(Sharing):
 
     def add_up(self, buffer: Array) -> None:
         host = buffer if isinstance(buffer, np.ndarray) else buffer.get()
-        host[-1] = self._interrupted()
+        host[-1] = self.interrupted()
         self._add_up(host)
         if host[-1]:
             raise KeyboardInterrupt
@@ -131,8 +131,11 @@ class Ranks(Sharing):
     # Agreement
 
     def agree(self, *, going_on: bool) -> bool:
-        """Return whether all ranks go on."""
-        return self.total(float(not going_on or self._interrupted())) == 0
+        """Return whether all ranks go on; raises `KeyboardInterrupt` in all if one of them is to end."""
+        ended, interrupted = self._sums([not going_on, self.interrupted()])
+        if interrupted:
+            raise KeyboardInterrupt
+        return not ended
 
     def longest(self, seconds: float) -> float:
         """Return the longest of the ranks' times."""

@@ -86,12 +86,13 @@ class EpochEngine(Engine):
         self._scratches = [aligned_zeros(scratch) if scratch else None for _ in range(self._team.threads)]
         # The first element starts a cache line that no other data shares.
         self._counter = aligned_zeros(16).view(np.int64)
-        logger.info(
-            "engine epoch: %d thread%s, %s images",
-            self._team.threads,
-            "s" * (self._team.threads > 1),
-            "sparse" if sparse else "dense",
-        )
+        if start.memory is None:  # not again where training resumes
+            logger.info(
+                "engine epoch: %d thread%s, %s images",
+                self._team.threads,
+                "s" * (self._team.threads > 1),
+                "sparse" if sparse else "dense",
+            )
         with announced(kind_of(self.name, start, recipe, examples, sparse=sparse, wide=bool(scratch))):
             self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
             # An empty epoch compiles the kernel here, not in the time of the first epoch.
