@@ -15,6 +15,8 @@ import numpy as np
 
 import gpunn
 from gpunn import MLP, Dataset, EarlyStopping, History, Split
+from gpunn.backends.cuda import CudaBackend
+from tests.strict_cupy import StrictCupy
 
 SMALL, LARGE = (784, 16, 10), (784, 256, 128, 10)
 
@@ -38,6 +40,7 @@ CASES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "stopped early": (LARGE, MOMENTUM),
     "dense": (SMALL, {"dense": True}),
     "rows of targets": (SMALL, {"rows": True}),
+    "on a stand-in for GPUs": (SMALL, {"engine": "plain", "device": "gpu"}),
     "averaged": (SMALL, {"engine": "epoch", "average_every": 2}),
     "averaged by adam": (SMALL, {"engine": "plain", "optimizer": "adam", "learning_rate": 0.002, "average_every": 3}),
 }
@@ -60,6 +63,8 @@ def trained(name: str, communicator: Any = None) -> tuple[MLP, History]:
     sizes, recipe = CASES[name]
     settings: dict[str, Any] = {"device": "cpu", "epochs": 3, "batch_size": 50, "seed": 3, "engine": "fused"} | recipe
     data = examples(dense=settings.pop("dense", False), rows=settings.pop("rows", False))
+    if settings["device"] == "gpu":
+        settings["device"] = CudaBackend(StrictCupy(), 0)
     net = MLP(sizes, seed=1)
     return net, gpunn.train(net, data, distributed=communicator, **settings)
 

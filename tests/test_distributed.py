@@ -48,7 +48,7 @@ def mpiexec(ranks: int, *arguments: object, folder: Path | None = None) -> subpr
         text=True,
         cwd=folder or ROOT,
         env=os.environ | OPEN_MPI | {"PYTHONPATH": paths},
-        timeout=300,
+        timeout=120,
         check=False,
     )
 

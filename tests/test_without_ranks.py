@@ -2,12 +2,16 @@
 
 import json
 import sys
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from gpunn import MLP, ConfigurationError, train
 from gpunn.backends import DeviceStatus
 from gpunn.distributed import mpi
+from gpunn.distributed.nccl import nccl_among
 from tests.conftest import Run
 from tests.ranks_program import SMALL, examples
 
@@ -51,3 +55,62 @@ def test_what_there_is_of_mpi_is_found_without_importing_it() -> None:
     found, _ = mpi.status()
     assert found.usable or mpi.ADVICE in str(found.reason)
     assert ("mpi4py" in sys.modules) == before
+
+
+class Everyone:
+    """A communicator of two ranks, of which this is the second; the first one has the GPU `first`."""
+
+    def __init__(self, first: Any) -> None:
+        self._first = first
+
+    def allgather(self, own: Any) -> list[Any]:
+        return [self._first, own]
+
+    def Get_rank(self) -> int:  # noqa: N802
+        return 1
+
+    def bcast(self, own: Any, root: int) -> Any:
+        assert (own, root) == (None, 0)
+        return ("identity",)
+
+
+class Communicator:
+    """CuPy's, which notes how it was called."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.calls: list[tuple[int, ...]] = []
+
+    def allReduce(  # noqa: N802
+        self, sendbuf: int, recvbuf: int, count: int, datatype: int, op: int, stream: int
+    ) -> None:
+        self.calls.append((sendbuf, recvbuf, count, datatype, op, stream))
+
+
+def cupy_with_nccl(made: list[Communicator]) -> Any:
+    def communicator(*arguments: Any) -> Communicator:
+        made.append(Communicator(*arguments))
+        return made[-1]
+
+    nccl = SimpleNamespace(
+        available=True, NcclCommunicator=communicator, NCCL_SUM=0, NCCL_FLOAT32=7, NCCL_FLOAT64=8, get_unique_id=None
+    )
+    device = SimpleNamespace(pci_bus_id="0000:01:00.0")
+    return SimpleNamespace(
+        cuda=SimpleNamespace(nccl=nccl, Device=lambda: device, get_current_stream=lambda: SimpleNamespace(ptr=5))
+    )
+
+
+def test_nccl_adds_up_in_place_on_the_current_stream() -> None:
+    made: list[Communicator] = []
+    found = nccl_among(cupy_with_nccl(made), Everyone(("elsewhere", "0000:01:00.0")))
+    assert found is not None
+    assert made[0].arguments == (2, ("identity",), 1)
+    found.add_up(SimpleNamespace(data=SimpleNamespace(ptr=64), size=3, dtype=np.dtype(np.float32)))
+    assert made[0].calls == [(64, 64, 3, 7, 0, 5)]
+
+
+def test_nccl_is_left_out_where_a_rank_lacks_it_or_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "here")
+    assert nccl_among(cupy_with_nccl([]), Everyone(None)) is None
+    assert nccl_among(cupy_with_nccl([]), Everyone(("here", "0000:01:00.0"))) is None

@@ -17,6 +17,7 @@ from gpunn.backends.cuda import n_cuda_devices
 from gpunn.backends.limits import at_most_cores, usable_cores
 from gpunn.checks import check_whole
 from gpunn.distributed.averaging import Averaging
+from gpunn.distributed.nccl import Nccl, nccl_among
 from gpunn.engines import ENGINES, Engine, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.cpu.sharing import Shelf
 from gpunn.engines.cpu.sharing import sharing as made_once
@@ -43,8 +44,9 @@ class Ranks(Sharing):
     """The ranks of a communicator, one of which is this process. All of them call its methods in the same order.
 
     Numbers are added up in the order of the ranks, so that the same bits come out in every run and on every rank: MPI
-    only recommends that to its own sums. `average_every` is the number of steps between two means of the parameters;
-    None adds up gradients, for every step. `interrupted` tells whether this rank is to end; all end when one is.
+    only recommends that to its own sums. Among GPUs, NCCL adds up in an order of its own. `average_every` is the number
+    of steps between two means of the parameters; None adds up gradients, for every step. `interrupted` tells whether
+    this rank is to end; all end when one is.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Ranks(Sharing):
         self._number_here: int = here.Get_rank()
         self._cores = _share_of_cores(here)
         here.Free()
+        self._cupy: Any = None
+        self._nccl: Nccl | None = None
         self._received: dict[tuple[int, Any], NDArray[Any]] = {}
 
     @property
@@ -94,13 +98,17 @@ class Ranks(Sharing):
         return found
 
     def add_up(self, buffer: Array) -> None:
-        host = buffer if isinstance(buffer, np.ndarray) else buffer.get()
+        on_host = isinstance(buffer, np.ndarray)
+        if not on_host and self._nccl is not None:
+            self._nccl.add_up(buffer)  # and whether to end is asked after the epoch, as that would wait for the GPU
+            return
+        host = buffer if on_host else self._cupy.asnumpy(buffer)
         host[-1] = self.interrupted()
         self._add_up(host)
         if host[-1]:
             raise KeyboardInterrupt
-        if host is not buffer:
-            buffer.set(host)
+        if not on_host:
+            buffer[...] = self._cupy.asarray(host)
 
     def _add_up(self, buffer: NDArray[Any]) -> None:
         """Replace `buffer`, whose length the ranks divide, by the sum."""
@@ -208,6 +216,8 @@ class Ranks(Sharing):
             with made_once(shelf):
                 return engine(backend, start, examples, recipe)
 
+        if backend.name != "cpu":
+            self._cupy, self._nccl = backend.xp, nccl_among(backend.xp, self._all)
         shelf = Shelf([examples.inputs])
         with self._one_before_the_others():
             own = make(start, recipe)

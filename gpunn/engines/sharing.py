@@ -31,7 +31,7 @@ class Sharing(ABC):
     def add_up(self, buffer: Array) -> None:
         """Replace what is in `buffer` by the sum over all processes, the same bits in each.
 
-        Raises `KeyboardInterrupt` in all processes if one of them is to end.
+        Raises `KeyboardInterrupt` in all processes if one of them is to end, unless that would wait for a GPU.
         """
 
     @abstractmethod
