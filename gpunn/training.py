@@ -190,7 +190,8 @@ class Plan:
     def over(self, ranks: Ranks) -> "Plan":
         """Return this plan for `ranks`; raises `ConfigurationError` if theirs differ, or have too little to do."""
         net, split = self.net, self.data
-        arrays = ((*net.weights, *net.biases), (split.images, split.labels))
+        splits = [split] if self.test is None else [split, self.test]
+        arrays = ((*net.weights, *net.biases), [array for each in splits for array in (each.images, each.labels)])
         settings = (net.functions, self.epochs, self.recipe, self.early_stopping, self.test is None, self.engine)
         ranks.check_alike(network=arrays[0], examples=arrays[1], settings=settings)
         ranks.check_enough(self.n, self.recipe.batch_size)
