@@ -108,6 +108,10 @@ class History:
     """Number of epochs that were asked for."""
     n_examples: int = 0
     """Number of examples it was trained on."""
+    ranks: int = 1
+    """Number of processes that trained it together."""
+    average_every: int | None = None
+    """Number of steps after which they took the mean of their weights; None if they added up gradients."""
 
     def __repr__(self) -> str:
         n, seconds = len(self.epochs), sum(epoch.seconds for epoch in self.epochs)
@@ -192,6 +196,8 @@ class History:
             "engine": self.engine,
             **self.recipe.to_dict(),
             **({} if self.early_stopping is None else {"early_stopping": asdict(self.early_stopping)}),
+            **({} if self.ranks == 1 else {"ranks": self.ranks}),
+            **({} if self.average_every is None else {"average_every": self.average_every}),
             "kept_epoch": self.kept,
             "warnings": self.warnings,
             **({} if self.failure is None else {"failure": self.failure}),

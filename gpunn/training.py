@@ -16,10 +16,11 @@ from gpunn.checkpoints import Checkpoint, Saver, place_of, run_of, saved
 from gpunn.checks import check_number, check_whole
 from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
+from gpunn.distributed import Ranks, over_ranks
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Engine, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.devices import Job
-from gpunn.engines.runner import Runner, Trained, on_device, running
+from gpunn.engines.runner import Runner, Trained, alone, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import Evaluation, evaluate_on_device, inputs_on_device
 from gpunn.guessing import ENOUGH_EXAMPLES, ENOUGH_STEPS, Guessing
@@ -35,6 +36,7 @@ TRAIN_SAMPLE = 10_000
 """Number of training examples, evenly spaced, for the training accuracy after each epoch."""
 
 
+@over_ranks
 def train(
     net: MLP,
     data: Split | Dataset,
@@ -57,6 +59,8 @@ def train(
     resume: str | bytes | os.PathLike[str] | None = None,
     progress: bool = False,
     on_epoch: Callable[[History], bool | None] | None = None,
+    distributed: Any = None,
+    average_every: int | None = None,  # noqa: ARG001 - `over_ranks` takes it
 ) -> History:
     """Train `net` by mini-batch gradient descent with back-propagation; each epoch replaces its weights and biases.
 
@@ -93,6 +97,12 @@ def train(
     `gpunn.engines.Recipe`. `device="auto"` is the device that is estimated to be done first, see
     `gpunn.engines.devices`; training falls back to the CPU if the GPU's memory is too small.
 
+    `distributed`, a communicator of mpi4py, trains one network over its processes, all of which call this alike and
+    return the same weights and history; the first one prints. Each computes its part of every batch, and every step is
+    made by the sum of their gradients, so the result is that of one process to rounding. `average_every=N` is another
+    way of training, for batches too small to pay for a message each: every process makes N steps on batches of its own,
+    then all take the mean of their weights. See `gpunn.distributed`.
+
     Raises `ConfigurationError` for invalid arguments, and for a checkpoint of another network, recipe or other data;
     `DataError` for data that doesn't fit the network, `ModelFileError` for a damaged checkpoint, `OutputError` if none
     can be written, `DeviceError` if the device can't be used, and `DivergenceError` if the loss or a parameter becomes
@@ -115,15 +125,20 @@ def train(
         early_stopping=early_stopping,
         seed=seed,
     )
+    ranks: Ranks | None = distributed
+    if ranks is not None:
+        plan = plan.over(ranks)
 
     def tell(history: History) -> bool:
-        if progress:
+        if progress and (ranks is None or ranks.leads):
             print(history.epochs[-1].line(epochs), flush=True)  # noqa: T201 - requested by `progress`
-        return goes_on(None if on_epoch is None else on_epoch(history))
+        going_on = goes_on(None if on_epoch is None else on_epoch(history))
+        return going_on if ranks is None else ranks.agree(going_on=going_on)
 
     saver, resumed = None, None
     if checkpoint is not None or resume is not None:
-        saver, resumed = saved(checkpoint, resume, plan.run(), net=net, recipe=plan.recipe, epochs=epochs)
+        own = checkpoint if ranks is None or ranks.leads else None
+        saver, resumed = saved(own, resume, plan.run(), net=net, recipe=plan.recipe, epochs=epochs)
     if resumed is not None:
         net.weights, net.biases = resumed.kept
         device, engine = place_of(resumed, device, engine)
@@ -132,6 +147,7 @@ def train(
     examples = plan.examples(division)
 
     def run(backend: Backend) -> History:
+        backend = backend if ranks is None else ranks.placed(backend, device)
         engine_type = plan.engine_on(backend, examples)
         logger.info(
             "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
@@ -143,7 +159,10 @@ def train(
     before = net.weights
     try:
         return on_device(
-            device, run, lambda: net.weights is before and precision == "float32", lambda: [plan.job(examples)]
+            device,
+            run,
+            lambda: ranks is None and net.weights is before and precision == "float32",
+            lambda: [plan.job(examples)],
         )
     finally:
         if saver is not None:
@@ -185,6 +204,18 @@ class Plan:
     test: Split | None
     engine: str
     early_stopping: EarlyStopping | None
+    ranks: Ranks | None = None
+    """The processes that train it together."""
+
+    def over(self, ranks: Ranks) -> "Plan":
+        """Return this plan for `ranks`; raises `ConfigurationError` if theirs differ, or have too little to do."""
+        net, split = self.net, self.data
+        splits = [split] if self.test is None else [split, self.test]
+        arrays = ((*net.weights, *net.biases), [array for each in splits for array in (each.images, each.labels)])
+        settings = (net.functions, self.epochs, self.recipe, self.early_stopping, self.test is None, self.engine)
+        ranks.check_alike(network=arrays[0], examples=arrays[1], settings=settings)
+        ranks.check_enough(self.n, self.recipe.batch_size)
+        return replace(self, ranks=ranks)
 
     @property
     def start(self) -> Parameters:
@@ -222,13 +253,16 @@ class Plan:
         sample = None if self.test is None else _sample(split)
         with backend.activate():
             # Only compiled engines for CPUs have threads of their own.
-            evaluator = partial(_evaluator, backend, self.net, loss=self.recipe.loss, compiled=engine.own_threads)
+            evaluator = partial(
+                _evaluator, backend, self.net, loss=self.recipe.loss, compiled=engine.own_threads, ranks=self.ranks
+            )
             return Evaluators(*map(evaluator, (self.test, sample, held_out)))
 
     def engine_on(self, backend: Backend, examples: Examples) -> type[Engine]:
         """Return the engine that trains this on `backend`; raises the errors of `choose_engine`."""
         with backend.activate():
-            return choose_engine(self.engine, backend, self.start, self.recipe, examples)
+            choose = choose_engine if self.ranks is None else self.ranks.choose_engine
+            return choose(self.engine, backend, self.start, self.recipe, examples)
 
 
 def plan_for(
@@ -312,8 +346,12 @@ class Session:
         saver: Saver | None = None,
         resumed: Resumed | None = None,
     ) -> None:
+        history = History(device, engine, plan.recipe, plan.early_stopping, planned=plan.epochs, n_examples=plan.n)
+        if plan.ranks is not None:
+            history.ranks, history.average_every = plan.ranks.size, plan.ranks.average_every
+            warn = warn if plan.ranks.leads else lambda _: None
+        self.history = history
         self._plan, self._division, self._tell, self._warn = plan, division, tell, warn
-        self.history = History(device, engine, plan.recipe, plan.early_stopping, planned=plan.epochs, n_examples=plan.n)
         self._rng = np.random.default_rng(plan.recipe.seed)
         rule, watched = plan.early_stopping, None if resumed is None else resumed.state.watched
         self._watch = None if rule is None else rule.watch(watched)
@@ -330,13 +368,15 @@ class Session:
     ) -> None:
         """Train on `examples` (host arrays) by `engine` on `backend`; `evaluators` are the plan's by default."""
         plan, resumed, start, done = self._plan, self._resumed, self._plan.start, 0
+        make = alone if plan.ranks is None else plan.ranks.make
         if self._saver is not None or resumed is not None:
             self._where = {"device": backend.name, "engine": engine.name} | backend.describe()
+            self._where["ranks"] = f"{self.history.ranks} rank{'s' * (self.history.ranks > 1)}"
         if resumed is not None:
             start, done = resumed.state.start, len(resumed.epochs)
             if self._go_on(resumed):
                 return
-        with running(backend, engine, start, examples, plan.recipe) as runner:
+        with running(backend, engine, start, examples, plan.recipe, make=make) as runner:
             self._runner = runner
             self.evaluators = evaluators or plan.evaluators(backend, engine, self._division)
             runner.run(plan.epochs, self.begin, self.finish, done=done)
@@ -368,6 +408,8 @@ class Session:
         """
         plan, history, watch = self._plan, self.history, self._watch
         net, n, split = plan.net, plan.n, self._division.split
+        if plan.ranks is not None:
+            trained = trained._replace(seconds=plan.ranks.longest(trained.seconds))
         loss, seconds, weights, biases, parameters = trained
         evaluate = self.evaluators
         evaluation, held_out = evaluate.test(parameters), evaluate.held_out(parameters)
@@ -423,10 +465,19 @@ def _sample(split: Split) -> Split:
     return split[:: -(-len(split) // TRAIN_SAMPLE)]
 
 
-def _evaluator(backend: Backend, net: MLP, split: Split | None, *, loss: str, compiled: bool) -> Evaluator:
-    """Return a function that evaluates parameters on `split`, kept on the device; it returns None without a split."""
+def _evaluator(
+    backend: Backend, net: MLP, split: Split | None, *, loss: str, compiled: bool, ranks: Ranks | None
+) -> Evaluator:
+    """Return a function that evaluates parameters on `split`, kept on the device; it returns None without a split.
+
+    Of `ranks`, each keeps a part of the labeled examples, and all get the result of the whole.
+    """
     if split is None:
         return lambda _: None
+    if ranks is not None and split.labeled and ranks.size <= len(split):
+        part = split[ranks.own(slice(0, len(split)))]
+        own = _evaluator(backend, net, part, loss=loss, compiled=compiled, ranks=None)
+        return ranks.evaluator(own, len(part), len(split))
     images = inputs_on_device(backend, split.inputs(net.dtype), compiled=compiled)
     labels = backend.asarray(split.targets(net.dtype, net.sizes[-1]))
     found = split.classes

@@ -28,6 +28,7 @@ FUNCTIONS = frozenset(
         "logaddexp",
         "maximum",
         "minimum",
+        "multiply",
         "negative",
         "reciprocal",
         "sqrt",

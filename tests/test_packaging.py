@@ -14,6 +14,7 @@ HEAVY = [
     "PIL",
     "click",
     "cupy",
+    "mpi4py",
     "joblib",
     "llvmlite",
     "matplotlib",

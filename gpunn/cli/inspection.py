@@ -12,6 +12,7 @@ from gpunn import evaluation
 from gpunn.backends import get_backend
 from gpunn.cli import options
 from gpunn.cli.data import data_for, misfits
+from gpunn.distributed import mpi
 from gpunn.engines import tuned
 from gpunn.ensemble import load
 from gpunn.evaluation import Evaluation
@@ -54,14 +55,15 @@ def evaluate(model: Path, device: str, data_dir: Path | None, loss: str | None, 
 @click.command()
 @options.as_json
 def devices(as_json: bool) -> None:
-    """List devices, and why any can't be used."""
-    found = gpunn.backends.devices()
+    """List devices, MPI and NCCL, and why any can't be used."""
+    found, messengers = gpunn.backends.devices(), mpi.status()
     auto, is_tuned = get_backend("auto").name, bool(tuned.measured())
     if as_json:
         rows = [{"device": d.name, "usable": d.usable, "description": d.description, "reason": d.reason} for d in found]
-        click.echo(json.dumps({"auto": auto, "tuned": is_tuned, "devices": rows}))
+        between = {m.name: {key: value for key, value in vars(m).items() if key != "name"} for m in messengers}
+        click.echo(json.dumps({"auto": auto, "tuned": is_tuned, "devices": rows, **between}))
         return
-    for status in found:
+    for status in (*found, *messengers):
         if status.usable:
             what = ", ".join(value if key == "name" else f"{key} {value}" for key, value in status.description.items())
             click.echo(f"{status.name:8}usable: {what}")

@@ -12,9 +12,9 @@ BAR_WIDTH = 40
 class TrainingProgress(OnScreen):
     """Shows finished epochs and gpunn's log messages while entered, see `Screen`."""
 
-    def __init__(self, epochs: int, *, err: bool) -> None:
+    def __init__(self, epochs: int, *, err: bool, quiet: bool = False) -> None:
         self._epochs = epochs
-        super().__init__(Screen(err=err))
+        super().__init__(Screen(err=err, quiet=quiet))
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),

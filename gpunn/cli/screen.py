@@ -45,8 +45,9 @@ class OnScreen:
 class Screen(logging.Handler):
     """Shows lines, and messages of the loggers `names` while entered.
 
-    Output goes to stdout, or to stderr with `err`. On a terminal (`is_live`), `below` appears with the first line, and
-    vanishes at the end. Write errors (closed pipe, full disk) don't end the work: the first one is kept in `failure`.
+    Output goes to stdout, or to stderr with `err`; with `quiet`, there is none. On a terminal (`is_live`), `below`
+    appears with the first line, and vanishes at the end. Write errors (closed pipe, full disk) don't end the work: the
+    first one is kept in `failure`.
     """
 
     _guard: ClassVar = threading.Lock()
@@ -56,11 +57,11 @@ class Screen(logging.Handler):
 
     below: Live | None = None
 
-    def __init__(self, *, err: bool, names: tuple[str, ...] = ("gpunn",)) -> None:
+    def __init__(self, *, err: bool, names: tuple[str, ...] = ("gpunn",), quiet: bool = False) -> None:
         super().__init__(logging.INFO)
         self.failure: OSError | None = None
         self._names = names
-        self._err = err
+        self._err, self._quiet = err, quiet
         stream = sys.stderr if err else sys.stdout
         self.console = Console(file=stream)
         # rich alone takes a pipe for a terminal if the environment forces colours; a closed stream is None.
@@ -98,7 +99,7 @@ class Screen(logging.Handler):
 
     def show(self, line: str) -> None:
         """Show a line, above what is live."""
-        if self.failure is not None:
+        if self.failure is not None or self._quiet:
             return
         try:
             if self.is_live:

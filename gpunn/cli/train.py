@@ -14,12 +14,14 @@ from gpunn.checkpoint_file import is_checkpoint
 from gpunn.cli import characters, options
 from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
+from gpunn.cli.ranks import over_ranks
 from gpunn.cli.recipes import learning_options, network_options, optimizer_with
 from gpunn.cli.resuming import checkpoint_for, network_from
 from gpunn.cli.show import page_line
 from gpunn.cli.signals import Interruptible, exit_code
 from gpunn.datasets import Dataset, load_mnist
 from gpunn.defaults import BATCH_SIZE
+from gpunn.distributed import Ranks
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import ENGINES, PRECISIONS
 from gpunn.errors import ConfigurationError, DeviceError, DivergenceError, GpunnError, OutputError
@@ -116,6 +118,7 @@ if TYPE_CHECKING:
     help="Overwrite --output even if it is another network or not a model file, and another --checkpoint.",
 )
 @options.as_json
+@over_ranks
 def train(
     hidden: list[int],
     activation: str,
@@ -145,6 +148,7 @@ def train(
     start: Path | None,
     force: bool,
     as_json: bool,
+    ranks: Ranks | None,
 ) -> int:
     """Train a network and write it to a model file.
 
@@ -153,8 +157,13 @@ def train(
     """
     optimizing = optimizer_with(optimizer, momentum)
     stopping = None if early_stopping is None else EarlyStopping(early_stopping)
+    leads = ranks is None or ranks.leads
+    if page is not None and ranks is not None:
+        raise ConfigurationError(
+            "--page shows a training by one process: choose gpunn show for a network trained by several"
+        )
     for path in (output, page):
-        if path is not None:
+        if path is not None and leads:
             check_writable(path)
     checkpoint = checkpoint_for(checkpoint_path, every, resume, force=force)
     if page is not None and resume is not None:
@@ -168,8 +177,9 @@ def train(
     named_by_default = output is None
     if output is None:
         output = default_name(net, seed)
-        check_writable(output)
-    elif not force:
+        if leads:
+            check_writable(output)
+    elif leads and not force:
         check_replaceable(output, net)
     snapshots = None
     if page is not None:
@@ -180,7 +190,10 @@ def train(
     replaced = False
     ended_by: KeyboardInterrupt | DeviceError | DivergenceError | None = None
     # With --json, stdout is reserved for the document.
-    with Interruptible() as interruptible, TrainingProgress(epochs, err=as_json) as progress:
+    with Interruptible() as interruptible, TrainingProgress(epochs, err=as_json, quiet=not leads) as progress:
+        if ranks is not None:  # all of them end after the same batch
+            interruptible.heeded = False
+            ranks.interrupted = lambda: interruptible.signal is not None
 
         def on_epoch(so_far: History) -> None:
             nonlocal history
@@ -209,6 +222,7 @@ def train(
                 checkpoint=checkpoint,
                 resume=resume,
                 on_epoch=on_epoch,
+                distributed=ranks,
             )
         except (KeyboardInterrupt, DeviceError, DivergenceError) as error:
             ended_by = error
@@ -219,7 +233,7 @@ def train(
             ended_by = KeyboardInterrupt()
         finally:
             interruptible.heeded = False
-        if history is not None:
+        if history is not None and leads:
             if named_by_default:  # another run may have taken the name meanwhile
                 output = default_name(net, seed)
             replaced = output.exists() and output.stat().st_size > 0
@@ -232,6 +246,8 @@ def train(
             failure.add_note(f"the network after epoch {history.kept} is in {output}")
         raise failure
     code = 0 if ended_by is None else exit_code(interruptible.signal or signal.SIGINT)
+    if not leads:
+        return code
     if history is None:
         which = "the first" if resume is None else "another"
         click.echo(
@@ -289,9 +305,15 @@ def _summary(net: MLP, history: History, *, interrupted: bool) -> str:
     of = f" after epoch {history.kept}, the best one" if history.kept != count else ""
     return (
         f"{'interrupted: ' if interrupted else ''}{net} on {history.device}, "
-        f"engine {history.engine}: {count} epoch{'s' * (count != 1)} in {seconds:.1f} s, "
+        f"engine {history.engine}{_over(history)}: {count} epoch{'s' * (count != 1)} in {seconds:.1f} s, "
         f"test accuracy {history.accuracy:.2%}{of}"
     )
+
+
+def _over(history: History) -> str:
+    """Return how many ranks trained together, if there were several."""
+    averaged = "" if history.average_every is None else f", averaged every {history.average_every} steps"
+    return "" if history.ranks == 1 else f" over {history.ranks} ranks{averaged}"
 
 
 def _document(net: MLP, init: str | None, history: History, output: Path, *, interrupted: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.dropout import keys, mask
-from gpunn.engines.base import Engine, Examples, Parameters, Recipe, tf32_reason
+from gpunn.engines.base import Examples, Parameters, Recipe, tf32_reason
 from gpunn.engines.checks import checked_order, own_examples, rates_of
+from gpunn.engines.sharing import Sharing, SharingEngine, views
 from gpunn.engines.stopping import check_stopped
 from gpunn.equations import Array, backpropagate, scale
 from gpunn.losses import LOSSES
@@ -18,7 +20,7 @@ from gpunn.optimizers import OptimizerState
 
 
 @final
-class PlainEngine(Engine):
+class PlainEngine(SharingEngine):
     """The simplest engine: supports float32, float64 and every recipe, and is the reference for the others."""
 
     name = "plain"
@@ -38,6 +40,7 @@ class PlainEngine(Engine):
         if self._examples.sparse:  # SciPy's products read the first layer's arrays by columns, and make gradients so
             for arrays in (self._weights, *self._stepper.moments):
                 arrays[0] = np.asfortranarray(arrays[0])
+        self._sharing: Sharing | None = None
 
     @classmethod
     def unsupported_reason(
@@ -55,33 +58,66 @@ class PlainEngine(Engine):
         xp, m = self._backend.xp, self._recipe.batch_size
         parameters, dtype = (*self._weights, *self._biases), self._one_hot.dtype
         order = checked_order(order, self._examples.n)
-        batches = range(0, len(order), m)
-        steps = self._stepper.numbers(rates_of(self._recipe, len(order), rates), self._recipe.l2)
+        n = len(order)
+        batches = [slice(first, min(first + m, n)) for first in range(0, n, m)]
+        steps = self._stepper.numbers(rates_of(self._recipe, n, rates), self._recipe.l2)
         layers = keys(self._recipe.seed, self._epoch, len(self._biases) - 1) if self._recipe.dropout else []
         rows = self._backend.asarray(order)
         # Kept on the device, so that no batch waits for the previous loss to be read.
-        losses = xp.empty(len(batches), dtype)
+        losses = xp.zeros(len(batches), dtype)
+        differentiate = (
+            self._differentiate if self._sharing is None else partial(self._differentiate_own, self._sharing)
+        )
         # Finite numbers are checked for after the epoch, not at every operation.
         with np.errstate(over="ignore", invalid="ignore"):
-            for number, (first, step) in enumerate(zip(batches, steps, strict=True)):
+            for number, (batch, step) in enumerate(zip(batches, steps, strict=True)):
                 check_stopped()
-                X, Y, counts = self._batch(rows[first : first + m])
-                losses[number], dW, db = backpropagate(
-                    xp,
-                    self._weights,
-                    self._biases,
-                    X,
-                    Y,
-                    functions=self._functions,
-                    loss=self._loss,
-                    masks=self._masks(layers, first, len(Y)),
-                    weights_of_examples=counts,
-                )
-                self._stepper.step(parameters, (*dW, *db), *step)
+                losses[number], gradients = differentiate(rows, batch, layers)
+                self._stepper.step(parameters, gradients, *step)
         self._epoch += 1
         # Batches are weighted by size, as the last one may be smaller.
-        sizes = np.minimum(m, len(order) - np.array(batches))
-        return float(np.average(self._backend.to_host(losses).astype(np.float64), weights=sizes))
+        sizes = [batch.stop - batch.start for batch in batches]
+        loss = float(np.average(self._backend.to_host(losses).astype(np.float64), weights=sizes))
+        return loss if self._sharing is None else self._sharing.total(loss)
+
+    def _differentiate(self, rows: Array, batch: slice, layers: Sequence[int]) -> tuple[Array, Sequence[Array]]:
+        """Return the loss and its gradients for a `batch` of the examples `rows`; `layers` are the keys of dropout."""
+        X, Y, counts = self._batch(rows[batch])
+        loss, dW, db = backpropagate(
+            self._backend.xp,
+            self._weights,
+            self._biases,
+            X,
+            Y,
+            functions=self._functions,
+            loss=self._loss,
+            masks=self._masks(layers, batch.start, len(Y)),
+            weights_of_examples=counts,
+        )
+        return loss, (*dW, *db)
+
+    def share(self, sharing: Sharing) -> None:
+        parameters = (*self._weights, *self._biases)
+        self._gradient = sharing.buffer(self._backend.xp, sum(w.size for w in parameters), self._one_hot.dtype)
+        self._parts = views(self._gradient, [w.shape for w in parameters])
+        self._sharing = sharing
+
+    def _differentiate_own(
+        self, sharing: Sharing, rows: Array, batch: slice, layers: Sequence[int]
+    ) -> tuple[Array | float, Sequence[Array]]:
+        """Return what the own part of `batch` adds to its loss, and the gradients of the whole batch."""
+        own = sharing.own(batch)
+        share = (own.stop - own.start) / (batch.stop - batch.start)
+        loss: Array | float = 0.0
+        if share:
+            loss, gradients = self._differentiate(rows, own, layers)
+            loss *= share
+            for gradient, part in zip(gradients, self._parts, strict=True):
+                self._backend.xp.multiply(gradient, share, out=part)
+        else:
+            self._gradient.fill(0)
+        sharing.add_up(self._gradient)
+        return loss, self._parts
 
     def _batch(self, rows: Array) -> tuple[Array, Array, Array | None]:
         """Return inputs, targets and weights of the examples `rows`."""

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple, TypeVar, final
+from typing import Any, NamedTuple, Protocol, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,21 +37,39 @@ class Trained(NamedTuple):
         return bool(np.isfinite((self.loss, *numbers)).all()) and all(np.isfinite(array).all() for array in arrays)
 
 
+class Trainer(Protocol):
+    """What runs epochs: an `Engine`, or several of them. See there for the methods."""
+
+    def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float: ...
+
+    def parameters(self) -> Parameters: ...
+
+    def memory(self) -> OptimizerState: ...
+
+
+Make = Callable[[type[Engine], Backend, Parameters, Examples, Recipe], Trainer]
+"""Returns what trains by engines of a type; the other arguments are those of an engine."""
+
+
+def alone(engine: type[Engine], backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> Trainer:
+    """Return an engine of the type `engine`."""
+    return engine(backend, start, examples, recipe)
+
+
 @final
 class Runner:
     """Runs epochs of one engine. Make it by `running`."""
 
     def __init__(
-        self, backend: Backend, engine: type[Engine], start: Parameters, examples: Examples, recipe: Recipe
+        self, backend: Backend, make: Callable[[Parameters, Recipe], Trainer], start: Parameters, recipe: Recipe
     ) -> None:
-        """Take `start` on the host and `examples` on the device."""
-        self._backend, self._examples = backend, examples
-        self._make = engine
-        self._engine = engine(backend, start, examples, recipe)
+        """Take `start` on the host; `make` returns what trains from its argument on, by a recipe."""
+        self._backend, self._make = backend, make
+        self._engine = make(start, recipe)
 
     def restart(self, start: Parameters, recipe: Recipe) -> None:
         """Resume from `start`, on the host, by `recipe`."""
-        self._engine = self._make(self._backend, start, self._examples, recipe)
+        self._engine = self._make(start, recipe)
 
     def optimizer_state(self) -> OptimizerState:
         """Return a copy of the optimiser's state, on the host: all that an engine has besides the parameters."""
@@ -94,17 +112,23 @@ def on_host(backend: Backend, found: Parameters) -> tuple[list[NDArray[Any]], li
 
 @contextmanager
 def running(
-    backend: Backend, engine: type[Engine], start: Parameters, examples: Examples, recipe: Recipe
+    backend: Backend, engine: type[Engine], start: Parameters, examples: Examples, recipe: Recipe, *, make: Make = alone
 ) -> Iterator[Runner]:
     """Copy `examples` to the device, and yield a `Runner` that resumes from `start`; both are on the host.
 
+    `make` returns what trains: the engine, unless several processes train together.
     In the block the device is active, and BLAS has one thread if the engine has its own threads.
     """
     with backend.activate(), blas_threads(1) if engine.own_threads else nullcontext():
         on_gpu = backend.name != "cpu"
         if on_gpu and recipe.precision == "float32" and backend.describe().get(TF32_OVERRIDE) == "1":
             logger.warning("%s is 1: cuBLAS multiplies in TF32, although the precision is float32", TF32_OVERRIDE)
-        yield Runner(backend, engine, start, examples.on(backend), recipe)
+        there = examples.on(backend)
+
+        def made(start: Parameters, recipe: Recipe) -> Trainer:
+            return make(engine, backend, start, there, recipe)
+
+        yield Runner(backend, made, start, recipe)
 
 
 def on_device(

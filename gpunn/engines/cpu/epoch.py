@@ -87,12 +87,13 @@ class EpochEngine(Engine):
         self._scratches = [aligned_zeros(scratch) if scratch else None for _ in range(self._team.threads)]
         # The first element starts a cache line that no other data shares.
         self._counter = aligned_zeros(16).view(np.int64)
-        logger.info(
-            "engine epoch: %d thread%s, %s inputs",
-            self._team.threads,
-            "s" * (self._team.threads > 1),
-            "sparse" if sparse else "dense",
-        )
+        if start.memory is None:  # not again where training resumes
+            logger.info(
+                "engine epoch: %d thread%s, %s inputs",
+                self._team.threads,
+                "s" * (self._team.threads > 1),
+                "sparse" if sparse else "dense",
+            )
         self._work_of_example = self._layout.n_parameters
         if share is not None:  # an example uses so many weights of the first layer, and a batch steps all of them
             unused = 1 - min(1.0, share + 1 / recipe.batch_size)

@@ -90,6 +90,29 @@ class DenseInputs:
         own = part(self.width, thread, threads)
         descent.step_rows(self._param_and_moments, delta, self._X[: len(rows)], own, thread)
 
+    @property
+    def n_gradient(self) -> int:
+        """Number of elements of a gradient in `differentiate`."""
+        return self._param_and_moments[0].size
+
+    def differentiate(
+        self,
+        rows: NDArray[np.int64],
+        delta: NDArray[np.float32],
+        thread: int,
+        threads: int,
+        *,
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write a thread's share of the gradient for the batch `rows`, after `multiply`, to `out` (n_gradient,)."""
+        own = part(self.width, thread, threads)
+        np.dot(delta[:, own].T, self._X[: len(rows)], out=out.reshape(self.width, -1)[own])
+
+    def step_by_gradient(self, descent: Descent, gradient: NDArray[np.float32], thread: int, threads: int) -> None:
+        """Make a thread's share of the step, given the `gradient` (n_gradient,)."""
+        own = part(self.width, thread, threads)
+        descent.step([array[own] for array in self._param_and_moments], gradient.reshape(self.width, -1)[own])
+
     def compile(self, nothing: NDArray[np.int64]) -> None:
         """Do nothing: steps use BLAS, and `multiply` compiles its own kernel."""
 
@@ -167,9 +190,39 @@ class SparseInputs:
                 self._descend(param_and_moments[0], self._pixels, rows, own, descent.eta, scratch=sums)
                 continue
             gradient = scratch[: len(param_and_moments[0])]
-            gradient.fill(0)
-            self._descend(gradient, self._pixels, rows, own, -1.0)
+            self._differentiate(rows, own, out=gradient)
             descent.step(param_and_moments, gradient)
+
+    def _differentiate(self, rows: NDArray[np.int64], delta: NDArray[np.float32], *, out: NDArray[np.float32]) -> None:
+        """Write a block's gradient to `out`; `delta` has its columns."""
+        out.fill(0)
+        self._descend(out, self._pixels, rows, delta, -1.0)
+
+    @property
+    def n_gradient(self) -> int:
+        """Number of elements of a gradient in `differentiate`, padding included."""
+        return len(self._all)
+
+    def differentiate(
+        self,
+        rows: NDArray[np.int64],
+        delta: NDArray[np.float32],
+        thread: int,
+        threads: int,
+        *,
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write a thread's share of the gradient for the batch `rows` to `out` (n_gradient,)."""
+        for column, param_and_moments in self._blocks[thread::threads]:
+            first, size = column * self._n_pixels, len(param_and_moments[0])
+            own = self._part(delta, column, size // self._n_pixels, self._deltas[thread])
+            self._differentiate(rows, own, out=out[first : first + size])
+
+    def step_by_gradient(self, descent: Descent, gradient: NDArray[np.float32], thread: int, threads: int) -> None:
+        """Make a thread's share of the step, given the `gradient` (n_gradient,)."""
+        for column, param_and_moments in self._blocks[thread::threads]:
+            first = column * self._n_pixels
+            descent.step(param_and_moments, gradient[first : first + len(param_and_moments[0])])
 
     def compile(self, nothing: NDArray[np.int64]) -> None:
         """Compile the kernels of `step` by a step on `nothing`, an empty batch."""

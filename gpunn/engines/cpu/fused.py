@@ -1,5 +1,6 @@
 """The `fused` engine: matrix products by BLAS, everything between them by fused kernels."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, final
@@ -11,7 +12,6 @@ from gpunn.backends import Backend
 from gpunn.backends.limits import usable_cores
 from gpunn.dropout import keys as keys_of
 from gpunn.engines.base import (
-    Engine,
     Examples,
     Parameters,
     Recipe,
@@ -25,6 +25,7 @@ from gpunn.engines.cpu.first_layer import DenseInputs, SparseInputs, multiplied_
 from gpunn.engines.cpu.steps import GRADIENT_ROWS, Descent, ParamAndMoments, is_implicit
 from gpunn.engines.cpu.threads import part
 from gpunn.engines.kinds import kind_of
+from gpunn.engines.sharing import Sharing, SharingEngine, views
 from gpunn.engines.speed import MIN_PRODUCTS_FOR_THREADS
 from gpunn.engines.stopping import check_stopped
 from gpunn.engines.threads import blas_threads
@@ -35,16 +36,18 @@ from gpunn.optimizers import OptimizerState
 
 class _Batch(NamedTuple):
     rows: NDArray[np.int64]
-    """Indices of its examples."""
+    """Indices of its examples, or of this process's part of them."""
     targets: Array
     first: int
-    """Position in the epoch of its first example."""
+    """Position in the epoch of the first of these."""
     keys: Sequence[int]
     """Keys of dropout, one for each hidden layer; none without dropout."""
+    size: int
+    """Number of its examples, those of other processes included."""
 
 
 @final
-class FusedEngine(Engine):
+class FusedEngine(SharingEngine):
     """Multiplies by BLAS, with fused kernels between the products; for large networks.
 
     Threads share each batch: in forward and backward by examples, in the update by neurons. BLAS runs inside each of
@@ -63,6 +66,7 @@ class FusedEngine(Engine):
         examples = own_examples(np, examples, start.sizes[0], start.sizes[-1])
         self._n_images, self._targets = examples.n, examples.targets
         self._epoch = start.epochs
+        self._sharing: Sharing | None = None
         self._names = tuple(start.functions)
         self._functions = LOSSES[recipe.loss].computed(self._names)
         m = recipe.batch_size
@@ -122,7 +126,7 @@ class FusedEngine(Engine):
         """Compile every kernel by an empty call, so that the first epoch doesn't include the time."""
         rows = np.zeros(0, np.int64)
         keys = [0] * (len(self._biases) - 1) if self._recipe.dropout else []
-        self._compute_delta(0, slice(0, 0), _Batch(rows, self._targets[rows], 0, keys), 0.0)
+        self._compute_delta(0, slice(0, 0), _Batch(rows, self._targets[rows], 0, keys, 1))
         self._inputs.compile(rows)
         self._descent.compile()
 
@@ -150,27 +154,38 @@ class FusedEngine(Engine):
         with blas_threads(1), np.errstate(over="ignore", invalid="ignore"):
             for first in range(0, n, m):
                 check_stopped()
-                batch = slice(first, first + m)
-                self._step(_Batch(rows[batch], targets[batch], first, keys))
+                batch = own = slice(first, min(first + m, n))
+                if self._sharing is not None:
+                    own = self._sharing.own(batch)
+                self._step(_Batch(rows[own], targets[own], own.start, keys, batch.stop - batch.start))
         self._epoch += 1
-        return sum(float(loss[0]) for loss in self._losses) / n
+        mean = sum(float(loss[0]) for loss in self._losses) / n
+        return mean if self._sharing is None else self._sharing.total(mean)
 
     def _step(self, batch: _Batch) -> None:
         """Train on one batch."""
         m, threads = len(batch.rows), self._team.threads
 
         def delta(thread: int) -> None:
-            self._compute_delta(thread, part(m, thread, threads), batch, 1 / m)
+            self._compute_delta(thread, part(m, thread, threads), batch)
 
         def update(thread: int) -> None:
             self._update(thread, batch.rows)
 
+        def differentiate(thread: int) -> None:
+            self._differentiate(thread, batch.rows)
+
         self._descent.next_step()
         self._team.run(delta)
-        self._team.run(update)
+        if self._sharing is None:
+            self._team.run(update)
+            return
+        self._team.run(differentiate)
+        self._sharing.add_up(self._gradient)
+        self._team.run(self._update_by_gradients)
 
-    def _compute_delta(self, thread: int, own: slice, batch: _Batch, factor: float) -> None:
-        """Compute forward and backward passes of the part `own` of the batch."""
+    def _compute_delta(self, thread: int, own: slice, batch: _Batch) -> None:
+        """Compute forward and backward passes of the part `own` of the examples."""
         kernels, functions, share = self._kernels, self._functions, self._recipe.dropout
         keys, first = batch.keys, batch.first + own.start
         A = [activations[own] for activations in self._activations]
@@ -189,7 +204,7 @@ class FusedEngine(Engine):
                 kernels.drop(A[layer], keys[layer], first, share, out=passed[layer])
 
         targets, total = batch.targets[own], self._losses[thread]
-        kernels.output_delta(A[-1], targets, factor, total, functions[-1], self._recipe.loss, out=D[-1])
+        kernels.output_delta(A[-1], targets, 1 / batch.size, total, functions[-1], self._recipe.loss, out=D[-1])
         for layer in reversed(range(len(self._weights))):
             np.dot(D[layer + 1], self._weights[layer][0], out=D[layer])
             kernels.hidden_delta(D[layer], A[layer], functions[layer], out=D[layer])
@@ -206,6 +221,37 @@ class FusedEngine(Engine):
         for layer, (param_and_moments, delta) in enumerate(zip(self._biases, self._deltas, strict=True)):
             if layer % threads == thread:
                 descent.step_biases(param_and_moments, delta[:m], thread)
+
+    def share(self, sharing: Sharing) -> None:
+        shapes = [(self._inputs.n_gradient,), *(layer[0].shape for layer in (*self._weights, *self._biases))]
+        self._gradient = sharing.buffer(np, sum(map(math.prod, shapes)), np.dtype(np.float32))
+        self._of_inputs, *self._gradients = views(self._gradient, shapes)
+        self._differentiate(0, np.zeros(0, np.int64))  # compiles its kernels
+        self._sharing = sharing
+
+    def _differentiate(self, thread: int, rows: Array) -> None:
+        """Compute the gradients of this thread's share of each layer's neurons, from the delta of the examples."""
+        m, threads = len(rows), self._team.threads
+        of_weights, of_biases = self._gradients[: len(self._weights)], self._gradients[len(self._weights) :]
+        self._inputs.differentiate(rows, self._deltas[0][:m], thread, threads, out=self._of_inputs)
+        for layer, gradient in enumerate(of_weights, 1):
+            own = part(len(gradient), thread, threads)
+            np.dot(self._deltas[layer][:m, own].T, self._passed[layer - 1][:m], out=gradient[own])
+        for layer, (gradient, delta) in enumerate(zip(of_biases, self._deltas, strict=True)):
+            if layer % threads == thread:
+                self._kernels.column_sums(delta[:m], out=gradient)
+
+    def _update_by_gradients(self, thread: int) -> None:
+        """Make the step for this thread's share of each layer's neurons, by the sums of all processes' gradients."""
+        threads, descent = self._team.threads, self._descent
+        of_weights, of_biases = self._gradients[: len(self._weights)], self._gradients[len(self._weights) :]
+        self._inputs.step_by_gradient(descent, self._of_inputs, thread, threads)
+        for param_and_moments, gradient in zip(self._weights, of_weights, strict=True):
+            own = part(len(gradient), thread, threads)
+            descent.step([array[own] for array in param_and_moments], gradient[own])
+        for layer, (param_and_moments, gradient) in enumerate(zip(self._biases, of_biases, strict=True)):
+            if layer % threads == thread:
+                descent.step_biases_by_gradient(param_and_moments, gradient)
 
     def memory(self) -> OptimizerState:
         numbers = range(1, 1 + self._recipe.optimizer.n_moments)

@@ -107,6 +107,10 @@ class Descent:
             return
         gradient = self._scratches[thread][: len(biases)]
         self._kernels.column_sums(delta, out=gradient)
+        self.step_biases_by_gradient(param_and_moments, gradient)
+
+    def step_biases_by_gradient(self, param_and_moments: ParamAndMoments, gradient: NDArray[np.float32]) -> None:
+        """Make the step on a layer's biases (n,), given their `gradient`."""
         self._step(param_and_moments, gradient, self._of_biases)
 
 
