@@ -10,6 +10,7 @@ if not (_checkout / "gpunn" / "kernels" / "__init__.py").exists() and (_checkout
 
 from gpunn.backends import Backend, DeviceStatus, devices, get_backend
 from gpunn.datasets import Dataset, Split, load_mnist
+from gpunn.distortion import Distortion
 from gpunn.early_stopping import EarlyStopping
 from gpunn.ensemble import Ensemble, load
 from gpunn.errors import (
@@ -70,6 +71,7 @@ __all__ = [
     "Dataset",
     "DeviceError",
     "DeviceStatus",
+    "Distortion",
     "DivergenceError",
     "EarlyStopping",
     "Ensemble",

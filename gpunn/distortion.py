@@ -119,6 +119,6 @@ def shape_to_distort(split: Split) -> tuple[int, int]:
     if split.kind is None or split.kind.shape is None:
         raise DataError(
             f"found images of {split.images.shape[1]} pixels in unknown rows to distort: give a Split of "
-            "images (n, rows, columns), or its kind: gpunn.ImageKind(shape=(rows, columns))"
+            "images (n, rows, columns), or its kind: gpunn.datasets.ImageKind(shape=(rows, columns))"
         )
     return split.kind.shape

@@ -13,9 +13,11 @@ from gpunn.backends import Backend
 from gpunn.checks import check_number, check_whole
 from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
+from gpunn.distortion import Distortion, distortion_for, shape_to_distort
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Engine, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.devices import Job
+from gpunn.engines.distorting import Distorted
 from gpunn.engines.runner import Trained, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import Evaluation, evaluate_on_device, inputs_on_device
@@ -48,6 +50,7 @@ def train(
     l2: float = 0.0,
     schedule: str | Schedule = CONSTANT,
     dropout: float = 0.0,
+    distort: str | Distortion | None = None,
     early_stopping: EarlyStopping | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -74,7 +77,9 @@ def train(
     `loss` is a name from `gpunn.losses`; the default is cross-entropy for softmax outputs, otherwise squared error.
     `optimizer` is a name ("sgd", "momentum", "nesterov", "adam", "adamw") or an object from `gpunn.optimizers`;
     `schedule` a name ("constant", "step", "exponential", "cosine", "one-cycle"), optionally with arguments
-    ("step:10,0.5"), or an object from `gpunn.schedules`. For `l2` and `dropout` see `gpunn.engines.Recipe`. With
+    ("step:10,0.5"), or an object from `gpunn.schedules`. For `l2` and `dropout` see `gpunn.engines.Recipe`. `distort`
+    is a name ("affine", "simard", "ciresan") or a `gpunn.Distortion`: each epoch then trains on images distorted anew,
+    drawn from `seed`; the images of `data` stay as they are, and those evaluated are never distorted. With
     `early_stopping`, `net` ends with the parameters that were best on the held-out examples. Engines differ in what
     they support: "auto" picks one that supports the settings.
 
@@ -99,6 +104,7 @@ def train(
         l2=l2,
         schedule=schedule,
         dropout=dropout,
+        distort=distort,
         early_stopping=early_stopping,
         seed=seed,
     )
@@ -189,6 +195,13 @@ class Plan:
         split, net = division.split, self.net
         return Examples(split.inputs(net.dtype), split.targets(net.dtype, net.sizes[-1]))
 
+    def distorted(self, division: Division) -> Distorted | None:
+        """Return how the examples to train on are distorted, or None if they aren't."""
+        split, distortion = division.split, self.recipe.distort
+        if distortion is None:
+            return None
+        return Distorted(distortion, shape_to_distort(split), distortion.ease(split), self.recipe.seed)
+
     def job(self, examples: Examples) -> Job:
         """Return what the choice of a device needs to know."""
         return Job(self.start, examples, self.recipe, self.engine, self.epochs)
@@ -225,6 +238,7 @@ def plan_for(
     dropout: float,
     early_stopping: EarlyStopping | None,
     seed: int,
+    distort: str | Distortion | None = None,
 ) -> Plan:
     """Return the plan for the arguments of `train`; raises `ConfigurationError` and `DataError` as that does."""
     if not isinstance(net, MLP):
@@ -247,6 +261,10 @@ def plan_for(
         if not isinstance(early_stopping, EarlyStopping):
             raise ConfigurationError(f"early_stopping must be a gpunn.EarlyStopping, got {early_stopping!r}")
         n -= early_stopping.n_held_out(n)
+    distortion = distortion_for(distort)
+    if distortion is not None:
+        shape_to_distort(split)
+        distortion.ease(split)
     optimizer, loss = optimizer_for(optimizer), loss_for(net.functions[-1], loss)
     suited = default_learning_rate(net.sizes, net.functions, loss, optimizer)
     recipe = _checked_recipe(
@@ -260,6 +278,7 @@ def plan_for(
             dropout=dropout,
             seed=seed,
             schedule=schedule_for(schedule),
+            distort=distortion,
         ),
         n,
     )
@@ -302,7 +321,7 @@ class Session:
         plan = self._plan
         with running(backend, engine, plan.start, examples, plan.recipe) as runner:
             self.evaluators = evaluators or plan.evaluators(backend, engine, self._division)
-            runner.run(plan.epochs, self.begin, self.finish)
+            runner.run(plan.epochs, self.begin, self.finish, plan.distorted(self._division))
 
     def begin(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
         """Return the order of the examples in epoch `number`, from 1, and its batches' learning rates if they vary."""

@@ -26,11 +26,12 @@ class Elastic(NamedTuple):
 def elastic(shape: tuple[int, int], sigma: float, alpha: float) -> Elastic:
     """Return grid and weights, on the host, of distortions of `sigma` and strength `alpha` for images of `shape`.
 
-    At `alpha` 0 there are no nodes. The noise of a node has the variance of the sum of the pixels' in its cell, if each
+    The noise of a node has the variance of the sum of the pixels' in its cell, if each
     had a uniform number from -1 to 1.
     """
     rows, columns = shape
-    of_rows, of_columns = (Grid.of(sigma if alpha else 0.0, size) for size in shape)
+    sigma = sigma if alpha else 0.0
+    of_rows, of_columns = (Grid.of(sigma, size) for size in shape)
     strength = alpha * of_rows.spacing / DEVIATION
 
     def weights(grid: Grid, size: int, factor: float = 1.0) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
+from gpunn.backends.limits import usable_cores
 from gpunn.dropout import keys, mask
 from gpunn.engines.base import Engine, Examples, Parameters, Recipe, tf32_reason
 from gpunn.engines.checks import checked_order, own_examples, rates_of
@@ -35,6 +36,7 @@ class PlainEngine(Engine):
         self._one_hot = backend.xp.eye(len(self._biases[-1]), dtype=self._biases[-1].dtype)
         self._stepper = recipe.optimizer.stepper(backend.xp, (*self._weights, *self._biases), start.memory)
         self._epoch = 0
+        self.threads = usable_cores() if backend.name == "cpu" else 1
 
     @classmethod
     def unsupported_reason(
@@ -93,6 +95,12 @@ class PlainEngine(Engine):
         xp, share, dtype = self._backend.xp, self._recipe.dropout, self._one_hot.dtype
         hidden = zip(self._biases, layers, strict=False)  # the output layer has no key
         return [mask(xp, key, first, (m, len(b)), share=share, dtype=dtype) for b, key in hidden]
+
+    def prepare(self, inputs: Array) -> Array:
+        return inputs
+
+    def use(self, prepared: Array) -> None:
+        self._examples = self._examples._replace(inputs=prepared)
 
     def parameters(self) -> Parameters:
         copy = self._backend.xp.array

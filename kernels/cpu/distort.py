@@ -111,7 +111,10 @@ def distort(
         np.zeros(2 * n_down * width, np.float32),
         np.zeros(rows * columns + BLOCK, np.uint8),
     )
-    arrays = images.ravel(), ease, down.ravel(), padded.ravel(), from_centre, out.ravel()
+    # Numba would compile for arrays that are read-only and for others.
+    unchanged = images.ravel()
+    unchanged.flags.writeable = False
+    arrays = unchanged, ease, down.ravel(), padded.ravel(), from_centre, out.ravel()
     grids = elastic.of_rows, elastic.of_columns
     _distort(*arrays, *grids, limits, sizes, space, key, len(images), thread, threads)
 

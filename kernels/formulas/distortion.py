@@ -71,9 +71,9 @@ class Grid(NamedTuple):
 
     @classmethod
     def of(cls, sigma: float, size: int) -> "Grid":
-        """Return the nodes for an axis of `size` pixels; none if `sigma` is 0."""
+        """Return the nodes for an axis of `size` pixels; if `sigma` is 0 one, of no weight."""
         if not sigma:
-            return cls(0, 1, 0, 0)
+            return cls(1, 1, 0, 1)
         spacing, radius = max(1, int(sigma)), radius_of(sigma)
         before = radius // spacing
         n = before + (size - 1 + radius) // spacing + 1
@@ -81,8 +81,8 @@ class Grid(NamedTuple):
 
     def weights(self, sigma: float, size: int) -> list[list[float]]:
         """Return the weight of each node, in rows, for each pixel; a pixel's weights are a Gaussian's of `sigma`."""
-        if not self.n:
-            return []
+        if not sigma:
+            return [[0.0] * size]
         radius = radius_of(sigma)
         of_distance = [math.exp(-0.5 * (distance / sigma) ** 2) for distance in range(-radius, radius + 1)]
         total, first = math.fsum(of_distance), radius // self.spacing * self.spacing

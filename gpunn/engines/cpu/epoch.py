@@ -27,6 +27,7 @@ from gpunn.engines.cpu.sharing import nonzero_of, writable_of
 from gpunn.engines.cpu.steps import EpochSteps
 from gpunn.engines.kinds import kind_of
 from gpunn.engines.speed import SHARED_DENSE, SHARED_SPARSE
+from gpunn.equations import Array
 from gpunn.losses import LOSSES
 from gpunn.optimizers import PLAIN, OptimizerState
 
@@ -82,6 +83,7 @@ class EpochEngine(Engine):
         threads = min(usable_cores(), self._layout.n_shares)
         worth = recipe.batch_size >= (SHARED_SPARSE if sparse else SHARED_DENSE)
         self._team = Team(threads if worth and HAS_SCHED_YIELD else 1)
+        self.threads = self._team.threads
         scratch = scratch_size(self._layout.chunk_size, sizes)
         self._scratches = [aligned_zeros(scratch) if scratch else None for _ in range(self._team.threads)]
         # The first element starts a cache line that no other data shares.
@@ -157,6 +159,13 @@ class EpochEngine(Engine):
             self._counter[0] = RELEASE_ALL
             raise
 
+    def prepare(self, inputs: Array) -> Any:
+        return _inputs(inputs, sparse=self._layout.sparse)
+
+    def use(self, prepared: Any) -> None:
+        pixels, images = prepared
+        self._data = self._data._replace(pixels=pixels, images=images)
+
     def memory(self) -> OptimizerState:
         return OptimizerState(self._steps, () if self._stepping is None else self._stepping.moments())
 
@@ -180,5 +189,9 @@ def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool)
     else:
         check_array("targets", targets, np.dtype(np.float32), (n, sizes[-1]))
         rows = np.pad(targets, ((0, 0), (0, width - sizes[-1])))
-    pixels = nonzero_of(inputs) if sparse else None
-    return Data(pixels, None if sparse else writable_of(inputs).ravel(), labels, rows.ravel())
+    return Data(*_inputs(inputs, sparse=sparse), labels, rows.ravel())
+
+
+def _inputs(inputs: Array, *, sparse: bool) -> tuple[Any, Array | None]:
+    """Return inputs as the kernel's `Data` has them: their non-zero pixels, or all."""
+    return (nonzero_of(inputs), None) if sparse else (None, writable_of(inputs).ravel())

@@ -84,6 +84,14 @@ class DenseInputs:
         own = part(self.width, thread, threads)
         descent.step_rows(self._param_and_moments, delta, self._X[: len(rows)], own, thread)
 
+    def prepare(self, inputs: Array) -> Array:
+        """Return other inputs, (n, n_0), in the form that `use` takes."""
+        return inputs
+
+    def use(self, prepared: Array) -> None:
+        """Multiply what `prepare` returned from now on."""
+        self._inputs = prepared
+
     def compile(self, nothing: NDArray[np.int64]) -> None:
         """Do nothing: steps use BLAS, and `multiply` compiles its own kernel."""
 
@@ -164,6 +172,14 @@ class SparseInputs:
             gradient.fill(0)
             self._descend(gradient, self._pixels, rows, own, -1.0)
             descent.step(param_and_moments, gradient)
+
+    def prepare(self, inputs: NDArray[np.uint8]) -> Any:
+        """Return other images, (n, n_0), in the form that `use` takes."""
+        return nonzero_of(inputs)
+
+    def use(self, prepared: Any) -> None:
+        """Multiply what `prepare` returned from now on."""
+        self._pixels = prepared
 
     def compile(self, nothing: NDArray[np.int64]) -> None:
         """Compile the kernels of `step` by a step on `nothing`, an empty batch."""

@@ -69,6 +69,7 @@ class FusedEngine(Engine):
         sizes = start.sizes
         products = m * max(n_in * n_out for n_in, n_out in pairwise(sizes))
         self._team = Team(usable_cores() if products >= MIN_PRODUCTS_FOR_THREADS else 1)
+        self.threads = self._team.threads
         self._losses = [np.zeros(1, np.float64) for _ in range(self._team.threads)]
 
         parameters = (*start.weights, *start.biases)
@@ -206,6 +207,12 @@ class FusedEngine(Engine):
         for layer, (param_and_moments, delta) in enumerate(zip(self._biases, self._deltas, strict=True)):
             if layer % threads == thread:
                 descent.step_biases(param_and_moments, delta[:m], thread)
+
+    def prepare(self, inputs: Array) -> Any:
+        return self._inputs.prepare(inputs)
+
+    def use(self, prepared: Any) -> None:
+        self._inputs.use(prepared)
 
     def memory(self) -> OptimizerState:
         numbers = range(1, 1 + self._recipe.optimizer.n_moments)

@@ -9,6 +9,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from gpunn.backends.limits import usable_cores
+from gpunn.engines.cpu.threads import Team
+
 
 @final
 class Shelf:
@@ -73,7 +76,7 @@ def _shared(array: NDArray[Any], make: Callable[[NDArray[Any]], Any]) -> Any:
 def _find_nonzero(images: NDArray[np.uint8]) -> Any:
     from gpunn.kernels.cpu.sparse import find_nonzero
 
-    return find_nonzero(images)
+    return find_nonzero(images, Team(usable_cores()))
 
 
 def _writable(array: NDArray[Any]) -> NDArray[Any]:
