@@ -1,10 +1,13 @@
 """Training on images that are distorted anew in each epoch."""
 
+import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gpunn import MLP, Dataset, Distortion, EarlyStopping, History, Split, evaluate, train
 from gpunn.datasets.split import hold_out
@@ -12,8 +15,9 @@ from gpunn.distortion import DISTORTIONS
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe
 from gpunn.errors import ConfigurationError, DataError
 from gpunn.kernels.cpu.distort import distort
+from gpunn.show import Snapshots
 
-from .conftest import parameters, random_split
+from .conftest import Run, parameters, random_split
 from .epoch_cases import EPOCH_CASES
 from .host_gpu import HostGpu
 from .recipes import CPU
@@ -167,3 +171,56 @@ def test_a_failure_while_images_are_made_ends_training(
 def test_what_cannot_be_distorted_is_refused(split: Split, distort: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         train(MLP((12, 5, 3)), split, epochs=1, distort=distort)
+
+
+def test_train_distorts_and_shows_what_it_may_look_like(run: Run, data_dir: Path) -> None:
+    options = "--data-dir", data_dir, "--epochs", 2, "--device", "cpu", "--hidden", 5
+    outcome = run("train", *options, "--json", "--distort", "ciresan", "--show-distortions", "some.png")
+    assert outcome.code == 0
+    assert json.loads(outcome.out)["distort"]["alpha"] == 37
+    assert "distorted images are in some.png\n" in outcome.err
+    levels = np.asarray(Image.open("some.png").convert("L"))
+    assert levels.min() < 50
+    assert levels.max() == 255
+    other = run("train", *options, "--json")
+    assert json.loads(other.out)["epochs"] != json.loads(outcome.out)["epochs"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--show-distortions", "some.png"], "--show-distortions needs --distort"),
+        (["--distort", "simard", "--show-distortions", "some.gif"], "a picture's name must end in .png or .svg"),
+        (["--distort", "simard", "--show-distortions", "no/some.png"], "no"),
+        (["--distort", "waves"], "'waves' is not one of"),
+    ],
+)
+def test_pictures_of_distortions_that_cannot_be_made_are_refused(
+    run: Run, data_dir: Path, options: list[str], message: str
+) -> None:
+    outcome = run("train", "--data-dir", data_dir, *options)
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+def test_the_page_shows_how_weights_formed_on_distorted_images(digits: Split) -> None:
+    net = MLP((784, 20, 10), seed=4)
+    snapshots = Snapshots(net)
+    history = train(net, digits, epochs=1, batch_size=25, device="cpu", distort=CIRESAN, on_epoch=snapshots)
+    snapshots.look_closer(digits, history, epochs=1)
+    images = np.empty_like(digits.images)
+    distort(
+        digits.images, CIRESAN.ease(digits), CIRESAN.elastic((28, 28)), CIRESAN.limits(), CIRESAN.key(0, 1), out=images
+    )
+    early = [snapshot for snapshot in snapshots if snapshot.images]
+    assert len(early) == 3
+    net = MLP((784, 20, 10), seed=4, dtype=np.float64)
+    for snapshot in early:
+        engine = ENGINES["plain"](
+            CPU,
+            Parameters(net.weights, net.biases, net.functions),
+            Examples(images, digits.labels),
+            Recipe(25, history.recipe.learning_rate),
+        )
+        engine.run_epoch(np.random.default_rng(0).permutation(N)[: snapshot.images])
+        np.testing.assert_allclose(snapshot.weights[0], engine.parameters().weights[0], rtol=2e-3, atol=1e-3)

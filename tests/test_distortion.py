@@ -9,6 +9,7 @@ from gpunn import Dataset
 from gpunn.distortion import DISTORTIONS, Distortion
 from gpunn.errors import ConfigurationError
 from gpunn.kernels.cpu.distort import distort as on_cpu
+from gpunn.kernels.formulas.distortion import Grid
 
 from . import distortion_oracle as oracle
 from .host_gpu import HostGpu
@@ -105,6 +106,14 @@ def test_nodes_make_the_field_that_noise_of_every_pixel_makes() -> None:
         assert products == pytest.approx(expected, abs=0.05 * variance)
     assert np.mean(found**4) / np.mean(found**2) ** 2 == pytest.approx(3, abs=0.2)  # nearly normal
     assert abs(np.mean(found)) < 0.05 * np.sqrt(variance)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1, 1.99, 2, 3.5, 5, 9])
+def test_fields_vary_alike_at_every_pixel(sigma: float) -> None:
+    grid = Grid.of(sigma, 40)
+    found = grid.spacing * np.sum(np.square(grid.weights(sigma, 40)), axis=0)
+    pixels = np.exp(-0.5 * (np.arange(-50, 51) / sigma) ** 2)
+    np.testing.assert_allclose(found, np.sum((pixels / pixels.sum()) ** 2), rtol=4e-4)
 
 
 def test_digits_keep_their_ink(mnist: Dataset) -> None:

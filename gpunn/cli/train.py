@@ -12,6 +12,7 @@ import click
 
 from gpunn import training
 from gpunn.cli import characters, options
+from gpunn.cli.distortions import check_distortions, distortion_options, write_distortions
 from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.recipes import learning_options, network_options, optimizer_with
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     "--learning-rate", type=float, help="Learning rate.  [default: derived from the network; 1 for 784-16-10]"
 )
 @learning_options
+@distortion_options
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Random seed of the initial weights and the shuffling."
 )
@@ -96,6 +98,8 @@ def train(
     l2: float,
     schedule: str,
     dropout: float,
+    distort: str | None,
+    show_distortions: Path | None,
     early_stopping: int | None,
     seed: int,
     device: str,
@@ -118,6 +122,7 @@ def train(
     for path in (output, page):
         if path is not None:
             check_writable(path)
+    check_distortions(show_distortions, distort)
     dataset = load_mnist(data_dir, n_classes=classes)
     sizes = [dataset.train.images.shape[1], *hidden, classes or dataset.n_classes]
     net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
@@ -132,6 +137,9 @@ def train(
         from gpunn.show import Snapshots
 
         snapshots = Snapshots(net)
+    if show_distortions is not None and distort is not None:
+        write_distortions(show_distortions, distort, dataset.train, seed)
+        click.echo(f"distorted images are in {printable(show_distortions)}", err=as_json)
     history: History | None = None
     replaced = False
     ended_by: KeyboardInterrupt | DeviceError | DivergenceError | None = None
@@ -160,6 +168,7 @@ def train(
                 l2=l2,
                 schedule=schedule,
                 dropout=dropout,
+                distort=distort,
                 early_stopping=stopping,
                 seed=seed,
                 on_epoch=on_epoch,

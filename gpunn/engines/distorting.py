@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gpunn.backends import Backend
+from gpunn.backends import Backend, get_backend
 from gpunn.backends.limits import usable_cores
 from gpunn.distortion import Distortion
 from gpunn.equations import Array
@@ -52,6 +52,12 @@ class Distorted:
             kernels.distort(*given, self.distortion.key(self.seed, epoch), out=held(out), **share)
 
         return distort
+
+    def on_host(self, images: NDArray[np.uint8], epoch: int) -> NDArray[np.uint8]:
+        """Return `images` (n, rows x columns), on the host, as they are distorted in `epoch`, from 1."""
+        out = np.empty_like(images)
+        self.operation(get_backend("cpu"), images)(epoch, out)
+        return out
 
 
 @contextmanager
