@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import Evaluation, evaluate_on_device, inputs_on_device
 from gpunn.guessing import ENOUGH_EXAMPLES, ENOUGH_STEPS, Guessing
 from gpunn.history import Epoch, History
-from gpunn.losses import loss_for
+from gpunn.losses import loss_for, smoothed
 from gpunn.network import MLP
 from gpunn.optimizers import PLAIN, Optimizer, optimizer_for
 from gpunn.schedules import CONSTANT, Schedule, schedule_for
@@ -51,6 +51,7 @@ def train(
     schedule: str | Schedule = CONSTANT,
     dropout: float = 0.0,
     distort: str | Distortion | None = None,
+    label_smoothing: float = 0.0,
     early_stopping: EarlyStopping | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -79,7 +80,8 @@ def train(
     `schedule` a name ("constant", "step", "exponential", "cosine", "one-cycle"), optionally with arguments
     ("step:10,0.5"), or an object from `gpunn.schedules`. For `l2` and `dropout` see `gpunn.engines.Recipe`. `distort`
     is a name ("affine", "simard", "ciresan") or a `gpunn.Distortion`: each epoch then trains on images distorted anew,
-    drawn from `seed`; the images of `data` stay as they are, and those evaluated are never distorted. With
+    drawn from `seed`; the images of `data` stay as they are, and those evaluated are never distorted. Of each class's
+    target, 1, `label_smoothing` is spread evenly over all classes; losses of evaluations are those of whole ones. With
     `early_stopping`, `net` ends with the parameters that were best on the held-out examples. Engines differ in what
     they support: "auto" picks one that supports the settings.
 
@@ -105,6 +107,7 @@ def train(
         schedule=schedule,
         dropout=dropout,
         distort=distort,
+        label_smoothing=label_smoothing,
         early_stopping=early_stopping,
         seed=seed,
     )
@@ -193,7 +196,13 @@ class Plan:
     def examples(self, division: Division) -> Examples:
         """Return the training examples, on the host."""
         split, net = division.split, self.net
-        return Examples(split.inputs(net.dtype), split.targets(net.dtype, net.sizes[-1]))
+        return Examples(split.inputs(net.dtype), self.targets(split))
+
+    def targets(self, split: Split) -> NDArray[Any]:
+        """Return the targets of `split` to train on."""
+        dtype, n_outputs, share = self.net.dtype, self.net.sizes[-1], self.recipe.label_smoothing
+        targets = split.targets(dtype, n_outputs)
+        return smoothed(targets, n_outputs, share, dtype) if share else targets
 
     def distorted(self, division: Division) -> Distorted | None:
         """Return how the examples to train on are distorted, or None if they aren't."""
@@ -239,6 +248,7 @@ def plan_for(
     early_stopping: EarlyStopping | None,
     seed: int,
     distort: str | Distortion | None = None,
+    label_smoothing: float = 0.0,
 ) -> Plan:
     """Return the plan for the arguments of `train`; raises `ConfigurationError` and `DataError` as that does."""
     if not isinstance(net, MLP):
@@ -261,6 +271,8 @@ def plan_for(
         if not isinstance(early_stopping, EarlyStopping):
             raise ConfigurationError(f"early_stopping must be a gpunn.EarlyStopping, got {early_stopping!r}")
         n -= early_stopping.n_held_out(n)
+    if label_smoothing and not split.labeled:
+        raise ConfigurationError("label_smoothing needs labels that are classes, got rows of targets")
     distortion = distortion_for(distort)
     if distortion is not None:
         shape_to_distort(split)
@@ -279,6 +291,7 @@ def plan_for(
             seed=seed,
             schedule=schedule_for(schedule),
             distort=distortion,
+            label_smoothing=label_smoothing,
         ),
         n,
     )
@@ -311,8 +324,9 @@ class Session:
         self._watch = None if plan.early_stopping is None else plan.early_stopping.watch()
         self._n_batches = -(-plan.n // plan.recipe.batch_size)
         n_outputs = plan.net.sizes[-1]
-        judged = division.split if plan.test is None else plan.test
-        self._guessing = Guessing.on(judged.targets(plan.net.dtype, n_outputs), n_outputs, plan.recipe.loss)
+        test = plan.test
+        judged = plan.targets(division.split) if test is None else test.targets(plan.net.dtype, n_outputs)
+        self._guessing = Guessing.on(judged, n_outputs, plan.recipe.loss)
 
     def run_on(
         self, backend: Backend, engine: type[Engine], examples: Examples, evaluators: Evaluators | None = None
@@ -398,6 +412,7 @@ def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
     check_number("learning_rate", recipe.learning_rate, above=0)
     check_number("l2", recipe.l2, least=0)
     check_number("dropout", recipe.dropout, least=0, below=1)
+    check_number("label_smoothing", recipe.label_smoothing, least=0, below=1)
     if recipe.precision not in PRECISIONS:
         raise ConfigurationError(f"precision must be {' or '.join(PRECISIONS)}, got {recipe.precision!r}")
     # A NumPy scalar would promote float32 arrays to float64.
@@ -407,6 +422,7 @@ def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
         learning_rate=float(recipe.learning_rate),
         l2=float(recipe.l2),
         dropout=float(recipe.dropout),
+        label_smoothing=float(recipe.label_smoothing),
         seed=int(recipe.seed),
     )
 

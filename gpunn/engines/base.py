@@ -115,7 +115,8 @@ class Recipe:
     `dropout` is the fraction of hidden activations set to 0 for each example, drawn from `seed`; the others
     are scaled up to keep the mean. `schedule` changes the learning rate from batch to batch. Losses that are reported
     count `largest_loss` for an output's where that is less; only the engine `plain` heeds this. No step depends on it.
-    With `distort`, examples get other inputs before each epoch, see `Engine.use`.
+    With `distort`, examples get other inputs before each epoch, see `Engine.use`. `label_smoothing` is the share of
+    each class's target that their targets spread over all classes.
     """
 
     batch_size: int
@@ -129,6 +130,7 @@ class Recipe:
     schedule: Schedule = CONSTANT
     largest_loss: float = math.inf
     distort: Distortion | None = None
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, 1)
@@ -142,7 +144,9 @@ class Recipe:
                 found[name] = {"name": type(choice).__name__, **asdict(choice)}  # type: ignore[call-overload]
         if self.distort is not None:
             found["distort"] = self.distort.to_dict()
-        return found | {name: getattr(self, name) for name in ("l2", "dropout") if getattr(self, name)}
+        return found | {
+            name: getattr(self, name) for name in ("l2", "dropout", "label_smoothing") if getattr(self, name)
+        }
 
 
 class Engine(ABC):

@@ -144,6 +144,7 @@ class Snapshots:
             schedule=recipe.schedule,
             dropout=recipe.dropout,
             distort=recipe.distort,
+            label_smoothing=recipe.label_smoothing,
             early_stopping=history.early_stopping,
             seed=recipe.seed,
         )
