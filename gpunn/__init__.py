@@ -8,6 +8,7 @@ _checkout = _Path(__file__).resolve().parent.parent
 if not (_checkout / "gpunn" / "kernels" / "__init__.py").exists() and (_checkout / "kernels" / "__init__.py").exists():
     __path__.append(str(_checkout))
 
+from gpunn.averaging import Averaging
 from gpunn.backends import Backend, DeviceStatus, devices, get_backend
 from gpunn.datasets import Dataset, Split, load_mnist
 from gpunn.distortion import Distortion
@@ -64,6 +65,7 @@ __all__ = [
     "MLP",
     "SGD",
     "Adam",
+    "Averaging",
     "Backend",
     "ClusterError",
     "ConfigurationError",

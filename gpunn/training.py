@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
+from gpunn.averaging import Average, Averaging, averaging_for
 from gpunn.backends import Backend
 from gpunn.checks import check_number, check_whole
 from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
@@ -52,6 +53,7 @@ def train(
     dropout: float = 0.0,
     distort: str | Distortion | None = None,
     label_smoothing: float = 0.0,
+    average: float | Averaging | None = None,
     early_stopping: EarlyStopping | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -82,6 +84,8 @@ def train(
     is a name ("affine", "simard", "ciresan") or a `gpunn.Distortion`: each epoch then trains on images distorted anew,
     drawn from `seed`; the images of `data` stay as they are, and those evaluated are never distorted. Of each class's
     target, 1, `label_smoothing` is spread evenly over all classes; losses of evaluations are those of whole ones. With
+    `average`, a share of the epochs or a `gpunn.Averaging`, the network after each of the last epochs is the average of
+    those so far. With
     `early_stopping`, `net` ends with the parameters that were best on the held-out examples. Engines differ in what
     they support: "auto" picks one that supports the settings.
 
@@ -108,6 +112,7 @@ def train(
         dropout=dropout,
         distort=distort,
         label_smoothing=label_smoothing,
+        average=average,
         early_stopping=early_stopping,
         seed=seed,
     )
@@ -249,6 +254,7 @@ def plan_for(
     seed: int,
     distort: str | Distortion | None = None,
     label_smoothing: float = 0.0,
+    average: float | Averaging | None = None,
 ) -> Plan:
     """Return the plan for the arguments of `train`; raises `ConfigurationError` and `DataError` as that does."""
     if not isinstance(net, MLP):
@@ -292,6 +298,7 @@ def plan_for(
             schedule=schedule_for(schedule),
             distort=distortion,
             label_smoothing=label_smoothing,
+            average=averaging_for(average),
         ),
         n,
     )
@@ -307,6 +314,8 @@ class Session:
 
     evaluators: Evaluators
     """To be set before the first epoch is finished."""
+    _put: Callable[[NDArray[Any]], Any]
+    """Copies an array to the device."""
 
     def __init__(
         self,
@@ -322,6 +331,8 @@ class Session:
         self.history = History(device, engine, plan.recipe, plan.early_stopping)
         self._rng = np.random.default_rng(plan.recipe.seed)
         self._watch = None if plan.early_stopping is None else plan.early_stopping.watch()
+        average = plan.recipe.average
+        self._average = None if average is None else Average(average, plan.epochs)
         self._n_batches = -(-plan.n // plan.recipe.batch_size)
         n_outputs = plan.net.sizes[-1]
         test = plan.test
@@ -334,6 +345,7 @@ class Session:
         """Train on `examples` (host arrays) by `engine` on `backend`; `evaluators` are the plan's by default."""
         plan = self._plan
         with running(backend, engine, plan.start, examples, plan.recipe) as runner:
+            self._put = backend.asarray
             self.evaluators = evaluators or plan.evaluators(backend, engine, self._division)
             runner.run(plan.epochs, self.begin, self.finish, plan.distorted(self._division))
 
@@ -353,6 +365,9 @@ class Session:
         plan, history, watch = self._plan, self.history, self._watch
         net, n, split = plan.net, plan.n, self._division.split
         loss, seconds, weights, biases, parameters = trained
+        if self._average is not None:
+            weights, biases = self._average.see(number, weights, biases)
+            parameters = Parameters(list(map(self._put, weights)), list(map(self._put, biases)), net.functions)
         evaluate = self.evaluators
         evaluation, held_out = evaluate.test(parameters), evaluate.held_out(parameters)
         losses = [each.loss for each in (evaluation, held_out) if each is not None]

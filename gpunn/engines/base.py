@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gpunn.averaging import Averaging
 from gpunn.backends import Backend
 from gpunn.checks import check_whole
 from gpunn.distortion import Distortion
@@ -116,7 +117,8 @@ class Recipe:
     are scaled up to keep the mean. `schedule` changes the learning rate from batch to batch. Losses that are reported
     count `largest_loss` for an output's where that is less; only the engine `plain` heeds this. No step depends on it.
     With `distort`, examples get other inputs before each epoch, see `Engine.use`. `label_smoothing` is the share of
-    each class's target that their targets spread over all classes.
+    each class's target that their targets spread over all classes. `average` changes what the network is after an
+    epoch, not how it is trained.
     """
 
     batch_size: int
@@ -131,6 +133,7 @@ class Recipe:
     largest_loss: float = math.inf
     distort: Distortion | None = None
     label_smoothing: float = 0.0
+    average: Averaging | None = None
 
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, 1)
@@ -144,6 +147,8 @@ class Recipe:
                 found[name] = {"name": type(choice).__name__, **asdict(choice)}  # type: ignore[call-overload]
         if self.distort is not None:
             found["distort"] = self.distort.to_dict()
+        if self.average is not None:
+            found["average"] = self.average.to_dict()
         return found | {
             name: getattr(self, name) for name in ("l2", "dropout", "label_smoothing") if getattr(self, name)
         }
