@@ -88,13 +88,13 @@ def _drop(a: Any, key: int, first: int, least: int, scale: float, columns: int, 
     for start in range(0, size, max(1, columns)):
         for c in range(0, columns, LANES):
             count = min(LANES, columns - c)
-            kept = _mask(row, c, key, least, scale)
+            kept = mask(row, c, key, least, scale)
             store_part(out, start + c, load_part(a, start + c, count) * kept, count)
         row += 1
 
 
 @intrinsic
-def _mask(_typing: Any, row: Any, column: Any, key: Any, least: Any, scale: Any) -> Any:
+def mask(_typing: Any, row: Any, column: Any, key: Any, least: Any, scale: Any) -> Any:
     """Return the mask of 16 columns from `column` on: `scale` where activations are kept, else 0."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.backends.limits import usable_cores
+from gpunn.dropout import keys
 from gpunn.engines.base import (
     Engine,
     Examples,
     Parameters,
     Recipe,
-    dropout_reason,
     examples_reason,
     in_calls,
     kernels_reason,
@@ -60,7 +60,7 @@ class EpochEngine(Engine):
         from gpunn.kernels.cpu.threads import HAS_SCHED_YIELD
         from gpunn.kernels.cpu.vectors import Static
 
-        self._steps = start.steps
+        self._steps, self._epoch = start.steps, 0
         self._run = run_epoch
         self._names = tuple(start.functions)
         self._functions = of_layers(LOSSES[recipe.loss].computed(self._names))
@@ -97,7 +97,7 @@ class EpochEngine(Engine):
         with announced(kind_of(self.name, start, recipe, examples, sparse=sparse, wide=bool(scratch))):
             self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
             # An empty epoch compiles the kernel here, not in the time of the first epoch.
-            self._run_batches(np.zeros(0, np.int64), np.zeros(0), Team(1))
+            self._run_batches(np.zeros(0, np.int64), np.zeros(0), Team(1), self._dropout(0))
 
     @classmethod
     def unsupported_reason(
@@ -107,7 +107,6 @@ class EpochEngine(Engine):
             tf32_reason(recipe)
             or examples_reason(examples, floats=True, rows=True)
             or optimizer_reason(recipe)
-            or dropout_reason(recipe)
             or kernels_reason(backend, start, "numba")
         )
 
@@ -115,9 +114,25 @@ class EpochEngine(Engine):
         order = checked_order(order, self._n_images)
         rates = rates_of(self._recipe, len(order), rates)
         parts = in_calls(order, rates, self._recipe.batch_size, MAX_WORK_PER_CALL // self._layout.n_parameters)
-        return sum(self._run_batches(*part, self._team) for part in parts) / len(order)
+        total, first, drop = 0.0, 0, self._dropout(self._epoch)
+        for part in parts:
+            total += self._run_batches(*part, self._team, drop and drop._replace(first=first))
+            first += len(part[0])
+        self._epoch += 1
+        return total / len(order)
 
-    def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64], team: Any) -> float:
+    def _dropout(self, epoch: int) -> Any:
+        """Return the kernel's `Dropout` for an epoch, from 0; None without dropout."""
+        from gpunn.kernels.cpu.epoch.dropout import Dropout
+        from gpunn.kernels.formulas.dropout import threshold
+
+        share = self._recipe.dropout
+        if not share:
+            return None
+        of_layers = np.array(keys(self._recipe.seed, epoch, len(self._names) - 1), np.int64)
+        return Dropout(of_layers, 0, threshold(share), np.float32(1 / (1 - share)), np.float32(1 - share))
+
+    def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64], team: Any, drop: Any) -> float:
         """Train on the examples `order`, whole batches, at the learning `rates`; return the sum of their losses."""
         from gpunn.kernels.cpu.epoch.state import Worker
 
@@ -146,6 +161,7 @@ class EpochEngine(Engine):
                     self._functions,
                     self._loss,
                     plans[thread],
+                    drop,
                 )
             except BaseException:
                 self._counter[0] = RELEASE_ALL
