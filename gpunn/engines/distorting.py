@@ -141,7 +141,9 @@ class _Job:
                     self.result.set_result(self._prepare(self._out))
         except Exception as error:
             self.stop()
-            self.result.set_exception(error)
+            with self._lock:
+                if not self.result.done():  # by another thread that failed
+                    self.result.set_exception(error)
 
     def stop(self) -> None:
         """Begin with no further images."""
