@@ -8,9 +8,11 @@ _checkout = _Path(__file__).resolve().parent.parent
 if not (_checkout / "gpunn" / "kernels" / "__init__.py").exists() and (_checkout / "kernels" / "__init__.py").exists():
     __path__.append(str(_checkout))
 
+from gpunn.averaging import Averaging
 from gpunn.backends import Backend, DeviceStatus, devices, get_backend
 from gpunn.checkpoints import Checkpoint
 from gpunn.datasets import Dataset, Split, load_mnist
+from gpunn.distortion import Distortion
 from gpunn.early_stopping import EarlyStopping
 from gpunn.ensemble import Ensemble, load
 from gpunn.errors import (
@@ -63,6 +65,7 @@ __all__ = [
     "MLP",
     "SGD",
     "Adam",
+    "Averaging",
     "Backend",
     "Checkpoint",
     "ClusterError",
@@ -71,6 +74,7 @@ __all__ = [
     "Dataset",
     "DeviceError",
     "DeviceStatus",
+    "Distortion",
     "DivergenceError",
     "EarlyStopping",
     "Ensemble",

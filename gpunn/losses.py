@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
 from gpunn.activations import HIDDEN, Array, sigmoid, softmax_row
 from gpunn.errors import ConfigurationError
 from gpunn.kernels.formulas import losses as formulas
@@ -104,3 +107,13 @@ def loss_for(output: str, name: str | None = None) -> str:
             f"loss {name} needs output activation {' or '.join(LOSSES[name].outputs)}, got {output}"
         )
     return name
+
+
+def smoothed(targets: NDArray[Any], n_outputs: int, share: float, dtype: DTypeLike) -> NDArray[Any]:
+    """Return rows of `dtype` (n, `n_outputs`), in which a `share` of each target is spread evenly over all classes.
+
+    `targets` are classes (n,), or for one output rows of 0 and 1, (n, 1). Source: Szegedy et al., "Rethinking the
+    Inception architecture for computer vision", 2016, section 7.
+    """
+    rows = np.eye(n_outputs)[targets] if targets.ndim == 1 else targets.astype(np.float64)
+    return ((1 - share) * rows + share / max(2, n_outputs)).astype(dtype)

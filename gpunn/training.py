@@ -10,22 +10,25 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
+from gpunn.averaging import Average, Averaging, averaging_for
 from gpunn.backends import Backend
 from gpunn.checkpoint_file import Resumed, State
 from gpunn.checkpoints import Checkpoint, Saver, place_of, run_of, saved
 from gpunn.checks import check_number, check_whole
 from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import EPOCHS, default_batch_size, default_learning_rate
+from gpunn.distortion import Distortion, distortion_for, shape_to_distort
 from gpunn.distributed import Ranks, over_ranks
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import PRECISIONS, Engine, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.devices import Job
+from gpunn.engines.distorting import Distorted
 from gpunn.engines.runner import Runner, Trained, alone, on_device, running
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.evaluation import Evaluation, evaluate_on_device, inputs_on_device
 from gpunn.guessing import ENOUGH_EXAMPLES, ENOUGH_STEPS, Guessing
 from gpunn.history import Epoch, History, goes_on
-from gpunn.losses import loss_for
+from gpunn.losses import loss_for, smoothed
 from gpunn.network import MLP
 from gpunn.optimizers import PLAIN, Optimizer, optimizer_for
 from gpunn.schedules import CONSTANT, Schedule, schedule_for
@@ -53,6 +56,9 @@ def train(
     l2: float = 0.0,
     schedule: str | Schedule = CONSTANT,
     dropout: float = 0.0,
+    distort: str | Distortion | None = None,
+    label_smoothing: float = 0.0,
+    average: float | Averaging | None = None,
     early_stopping: EarlyStopping | None = None,
     seed: int = 0,
     checkpoint: str | bytes | os.PathLike[str] | Checkpoint | None = None,
@@ -89,7 +95,12 @@ def train(
     `loss` is a name from `gpunn.losses`; the default is cross-entropy for softmax outputs, otherwise squared error.
     `optimizer` is a name ("sgd", "momentum", "nesterov", "adam", "adamw") or an object from `gpunn.optimizers`;
     `schedule` a name ("constant", "step", "exponential", "cosine", "one-cycle"), optionally with arguments
-    ("step:10,0.5"), or an object from `gpunn.schedules`. For `l2` and `dropout` see `gpunn.engines.Recipe`. With
+    ("step:10,0.5"), or an object from `gpunn.schedules`. For `l2` and `dropout` see `gpunn.engines.Recipe`. `distort`
+    is a name ("affine", "simard", "ciresan") or a `gpunn.Distortion`: each epoch then trains on images distorted anew,
+    drawn from `seed`; the images of `data` stay as they are, and those evaluated are never distorted. Of each class's
+    target, 1, `label_smoothing` is spread evenly over all classes; losses of evaluations are those of whole ones. With
+    `average`, a share of the epochs or a `gpunn.Averaging`, the network after each of the last epochs is the average of
+    those so far. With
     `early_stopping`, `net` ends with the parameters that were best on the held-out examples. Engines differ in what
     they support: "auto" picks one that supports the settings.
 
@@ -122,12 +133,17 @@ def train(
         l2=l2,
         schedule=schedule,
         dropout=dropout,
+        distort=distort,
+        label_smoothing=label_smoothing,
+        average=average,
         early_stopping=early_stopping,
         seed=seed,
     )
     ranks: Ranks | None = distributed
     if ranks is not None:
         plan = plan.over(ranks)
+    if plan.recipe.average is not None and not (checkpoint is None and resume is None):
+        raise ConfigurationError("checkpoints don't keep the average so far: choose average, or checkpoint and resume")
 
     def tell(history: History) -> bool:
         if progress and (ranks is None or ranks.leads):
@@ -215,6 +231,8 @@ class Plan:
         settings = (net.functions, self.epochs, self.recipe, self.early_stopping, self.test is None, self.engine)
         ranks.check_alike(network=arrays[0], examples=arrays[1], settings=settings)
         ranks.check_enough(self.n, self.recipe.batch_size)
+        if self.recipe.distort is not None and ranks.average_every is not None:
+            raise ConfigurationError("distort needs ranks that share batches: choose it or average_every")
         return replace(self, ranks=ranks)
 
     @property
@@ -241,7 +259,20 @@ class Plan:
     def examples(self, division: Division) -> Examples:
         """Return the training examples, on the host."""
         split, net = division.split, self.net
-        return Examples(split.inputs(net.dtype), split.targets(net.dtype, net.sizes[-1]))
+        return Examples(split.inputs(net.dtype), self.targets(split))
+
+    def targets(self, split: Split) -> NDArray[Any]:
+        """Return the targets of `split` to train on."""
+        dtype, n_outputs, share = self.net.dtype, self.net.sizes[-1], self.recipe.label_smoothing
+        targets = split.targets(dtype, n_outputs)
+        return smoothed(targets, n_outputs, share, dtype) if share else targets
+
+    def distorted(self, division: Division) -> Distorted | None:
+        """Return how the examples to train on are distorted, or None if they aren't."""
+        split, distortion = division.split, self.recipe.distort
+        if distortion is None:
+            return None
+        return Distorted(distortion, shape_to_distort(split), distortion.ease(split), self.recipe.seed)
 
     def job(self, examples: Examples) -> Job:
         """Return what the choice of a device needs to know."""
@@ -282,6 +313,9 @@ def plan_for(
     dropout: float,
     early_stopping: EarlyStopping | None,
     seed: int,
+    distort: str | Distortion | None = None,
+    label_smoothing: float = 0.0,
+    average: float | Averaging | None = None,
 ) -> Plan:
     """Return the plan for the arguments of `train`; raises `ConfigurationError` and `DataError` as that does."""
     if not isinstance(net, MLP):
@@ -304,6 +338,12 @@ def plan_for(
         if not isinstance(early_stopping, EarlyStopping):
             raise ConfigurationError(f"early_stopping must be a gpunn.EarlyStopping, got {early_stopping!r}")
         n -= early_stopping.n_held_out(n)
+    if label_smoothing and not split.labeled:
+        raise ConfigurationError("label_smoothing needs labels that are classes, got rows of targets")
+    distortion = distortion_for(distort)
+    if distortion is not None:
+        shape_to_distort(split)
+        distortion.ease(split)
     optimizer, loss = optimizer_for(optimizer), loss_for(net.functions[-1], loss)
     suited = default_learning_rate(net.sizes, net.functions, loss, optimizer)
     recipe = _checked_recipe(
@@ -317,6 +357,9 @@ def plan_for(
             dropout=dropout,
             seed=seed,
             schedule=schedule_for(schedule),
+            distort=distortion,
+            label_smoothing=label_smoothing,
+            average=averaging_for(average),
         ),
         n,
     )
@@ -333,6 +376,8 @@ class Session:
 
     evaluators: Evaluators
     """To be set before the first epoch is finished."""
+    _put: Callable[[NDArray[Any]], Any]
+    """Copies an array to the device."""
 
     def __init__(
         self,
@@ -358,10 +403,13 @@ class Session:
         self._saver, self._resumed = saver, resumed
         self._runner: Runner | None = None
         self._where: dict[str, str] = {}
+        average = plan.recipe.average
+        self._average = None if average is None else Average(average, plan.epochs)
         self._n_batches = -(-plan.n // plan.recipe.batch_size)
         n_outputs = plan.net.sizes[-1]
-        judged = division.split if plan.test is None else plan.test
-        self._guessing = Guessing.on(judged.targets(plan.net.dtype, n_outputs), n_outputs, plan.recipe.loss)
+        test = plan.test
+        judged = plan.targets(division.split) if test is None else test.targets(plan.net.dtype, n_outputs)
+        self._guessing = Guessing.on(judged, n_outputs, plan.recipe.loss)
 
     def run_on(
         self, backend: Backend, engine: type[Engine], examples: Examples, evaluators: Evaluators | None = None
@@ -377,9 +425,9 @@ class Session:
             if self._go_on(resumed):
                 return
         with running(backend, engine, start, examples, plan.recipe, make=make) as runner:
-            self._runner = runner
+            self._runner, self._put = runner, backend.asarray
             self.evaluators = evaluators or plan.evaluators(backend, engine, self._division)
-            runner.run(plan.epochs, self.begin, self.finish, done=done)
+            runner.run(plan.epochs, self.begin, self.finish, plan.distorted(self._division), done=done)
 
     def _go_on(self, resumed: Resumed) -> bool:
         """Restore the state and the history; return whether the training is over already."""
@@ -411,6 +459,9 @@ class Session:
         if plan.ranks is not None:
             trained = trained._replace(seconds=plan.ranks.longest(trained.seconds))
         loss, seconds, weights, biases, parameters = trained
+        if self._average is not None:
+            weights, biases = self._average.see(number, weights, biases)
+            parameters = Parameters(list(map(self._put, weights)), list(map(self._put, biases)), net.functions)
         evaluate = self.evaluators
         evaluation, held_out = evaluate.test(parameters), evaluate.held_out(parameters)
         losses = [each.loss for each in (evaluation, held_out) if each is not None]
@@ -493,6 +544,7 @@ def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
     check_number("learning_rate", recipe.learning_rate, above=0)
     check_number("l2", recipe.l2, least=0)
     check_number("dropout", recipe.dropout, least=0, below=1)
+    check_number("label_smoothing", recipe.label_smoothing, least=0, below=1)
     if recipe.precision not in PRECISIONS:
         raise ConfigurationError(f"precision must be {' or '.join(PRECISIONS)}, got {recipe.precision!r}")
     # A NumPy scalar would promote float32 arrays to float64.
@@ -502,6 +554,7 @@ def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
         learning_rate=float(recipe.learning_rate),
         l2=float(recipe.l2),
         dropout=float(recipe.dropout),
+        label_smoothing=float(recipe.label_smoothing),
         seed=int(recipe.seed),
     )
 

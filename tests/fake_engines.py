@@ -23,6 +23,7 @@ class Fake(Engine):
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
         self._plain = PlainEngine(backend, start, examples, recipe)
         self._device: threading.Thread | None = None
+        self.threads = self._plain.threads
 
     @classmethod
     def unsupported_reason(
@@ -35,6 +36,12 @@ class Fake(Engine):
         self._device = threading.Thread(target=time.sleep, args=(self.busy_seconds,))
         self._device.start()
         return loss
+
+    def prepare(self, inputs: Any) -> Any:
+        return self._plain.prepare(inputs)
+
+    def use(self, prepared: Any) -> None:
+        self._plain.use(prepared)
 
     def parameters(self) -> Parameters:
         if self._device is not None:

@@ -39,6 +39,7 @@ CASES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "large by adam": (LARGE, ADAM),
     "stopped early": (LARGE, MOMENTUM),
     "dense": (SMALL, {"dense": True}),
+    "distorted": (SMALL, {"distort": "affine"}),
     "rows of targets": (SMALL, {"rows": True}),
     "on a stand-in for GPUs": (SMALL, {"engine": "plain", "device": "gpu"}),
     "averaged": (SMALL, {"engine": "epoch", "average_every": 2}),
@@ -58,10 +59,16 @@ def examples(*, dense: bool = False, rows: bool = False) -> Dataset:
     return Dataset(part(data.train, 401), part(data.test, 203))
 
 
-def trained(name: str, communicator: Any = None) -> tuple[MLP, History]:
-    """Train the case `name`."""
+RESUMED = ("small by adam", "averaged by adam")
+"""Cases that are trained once more, interrupted after two of their three epochs."""
+
+
+def trained(name: str, communicator: Any = None, **others: Any) -> tuple[MLP, History]:
+    """Train the case `name`, with other arguments of `gpunn.train` besides."""
     sizes, recipe = CASES[name]
-    settings: dict[str, Any] = {"device": "cpu", "epochs": 3, "batch_size": 50, "seed": 3, "engine": "fused"} | recipe
+    settings: dict[str, Any] = (
+        {"device": "cpu", "epochs": 3, "batch_size": 50, "seed": 3, "engine": "fused"} | recipe | others
+    )
     data = examples(dense=settings.pop("dense", False), rows=settings.pop("rows", False))
     if settings["device"] == "gpu":
         settings["device"] = CudaBackend(StrictCupy(), 0)
@@ -108,6 +115,11 @@ def main(folder: str, end: str, *names: str) -> None:
         return world.rank != 1
 
     if end == "well":
+        for name in RESUMED:
+            checkpoint = Path(folder, f"{name}.checkpoint")
+            trained(name, world, epochs=2, checkpoint=checkpoint)
+            found[f"{name} resumed"] = digest(trained(name, world, resume=checkpoint)[0])
+        found["local steps distorted"] = refusal(world, batch_size=50, distort="affine", average_every=2)
         found["batch smaller"] = refusal(world, batch_size=world.size - 1)
         found["few batches"] = refusal(world, batch_size=401, average_every=2)
         found["engine"] = refusal(world, batch_size=50, engine="epoch")

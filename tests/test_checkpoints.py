@@ -296,6 +296,8 @@ def test_a_checkpoint_replaces_nothing_but_checkpoints(small: Split, tmp_path: P
         train(fresh(), small, **SETTINGS, checkpoint=tmp_path / "absent" / "run")
     with pytest.raises(ConfigurationError, match="checkpoint every must be an integer >= 1, got 0"):
         Checkpoint("run", every=0)
+    with pytest.raises(ConfigurationError, match="checkpoints don't keep the average so far"):
+        train(fresh(), small, **SETTINGS, average=0.5, checkpoint=tmp_path / "run")
 
 
 def test_a_full_disk_costs_no_more_than_checkpoints(

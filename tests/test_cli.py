@@ -329,7 +329,7 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
     assert outcome.code == 0, outcome.err
     document = json.loads(outcome.out)
     assert document["functions"] == ["relu", "relu", "softmax"]
-    assert document["engine"] == "fused"
+    assert document["engine"] == "epoch"
     assert (document["loss_function"], document["init"], document["learning_rate"]) == ("cross_entropy", "he", 0.001)
     assert document["optimizer"] == {
         "name": "Adam",
@@ -352,8 +352,8 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
     [
         (["--loss", "cross_entropy"], ["loss cross_entropy needs output activation softmax, got sigmoid"]),
         (
-            ["--dropout", "0.1", "--engine", "epoch"],
-            ["the engine epoch can't train this network: it doesn't support dropout; choose the engine auto, or plain"],
+            ["--precision", "tf32", "--engine", "epoch"],
+            ["the engine epoch can't train this network: TF32 needs the engine fused", "choose the precision float32"],
         ),
         (["--optimizer", "momentum", "--momentum", "1"], ["momentum must be a finite number >= 0 and < 1, got 1.0"]),
         (["--optimizer", "adam", "--momentum", "0.5"], ["--momentum needs --optimizer momentum or nesterov, got adam"]),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpunn.distortion import DISTORTIONS
 from gpunn.engines import Examples
 from gpunn.engines.cuda.epoch import EpochCudaEngine
 
@@ -110,6 +111,15 @@ def test_the_kernel_that_takes_batches_compiles_for_real_gpus(gpu: HostGpu) -> N
     words, byte, single = np.zeros(99, np.int64), np.zeros(99, np.uint8), np.zeros((3, 9), np.float32)
     importlib.import_module("gpunn.kernels.cuda.contract").next_batch(
         words, byte, single, words, rows=words, classes=byte, first=np.zeros(1, np.uint32), numbers=single[0]
+    )
+    assert_compiles(gpu.launches[0], computes_in_float64=False)
+    assert_registers_suffice(gpu.launches[0])
+
+
+def test_the_kernel_that_distorts_images_compiles_for_real_gpus(gpu: HostGpu) -> None:
+    images, distortion = np.zeros((99, 28 * 28), np.uint8), DISTORTIONS["ciresan"]
+    importlib.import_module("gpunn.kernels.cuda.contract").distort(
+        images, np.zeros(99, np.float32), distortion.elastic((28, 28)), distortion.limits(), 1, out=images.copy()
     )
     assert_compiles(gpu.launches[0], computes_in_float64=False)
     assert_registers_suffice(gpu.launches[0])

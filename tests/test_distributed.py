@@ -18,7 +18,7 @@ from gpunn.backends import get_backend
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe
 from gpunn.optimizers import OptimizerState, optimizer_for
 from tests.conftest import ROOT
-from tests.ranks_program import CASES, SMALL, examples, figures, trained
+from tests.ranks_program import CASES, RESUMED, SMALL, examples, figures, trained
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed")
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -148,6 +148,12 @@ def test_what_all_ranks_get_wrong_is_raised_in_all(found: Run) -> None:
     assert "the engine epoch on cpu can't share batches over ranks" in errors["engine"]
     assert "rank 1 has another value of settings than rank 0" in errors["seeds"]
     assert "training diverged in epoch 1" in errors["diverged"]
+    assert "distort needs ranks that share batches" in errors["local steps distorted"]
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_ranks_go_on_from_a_checkpoint_to_the_same_bits(found: Run, name: str) -> None:
+    assert found.ranks[0][f"{name} resumed"] == found.ranks[0][name]["digest"]
 
 
 def test_one_rank_that_stops_stops_all(found: Run) -> None:

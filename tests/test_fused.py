@@ -12,6 +12,7 @@ from gpunn import MLP, ConfigurationError, Split, get_backend, train
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.base import Engine
 from gpunn.engines.cpu import fused as fused_engine
+from gpunn.engines.cpu.epoch import EpochEngine
 from gpunn.optimizers import PLAIN, SGD, Adam, Optimizer, OptimizerState
 
 from .conftest import parameters
@@ -280,11 +281,12 @@ def test_auto_takes_fused_for_what_epoch_refuses(
     small: Split, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "gpunn")
+    monkeypatch.setattr(EpochEngine, "unsupported_reason", lambda *_: "it is told to refuse")
     recipe: dict[str, Any] = {"epochs": 3, "batch_size": 30, "learning_rate": 0.01, "device": "cpu", "dropout": 0.2}
     nets = [MLP([12, 9, 3], hidden="relu", output="softmax") for _ in range(2)]
     assert train(nets[0], small, **recipe).engine == "fused"
     (message,) = [message for message in caplog.messages if "engine auto" in message]
-    assert message.startswith("engine auto: fused, as epoch can't train this network: it doesn't support dropout")
+    assert message.startswith("engine auto: fused, as epoch can't train this network: it is told to refuse")
     train(nets[1], small, **recipe, engine="plain")
     for ours, theirs in zip(*map(parameters, nets), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)

@@ -55,12 +55,18 @@ def inputs_of(kind: str) -> tuple[Any, Any]:
     return split.images, split.labels
 
 
-CHOICES: list[dict[str, Any]] = [{}, {"l2": 0.1}, {"optimizer": SGD(0.9)}, {"optimizer": Adam(), "l2": 0.1}]
+CHOICES: list[dict[str, Any]] = [
+    {},
+    {"l2": 0.1},
+    {"optimizer": SGD(0.9)},
+    {"optimizer": Adam(), "l2": 0.1},
+    {"dropout": 0.5},
+]
 
 
 @pytest.mark.parametrize(
     ("name", "choice"),
-    [*((name, choice) for name in COMPILED for choice in CHOICES), ("fused", {"dropout": 0.5})],
+    [(name, choice) for name in COMPILED for choice in CHOICES],
     ids=lambda value: value if isinstance(value, str) else ", ".join(value) or "plain",
 )
 @pytest.mark.parametrize("inputs", ["sparse", "dense", "floats"])

@@ -152,9 +152,9 @@ def test_images_are_encoded_once_and_each_network_has_one_thread(
     find, found, shares = sparse.find_nonzero, [], []
     blas: list[int] = []
 
-    def counted(images: Any) -> Any:
+    def counted(images: Any, team: Any) -> Any:
         found.append(images.shape)
-        return find(images)
+        return find(images, team)
 
     def note(_: int, __: History) -> None:
         shares.append((limits.usable_cores(), threading.current_thread() is threading.main_thread()))

@@ -114,6 +114,7 @@ RECIPES: list[dict[str, Any]] = [
     {"optimizer": SGD(0.9, nesterov=True)},
     {"optimizer": Adam()},
     {"l2": 0.1},
+    {"dropout": 0.1},
 ]
 
 
@@ -123,16 +124,6 @@ def test_compiled_engines_take_every_recipe(options: dict[str, Any]) -> None:
     start = Parameters(net.weights, net.biases, net.functions)
     assert choose_engine("fused", CPU, start, recipe).name == "fused"
     assert choose_engine("auto", CPU, start, recipe).name == "epoch"
-
-
-def test_dropout_is_not_for_epoch() -> None:
-    net, recipe = MLP([12, 5, 3]), Recipe(32, 0.1, dropout=0.1)
-    start = Parameters(net.weights, net.biases, net.functions)
-    with pytest.raises(
-        ConfigurationError, match="epoch can't train this network: it doesn't support dropout; choose the engine auto"
-    ):
-        choose_engine("epoch", CPU, start, recipe)
-    assert choose_engine("auto", CPU, start, recipe).name == "fused"
 
 
 @final

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpunn.engines.cpu.threads import Team
 from gpunn.kernels.compilation import compiled
 from gpunn.kernels.cpu import gather as gathering
 from gpunn.kernels.cpu import matmul, sparse_matmul
@@ -82,11 +83,11 @@ def sparse_images(n: int, n_pixels: int, share: float, seed: int = 0) -> np.ndar
     return images
 
 
-@given(st.integers(0, 12), st.one_of(st.integers(1, 90), st.integers(500, 900)), st.floats(0, 1))
+@given(st.integers(0, 12), st.one_of(st.integers(1, 90), st.integers(500, 900)), st.floats(0, 1), st.integers(1, 3))
 @settings(deadline=None)
-def test_nonzero_pixels_hold_the_whole_image(n: int, n_pixels: int, share: float) -> None:
+def test_nonzero_pixels_hold_the_whole_image(n: int, n_pixels: int, share: float, threads: int) -> None:
     images = sparse_images(n, n_pixels, share)
-    pixels = find_nonzero(images)
+    pixels = find_nonzero(images, Team(threads))
     assert pixels.n_pixels == n_pixels
     found = np.zeros((n, n_pixels), np.int64)
     for part in range(PARTS * n):

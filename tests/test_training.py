@@ -14,6 +14,7 @@ from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import Recipe
 from gpunn.engines.plain import PlainEngine
 from gpunn.equations import Array, backpropagate
+from gpunn.losses import smoothed
 from gpunn.optimizers import SGD, Adam, Optimizer
 from gpunn.schedules import Cosine
 
@@ -331,3 +332,44 @@ def test_odd_data_trains(split: Split) -> None:
     net = MLP([12, 5, 3])
     history = train(net, split, epochs=20, batch_size=1, learning_rate=0.5, test=split)
     assert history.losses[-1] < history.losses[0]
+
+
+@pytest.mark.parametrize("engine", ["plain", "fused", "epoch"])
+def test_label_smoothing_trains_on_rows_of_targets(engine: str) -> None:
+    split = random_split(40, 12, 3)
+    rows = np.full((40, 3), 0.3 / 3)
+    rows[np.arange(40), split.labels] += 0.7
+    found = []
+    for data, share in ((split, 0.3), (Split(split.images, rows), 0.0)):
+        net = MLP((12, 5, 3), output="softmax", seed=1)
+        history = train(net, data, epochs=2, batch_size=7, engine=engine, device="cpu", label_smoothing=share)
+        found.append([*net.weights, *net.biases, np.array(history.losses)])
+    for mine, other in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-6)
+
+
+def test_label_smoothing_of_one_output_goes_halfway() -> None:
+    found = smoothed(np.array([[0.0], [1.0]]), 1, 0.2, np.float64)
+    np.testing.assert_allclose(found, [[0.1], [0.9]])
+
+
+def test_evaluations_know_no_label_smoothing() -> None:
+    split = random_split(40, 12, 3)
+    net = MLP((12, 5, 3), output="softmax", seed=1)
+    history = train(net, split, epochs=1, test=split, device="cpu", label_smoothing=0.3)
+    evaluation = history.epochs[0].test
+    assert evaluation is not None
+    assert evaluate(net, split, device="cpu").loss == pytest.approx(evaluation.loss)
+    assert history.to_dict()["label_smoothing"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("data", "share", "message"),
+    [
+        (random_split(40, 12, 3), 1, "label_smoothing must be a finite number >= 0 and < 1, got 1"),
+        (Split(np.zeros((4, 12)), np.ones((4, 3))), 0.1, "label_smoothing needs labels that are classes"),
+    ],
+)
+def test_label_smoothing_out_of_place_is_refused(data: Split, share: float, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        train(MLP((12, 5, 3)), data, label_smoothing=share)

@@ -45,6 +45,19 @@ def learning_options(command: Command) -> Command:
         click.option(
             "--dropout", type=float, default=0.0, show_default=True, help="Fraction of hidden activations to drop."
         ),
+        click.option(
+            "--label-smoothing",
+            type=float,
+            default=0.0,
+            show_default=True,
+            help="Fraction of each class's target to spread over all classes.",
+        ),
+        click.option(
+            "--average",
+            type=float,
+            metavar="SHARE",
+            help="Average the weights over the last epochs, this share of all.",
+        ),
         options.schedule,
         click.option("--l2", type=float, default=0.0, show_default=True, help="L2 penalty; with adamw, weight decay."),
         click.option("--momentum", type=float, help="Momentum of --optimizer momentum or nesterov.  [default: 0.9]"),

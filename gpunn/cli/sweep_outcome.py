@@ -12,9 +12,9 @@ from gpunn.errors import ConfigurationError, OutputError
 from gpunn.evaluation import Evaluation, or_none
 from gpunn.files import check_writable
 from gpunn.network import MLP
+from gpunn.plots.files import check_picture
 from gpunn.printing import printable
 from gpunn.sweep import Cluster, Record, Run, Sweep, ranked
-from gpunn.sweep.picture import check_picture
 from gpunn.sweep.tables import WIDTH, fixed, number_of, score, table, varying
 
 
@@ -35,7 +35,7 @@ class Files:
         if len({path.resolve() for path in named}) < len(named):
             raise ConfigurationError("--output, --csv, --picture and --record must be different files")
         if self.picture is not None:
-            check_picture(self.picture)
+            check_picture("--picture", self.picture)
         if self.model is not None and not force and self.model.exists() and self.model.stat().st_size > 0:
             raise OutputError(f"{printable(self.model)} exists: choose another --output, or use --force")
 

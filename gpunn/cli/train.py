@@ -12,6 +12,7 @@ import click
 from gpunn import training
 from gpunn.checkpoint_file import is_checkpoint
 from gpunn.cli import characters, options
+from gpunn.cli.distortions import check_distortions, distortion_options, write_distortions
 from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.ranks import over_ranks
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     "--learning-rate", type=float, help="Learning rate.  [default: derived from the network; 1 for 784-16-10]"
 )
 @learning_options
+@distortion_options
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Random seed of the initial weights and the shuffling."
 )
@@ -133,6 +135,10 @@ def train(
     l2: float,
     schedule: str,
     dropout: float,
+    label_smoothing: float,
+    average: float | None,
+    distort: str | None,
+    show_distortions: Path | None,
     early_stopping: int | None,
     seed: int,
     device: str,
@@ -174,6 +180,7 @@ def train(
         net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
     else:
         net, dataset = network_from(start, data_dir)
+    check_distortions(show_distortions, distort)
     named_by_default = output is None
     if output is None:
         output = default_name(net, seed)
@@ -186,6 +193,9 @@ def train(
         from gpunn.show import Snapshots
 
         snapshots = Snapshots(net)
+    if show_distortions is not None and distort is not None:
+        write_distortions(show_distortions, distort, dataset.train, seed)
+        click.echo(f"distorted images are in {printable(show_distortions)}", err=as_json)
     history: History | None = None
     replaced = False
     ended_by: KeyboardInterrupt | DeviceError | DivergenceError | None = None
@@ -217,6 +227,9 @@ def train(
                 l2=l2,
                 schedule=schedule,
                 dropout=dropout,
+                label_smoothing=label_smoothing,
+                average=average,
+                distort=distort,
                 early_stopping=stopping,
                 seed=seed,
                 checkpoint=checkpoint,

@@ -16,7 +16,7 @@ from gpunn.backends import Backend, get_backend
 from gpunn.backends.cuda import n_cuda_devices
 from gpunn.backends.limits import at_most_cores, usable_cores
 from gpunn.checks import check_whole
-from gpunn.distributed.averaging import Averaging
+from gpunn.distributed.local_steps import LocalSteps
 from gpunn.distributed.nccl import Nccl, nccl_among
 from gpunn.engines import ENGINES, Engine, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.cpu.sharing import Shelf
@@ -224,7 +224,7 @@ class Ranks(Sharing):
             if isinstance(own, SharingEngine) and self.average_every is None:
                 own.share(self)
         if self.average_every is not None:
-            return Averaging(self, backend, make, start, recipe, every=self.average_every)
+            return LocalSteps(self, backend, make, start, recipe, every=self.average_every)
         return own
 
     @contextmanager

@@ -11,8 +11,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gpunn.averaging import Averaging
 from gpunn.backends import Backend
 from gpunn.checks import check_whole
+from gpunn.distortion import Distortion
 from gpunn.engines.stopping import check_stopped
 from gpunn.equations import Array, is_csr
 from gpunn.errors import ConfigurationError
@@ -134,6 +136,9 @@ class Recipe:
     `dropout` is the fraction of hidden activations set to 0 for each example, drawn from `seed`; the others
     are scaled up to keep the mean. `schedule` changes the learning rate from batch to batch. Losses that are reported
     count `largest_loss` for an output's where that is less; only the engine `plain` heeds this. No step depends on it.
+    With `distort`, examples get other inputs before each epoch, see `Engine.use`. `label_smoothing` is the share of
+    each class's target that their targets spread over all classes. `average` changes what the network is after an
+    epoch, not how it is trained.
     """
 
     batch_size: int
@@ -146,6 +151,9 @@ class Recipe:
     seed: int = 0
     schedule: Schedule = CONSTANT
     largest_loss: float = math.inf
+    distort: Distortion | None = None
+    label_smoothing: float = 0.0
+    average: Averaging | None = None
 
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, 1)
@@ -158,7 +166,13 @@ class Recipe:
             if choice != default:
                 numbers: dict[str, Any] = asdict(choice) if is_dataclass(choice) else {}
                 found[name] = {"name": type(choice).__name__, **numbers}
-        return found | {name: getattr(self, name) for name in ("l2", "dropout") if getattr(self, name)}
+        if self.distort is not None:
+            found["distort"] = self.distort.to_dict()
+        if self.average is not None:
+            found["average"] = self.average.to_dict()
+        return found | {
+            name: getattr(self, name) for name in ("l2", "dropout", "label_smoothing") if getattr(self, name)
+        }
 
 
 class Engine(ABC):
@@ -175,6 +189,9 @@ class Engine(ABC):
 
     own_threads: ClassVar[bool]
     """Whether the engine runs its own threads; BLAS is then limited to one."""
+
+    threads: int
+    """Number of the host's threads that run an epoch."""
 
     @abstractmethod
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
@@ -200,6 +217,20 @@ class Engine(ABC):
         `rates` are the learning rates of its batches, by default the recipe's. Each example's loss is that before
         its batch's step, without the L2 penalty. Returns when the device is done. Raises the errors of
         `gpunn.engines.checks.checked_order`.
+        """
+
+    @abstractmethod
+    def prepare(self, inputs: Array) -> Any:
+        """Return other `inputs`, on the device and shaped like the examples', in the form that `use` takes.
+
+        It may be called while another thread runs an epoch. The inputs must not change until others are used.
+        """
+
+    @abstractmethod
+    def use(self, prepared: Any) -> None:
+        """Train on the inputs that `prepare` has made `prepared` of, with the examples' targets.
+
+        The recipe must have `distort`.
         """
 
     @abstractmethod

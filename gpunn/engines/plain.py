@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
+from gpunn.backends.limits import usable_cores
 from gpunn.dropout import keys, mask
 from gpunn.engines.base import Examples, Parameters, Recipe, tf32_reason
 from gpunn.engines.checks import checked_order, own_examples, rates_of
@@ -41,6 +42,7 @@ class PlainEngine(SharingEngine):
             for arrays in (self._weights, *self._stepper.moments):
                 arrays[0] = np.asfortranarray(arrays[0])
         self._sharing: Sharing | None = None
+        self.threads = usable_cores() if backend.name == "cpu" else 1
 
     @classmethod
     def unsupported_reason(
@@ -135,6 +137,12 @@ class PlainEngine(SharingEngine):
         xp, share, dtype = self._backend.xp, self._recipe.dropout, self._one_hot.dtype
         hidden = zip(self._biases, layers, strict=False)  # the output layer has no key
         return [mask(xp, key, first, (m, len(b)), share=share, dtype=dtype) for b, key in hidden]
+
+    def prepare(self, inputs: Array) -> Array:
+        return inputs
+
+    def use(self, prepared: Array) -> None:
+        self._examples = self._examples._replace(inputs=prepared)
 
     def parameters(self) -> Parameters:
         copy = self._backend.xp.array

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, Protocol, TypeVar, final
 
 import numpy as np
@@ -13,6 +13,7 @@ from gpunn.backends import Backend, get_backend
 from gpunn.backends.base import TF32_OVERRIDE
 from gpunn.engines.base import Engine, Examples, Parameters, Recipe
 from gpunn.engines.devices import Job, training_device
+from gpunn.engines.distorting import Distorted, prepared
 from gpunn.engines.threads import blas_threads
 from gpunn.errors import OutOfMemoryError
 from gpunn.optimizers import OptimizerState
@@ -80,22 +81,37 @@ class Runner:
         epochs: int,
         begin: Callable[[int], tuple[NDArray[np.int64], NDArray[np.float64] | None]],
         finish: Callable[[int, Trained], bool],
+        distorted: Distorted | None = None,
         *,
         done: int = 0,
     ) -> None:
         """Train up to epoch `epochs`, numbered from 1, without the first `done`, or until `finish` returns False.
 
         `begin` returns the order of an epoch's examples, and the learning rates of its batches, or None for the
-        recipe's; `finish` gets the epoch's result.
+        recipe's; `finish` gets the epoch's result. Each epoch trains on images that are `distorted`, if that is given;
+        its duration includes waiting for them.
         """
-        for number in range(done + 1, epochs + 1):
-            order, rates = begin(number)
-            started = time.perf_counter()
-            loss = self._engine.run_epoch(order, rates)
-            seconds = time.perf_counter() - started
-            found = self._engine.parameters()
-            if not finish(number, Trained(loss, seconds, *on_host(self._backend, found), found)):
-                return
+        numbers = range(done + 1, epochs + 1)
+        with self._inputs(distorted, numbers) as inputs:
+            for number in numbers:
+                order, rates = begin(number)
+                started = time.perf_counter()
+                if inputs is not None:
+                    self._engine.use(inputs(number))
+                loss = self._engine.run_epoch(order, rates)
+                seconds = time.perf_counter() - started
+                found = self._engine.parameters()
+                if not finish(number, Trained(loss, seconds, *on_host(self._backend, found), found)):
+                    return
+
+    def _inputs(
+        self, distorted: Distorted | None, epochs: range
+    ) -> AbstractContextManager[Callable[[int], Any] | None]:
+        """Return a context with the function that makes the inputs of an epoch; with None if all have the same."""
+        if distorted is None:
+            return nullcontext()
+        engine, images = self._engine, self._examples.inputs
+        return prepared(self._backend, images, distorted, engine.prepare, epochs=epochs, busy=engine.threads)
 
 
 def on_host(backend: Backend, found: Parameters) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:

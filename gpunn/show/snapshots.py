@@ -114,7 +114,9 @@ class Snapshots:
             return True
 
         backend, division = get_backend(history.device), plan.divide()
-        examples = plan.examples(division)
+        examples, distorted = plan.examples(division), plan.distorted(division)
+        if distorted is not None:
+            examples = examples._replace(inputs=distorted.on_host(examples.inputs, epoch=1))
         engine = plan.engine_on(backend, examples)
         session = Session(plan, division, backend.name, engine.name, lambda _: True)
         order, rates = session.begin(1)
@@ -141,6 +143,8 @@ class Snapshots:
             l2=recipe.l2,
             schedule=recipe.schedule,
             dropout=recipe.dropout,
+            distort=recipe.distort,
+            label_smoothing=recipe.label_smoothing,
             early_stopping=history.early_stopping,
             seed=recipe.seed,
         )

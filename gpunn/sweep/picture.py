@@ -1,21 +1,15 @@
 """The picture of a sweep: parallel coordinates, a line for each network."""
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from gpunn.errors import ConfigurationError
-from gpunn.plots.axes import check_matplotlib
-from gpunn.printing import printable
+from gpunn.plots.files import in_format
 from gpunn.sweep.runs import Run, ranked
 from gpunn.sweep.space import Configuration
 from gpunn.sweep.tables import TITLES, spelled, varying
-
-FORMATS = (".png", ".svg")
 
 LOGARITHMIC = ("learning_rate", "batch_size", "l2")
 
@@ -51,30 +45,13 @@ class Axis:
     spread: float = 0.0
 
 
-def check_picture(path: Path) -> None:
-    """Raise `ConfigurationError` unless the file name's ending is in `FORMATS` and Matplotlib is installed."""
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigurationError(f"a picture's name must end in {' or '.join(FORMATS)}, got {printable(path)}")
-    check_matplotlib("--picture")
-
-
 def picture(runs: Sequence[Run], title: str, suffix: str) -> bytes:
-    """Return a picture of `runs` in the format of `suffix`, one of `FORMATS`.
+    """Return a picture of `runs` in the format of `suffix`, one of `gpunn.plots.files.FORMATS`.
 
     Lines go through what varies and end at the held-out accuracy, or loss. Its axis and the colours follow the
     logarithm of the errors, as that tells good networks apart. The best one is drawn thick, failed ones are dotted.
     """
-    import matplotlib
-
-    from gpunn.plots.pages import STYLE
-
-    with matplotlib.rc_context(STYLE):
-        figure = _figure(runs, title)
-        file = io.BytesIO()
-        # Without the date, so that the same results make the same file.
-        metadata = {"Date": None, "Creator": None} if suffix.lower() == ".svg" else {}
-        figure.savefig(file, format=suffix.lower().removeprefix("."), dpi=150, metadata=metadata)
-    return file.getvalue()
+    return in_format(suffix, lambda: _figure(runs, title))
 
 
 def _figure(runs: Sequence[Run], title: str) -> Any:

@@ -88,33 +88,41 @@ def _drop(a: Any, key: int, first: int, least: int, scale: float, columns: int, 
     for start in range(0, size, max(1, columns)):
         for c in range(0, columns, LANES):
             count = min(LANES, columns - c)
-            kept = _mask(row, c, key, least, scale)
+            kept = mask(row, c, key, least, scale)
             store_part(out, start + c, load_part(a, start + c, count) * kept, count)
         row += 1
 
 
 @intrinsic
-def _mask(_typing: Any, row: Any, column: Any, key: Any, least: Any, scale: Any) -> Any:
+def mask(_typing: Any, row: Any, column: Any, key: Any, least: Any, scale: Any) -> Any:
     """Return the mask of 16 columns from `column` on: `scale` where activations are kept, else 0."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        def constant(*numbers: int) -> Any:
-            return ir.Constant(WHOLE, [number % 2**32 for number in numbers] * (LANES // len(numbers)))
-
-        def whole(number: Any) -> Any:
-            first = builder.insert_element(ir.Constant(WHOLE, ir.Undefined), builder.trunc(number, I32), I32(0))
-            return builder.shuffle_vector(first, first, constant(0))
-
-        def multiply(numbers: Any, factor: int) -> Any:
-            return builder.mul(numbers, constant(factor))
-
-        def shift(numbers: Any, bits: int) -> Any:
-            return builder.lshr(numbers, constant(bits))
-
-        rows, first, keys, limits = map(whole, args[:4])
-        columns = builder.add(first, constant(*range(LANES)))
-        hashed = hash_of(Operations(builder.add, builder.xor, multiply, shift))(rows, columns, keys)
-        kept = builder.icmp_unsigned(">=", hashed, limits)
+        kept = builder.icmp_unsigned(">=", hashes(builder, *args[:3]), _whole(builder, args[3]))
         return pack(builder, [builder.select(kept, splat(builder, args[4]), ir.Constant(VECTOR, [0.0] * LANES))])
 
     return LanesType(1)(types.int64, types.int64, types.int64, types.int64, types.float32), generate
+
+
+def hashes(builder: Any, row: Any, column: Any, key: Any) -> Any:
+    """Return the hashes of a row, 16 columns from `column` on, and a key, all LLVM int64; the result is of int32."""
+
+    def multiply(numbers: Any, factor: int) -> Any:
+        return builder.mul(numbers, constants(factor))
+
+    def shift(numbers: Any, bits: int) -> Any:
+        return builder.lshr(numbers, constants(bits))
+
+    rows, first, keys = (_whole(builder, number) for number in (row, column, key))
+    columns = builder.add(first, constants(*range(LANES)))
+    return hash_of(Operations(builder.add, builder.xor, multiply, shift))(rows, columns, keys)
+
+
+def constants(*numbers: int) -> Any:
+    """Return a vector of 16 int32: one number in all lanes, or 16."""
+    return ir.Constant(WHOLE, [number % 2**32 for number in numbers] * (LANES // len(numbers)))
+
+
+def _whole(builder: Any, number: Any) -> Any:
+    first = builder.insert_element(ir.Constant(WHOLE, ir.Undefined), builder.trunc(number, I32), I32(0))
+    return builder.shuffle_vector(first, first, constants(0))

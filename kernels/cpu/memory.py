@@ -22,7 +22,7 @@ BYTE_POINTER = ir.IntType(8).as_pointer()
 CACHE_LINE = 64
 
 
-def _address(context: Any, builder: Any, kind: Any, pointee: Any, array: Any, index: Any, count: Any = 1) -> Any:
+def element(context: Any, builder: Any, kind: Any, pointee: Any, array: Any, index: Any, count: Any = 1) -> Any:
     """Return a pointer to `pointee` at element `index` of `array`, of Numba type `kind`, for `count` elements."""
     if isinstance(kind, types.CPointer):
         return builder.bitcast(builder.gep(array, [index]), pointee.as_pointer())
@@ -89,7 +89,7 @@ def at(_typing: Any, array: Any, index: Any) -> Any:
     result = types.int64 if isinstance(array.dtype, types.Integer) else array.dtype
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        address = _address(context, builder, array, context.get_data_type(array.dtype), *args)
+        address = element(context, builder, array, context.get_data_type(array.dtype), *args)
         return context.cast(builder, builder.load(address), array.dtype, result)
 
     return result(array, types.int64), generate
@@ -100,7 +100,7 @@ def put(_typing: Any, array: Any, index: Any, value: Any) -> Any:
     """Store `value` in array[index], cast to the array's dtype."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        address = _address(context, builder, array, context.get_data_type(array.dtype), *args[:2])
+        address = element(context, builder, array, context.get_data_type(array.dtype), *args[:2])
         builder.store(context.cast(builder, args[2], value, array.dtype), address)
         return context.get_dummy_value()
 
@@ -114,7 +114,7 @@ def load(_typing: Any, array: Any, index: Any, vectors: Any) -> Any:
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return pack(
-            builder, _read(builder, _address(context, builder, array, VECTOR, args[0], args[1], LANES * count), count)
+            builder, _read(builder, element(context, builder, array, VECTOR, args[0], args[1], LANES * count), count)
         )
 
     return LanesType(count)(array, types.int64, vectors), generate
@@ -126,7 +126,7 @@ def store(_typing: Any, array: Any, index: Any, lanes: Any) -> Any:
     count = lanes.vectors
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        start = _address(context, builder, array, VECTOR, args[0], args[1], LANES * count)
+        start = element(context, builder, array, VECTOR, args[0], args[1], LANES * count)
         _write(builder, start, unpack(builder, args[2], count))
         return context.get_dummy_value()
 
@@ -138,7 +138,7 @@ def load_part(_typing: Any, array: Any, index: Any, count: Any) -> Any:
     """Return array[index : index + count] in 16 lanes, padded with 0; `count` is at most 16."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        start = _address(context, builder, array, VECTOR, *args)
+        start = element(context, builder, array, VECTOR, *args)
         kind = ir.FunctionType(VECTOR, [VECTOR.as_pointer(), I32, MASK, VECTOR])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.load.v16f32.p0")
         with builder.if_else(_is_whole(builder, args[2]), likely=True) as (whole, part):
@@ -162,7 +162,7 @@ def store_part(_typing: Any, array: Any, index: Any, lanes: Any, count: Any) -> 
     """Store the first `count` of 16 `lanes` in array[index : index + count]."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        start = _address(context, builder, array, VECTOR, args[0], args[1], args[3])
+        start = element(context, builder, array, VECTOR, args[0], args[1], args[3])
         kind = ir.FunctionType(ir.VoidType(), [VECTOR, VECTOR.as_pointer(), I32, MASK])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.store.v16f32.p0")
         vectors = unpack(builder, args[2], 1)
@@ -203,7 +203,7 @@ def load_bytes(_typing: Any, array: Any, index: Any) -> Any:
     """Return the 16 numbers array[index : index + 16], uint8, as float32."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        loaded = builder.load(_address(context, builder, array, BYTES, args[0], args[1], LANES))
+        loaded = builder.load(element(context, builder, array, BYTES, args[0], args[1], LANES))
         loaded.align = 1
         return pack(builder, [builder.uitofp(loaded, VECTOR)])
 
@@ -216,7 +216,7 @@ def nonzero_bits(_typing: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         block = ir.VectorType(ir.IntType(8), 64)
-        loaded = builder.load(_address(context, builder, array, block, args[0], args[1], 64))
+        loaded = builder.load(element(context, builder, array, block, args[0], args[1], 64))
         loaded.align = 1
         differ = builder.icmp_unsigned("!=", loaded, ir.Constant(block, [0] * 64))
         return builder.bitcast(differ, ir.IntType(64))
@@ -242,7 +242,7 @@ def load_rows(_typing: Any, array: Any, index: Any, stride: Any, rows: Any, vect
         loaded = []
         offset = args[1]
         for _ in range(rows.value):
-            start = _address(context, builder, array, VECTOR, args[0], offset, LANES * vectors.value)
+            start = element(context, builder, array, VECTOR, args[0], offset, LANES * vectors.value)
             loaded += _read(builder, start, vectors.value)
             offset = builder.add(offset, args[2])
         return pack(builder, loaded)
@@ -259,7 +259,7 @@ def store_rows(_typing: Any, array: Any, index: Any, stride: Any, rows: Any, lan
         values = unpack(builder, args[4], lanes.vectors)
         offset = args[1]
         for row in range(rows.value):
-            start = _address(context, builder, array, VECTOR, args[0], offset, LANES * count)
+            start = element(context, builder, array, VECTOR, args[0], offset, LANES * count)
             _write(builder, start, values[row * count : (row + 1) * count])
             offset = builder.add(offset, args[2])
         return context.get_dummy_value()
@@ -278,7 +278,7 @@ def add_outer(_typing: Any, rows: Any, array: Any, index: Any, stride: Any, lane
         summed = []
         offset = args[2]
         for row in range(count):
-            number = builder.load(_address(context, builder, array, ir.FloatType(), args[1], offset))
+            number = builder.load(element(context, builder, array, ir.FloatType(), args[1], offset))
             factor = splat(builder, number)
             for column, other in enumerate(others):
                 summed.append(multiply_add(builder, factor, other, values[row * len(others) + column]))

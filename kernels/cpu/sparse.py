@@ -1,6 +1,8 @@
 """Sparse examples: the positions and values of their non-zero inputs, grey levels of images or any numbers."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,23 +101,45 @@ def nonzero_numbers(
     return padded
 
 
-def find_nonzero(images: NDArray[np.uint8]) -> NonzeroPixels:
-    """Return the non-zero pixels of `images` (n, n_pixels), C-contiguous."""
+class Team(Protocol):
+    """Threads: `run` calls a function with the numbers of `threads` threads, and returns the results."""
+
+    threads: int
+
+    def run(self, work: Callable[[int], Any]) -> list[Any]:
+        """Call work(0), work(1), ... at the same time."""
+
+
+def find_nonzero(images: NDArray[np.uint8], team: Team | None = None) -> NonzeroPixels:
+    """Return the non-zero pixels of `images` (n, n_pixels), C-contiguous; the threads of `team`, if any, share them."""
     n, n_pixels = images.shape
     # A sample is enough to find the pixel before which half of the non-zero ones lie.
     cumulative = np.cumsum(np.count_nonzero(images[:: max(1, n // 1000)], axis=0))
     middle = int(np.searchsorted(cumulative, cumulative[-1] / 2))
+    threads = 1 if team is None else team.threads
+    cuts = [n * thread // threads for thread in range(threads + 1)]
     # An upper bound: each part has entries of grey level 0 that bridge gaps, lead to its end, or fill its last word.
-    most = np.count_nonzero(images) + PARTS * n * (n_pixels // FARTHEST + 4)
-    starts = np.zeros(PARTS * n + 1, np.int64)
-    words = np.empty(most // 4, np.uint64)
-    # Numba would compile for arrays that are read-only and for others.
-    unchanged = images.ravel()
-    unchanged.flags.writeable = False
-    _encode(unchanged, n_pixels, middle, starts, words)
+    most = [np.count_nonzero(images[a:b]) + PARTS * (b - a) * (n_pixels // FARTHEST + 4) for a, b in pairwise(cuts)]
+    room = np.cumsum([0, *(entries // 4 for entries in most)])
+    starts, words = np.zeros(PARTS * n + 1, np.int64), np.empty(room[-1], np.uint64)
+
+    def encode(thread: int) -> NDArray[np.int64]:
+        first, last = cuts[thread : thread + 2]
+        # Numba would compile for arrays that are read-only and for others.
+        unchanged = images[first:last].ravel()
+        unchanged.flags.writeable = False
+        ends = np.zeros(PARTS * (last - first) + 1, np.int64)
+        _encode(unchanged, n_pixels, middle, ends, words[room[thread] : room[thread + 1]])
+        return ends
+
+    used = 0
+    for ends, first, begin in zip([encode(0)] if team is None else team.run(encode), cuts, room, strict=False):
+        starts[PARTS * first : PARTS * first + len(ends)] = ends + used
+        words[used : used + ends[-1]] = words[begin : begin + ends[-1]]
+        used += int(ends[-1])
     lengths = np.diff(starts[::PARTS])
     lines = int(np.percentile(lengths, 90)) // WORDS_A_LINE + 1 if n else 0
-    return NonzeroPixels(words[: starts[-1]], starts, n_pixels, middle, lines)
+    return NonzeroPixels(words[:used], starts, n_pixels, middle, lines)
 
 
 @compiled

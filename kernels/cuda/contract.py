@@ -14,6 +14,7 @@ float32 (9,). `next_batch` fills such arrays.
 """
 
 from .batches import next_batch
+from .distort import distort
 from .elementwise import bias_activate, drop, gather_scale, hidden_delta
 from .jit import as_cuda_array as as_handle
 from .outputs import output_delta
@@ -24,6 +25,7 @@ __all__ = [
     "bias_activate",
     "column_sums",
     "descend_sums",
+    "distort",
     "drop",
     "gather_scale",
     "hidden_delta",

@@ -169,7 +169,7 @@ def _shift(number: Any, bits: int) -> Any:
     return U32(number >> U32(bits))
 
 
-_hashed = device_function(hash_of(Operations(_add, _xor, _multiply, _shift)))
+hashed = device_function(hash_of(Operations(_add, _xor, _multiply, _shift)))
 
 
 @kernel
@@ -181,6 +181,6 @@ def _drop(a: Any, key: Any, first: Any, least: Any, scale: float, out: Any) -> N
         row = _add(begin, U32(r))
         c = x
         while c < out.shape[1]:
-            out[r, c] = a[r, c] * (scale if _hashed(row, U32(c), own_key) >= least else ZERO)
+            out[r, c] = a[r, c] * (scale if hashed(row, U32(c), own_key) >= least else ZERO)
             c += width
         r += height

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpunn.distortion import Distortion
 from gpunn.kernels.cuda import contract as cuda
 from gpunn.kernels.formulas.steps import Numbers
 
+from .. import distortion_oracle
 from ..kernel_cases import EPS
 from ..kernel_contract import KernelContract, Machine
 
@@ -61,3 +63,13 @@ def test_numbers_may_be_in_arrays() -> None:
             found.append(np.empty_like(a))
             getattr(cuda, name)(*arguments, *rest[name], out=found[-1])
         np.testing.assert_array_equal(*found)
+
+
+def test_images_are_distorted_as_by_scipy_in_float64() -> None:
+    distortion, shape = Distortion(rotation=40, shear=20, scaling=0.3, shift=1, sigma=0.7, alpha=3), (4, 5)
+    rng = np.random.default_rng(0)
+    images, ease = rng.integers(0, 256, (3, 20), dtype=np.uint8), rng.random(3, np.float32)
+    out = np.full_like(images, 77)
+    cuda.distort(images, ease, distortion.elastic(shape), distortion.limits(), 2**32 - 1, out=out)
+    expected = distortion_oracle.distorted(images, shape, ease, distortion, 2**32 - 1)
+    np.testing.assert_allclose(out, expected, atol=0.51)

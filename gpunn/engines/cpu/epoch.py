@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.backends.limits import usable_cores
+from gpunn.dropout import keys
 from gpunn.engines.base import (
     Engine,
     Examples,
     Parameters,
     Recipe,
-    dropout_reason,
     examples_reason,
     in_calls,
     kernels_reason,
@@ -27,6 +27,7 @@ from gpunn.engines.cpu.sharing import nonzero_of, writable_of
 from gpunn.engines.cpu.steps import EpochSteps
 from gpunn.engines.kinds import kind_of
 from gpunn.engines.speed import SHARED_DENSE, SHARED_SPARSE
+from gpunn.equations import Array
 from gpunn.losses import LOSSES
 from gpunn.optimizers import PLAIN, OptimizerState
 
@@ -59,7 +60,7 @@ class EpochEngine(Engine):
         from gpunn.kernels.cpu.threads import HAS_SCHED_YIELD
         from gpunn.kernels.cpu.vectors import Static
 
-        self._steps = start.steps
+        self._steps, self._epoch = start.steps, start.epochs
         self._run = run_epoch
         self._names = tuple(start.functions)
         self._functions = of_layers(LOSSES[recipe.loss].computed(self._names))
@@ -83,6 +84,7 @@ class EpochEngine(Engine):
         threads = min(usable_cores(), self._layout.n_shares)
         worth = recipe.batch_size >= (SHARED_SPARSE if sparse else SHARED_DENSE)
         self._team = Team(threads if worth and HAS_SCHED_YIELD else 1)
+        self.threads = self._team.threads
         scratch = scratch_size(self._layout.chunk_size, sizes)
         self._scratches = [aligned_zeros(scratch) if scratch else None for _ in range(self._team.threads)]
         # The first element starts a cache line that no other data shares.
@@ -101,7 +103,7 @@ class EpochEngine(Engine):
         with announced(kind_of(self.name, start, recipe, examples, sparse=sparse, wide=bool(scratch))):
             self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
             # An empty epoch compiles the kernel here, not in the time of the first epoch.
-            self._run_batches(np.zeros(0, np.int64), np.zeros(0), Team(1))
+            self._run_batches(np.zeros(0, np.int64), np.zeros(0), Team(1), self._dropout(0))
 
     @classmethod
     def unsupported_reason(
@@ -111,7 +113,6 @@ class EpochEngine(Engine):
             tf32_reason(recipe)
             or examples_reason(examples, floats=True, rows=True, sparse=True)
             or optimizer_reason(recipe)
-            or dropout_reason(recipe)
             or kernels_reason(backend, start, "numba")
         )
 
@@ -119,9 +120,25 @@ class EpochEngine(Engine):
         order = checked_order(order, self._n_images)
         rates = rates_of(self._recipe, len(order), rates)
         parts = in_calls(order, rates, self._recipe.batch_size, MAX_WORK_PER_CALL // self._work_of_example)
-        return sum(self._run_batches(*part, self._team) for part in parts) / len(order)
+        total, first, drop = 0.0, 0, self._dropout(self._epoch)
+        for part in parts:
+            total += self._run_batches(*part, self._team, drop and drop._replace(first=first))
+            first += len(part[0])
+        self._epoch += 1
+        return total / len(order)
 
-    def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64], team: Any) -> float:
+    def _dropout(self, epoch: int) -> Any:
+        """Return the kernel's `Dropout` for an epoch, from 0; None without dropout."""
+        from gpunn.kernels.cpu.epoch.dropout import Dropout
+        from gpunn.kernels.formulas.dropout import threshold
+
+        share = self._recipe.dropout
+        if not share:
+            return None
+        of_layers = np.array(keys(self._recipe.seed, epoch, len(self._names) - 1), np.int64)
+        return Dropout(of_layers, 0, threshold(share), np.float32(1 / (1 - share)), np.float32(1 - share))
+
+    def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64], team: Any, drop: Any) -> float:
         """Train on the examples `order`, whole batches, at the learning `rates`; return the sum of their losses."""
         from gpunn.kernels.cpu.epoch.state import Worker
 
@@ -150,6 +167,7 @@ class EpochEngine(Engine):
                     self._functions,
                     self._loss,
                     plans[thread],
+                    drop,
                 )
             except BaseException:
                 self._counter[0] = RELEASE_ALL
@@ -162,6 +180,13 @@ class EpochEngine(Engine):
             # If interrupted before all threads have started, those that have would wait for ever.
             self._counter[0] = RELEASE_ALL
             raise
+
+    def prepare(self, inputs: Array) -> Any:
+        return _inputs(inputs, sparse=self._layout.sparse)
+
+    def use(self, prepared: Any) -> None:
+        pixels, images = prepared
+        self._data = self._data._replace(pixels=pixels, images=images)
 
     def memory(self) -> OptimizerState:
         return OptimizerState(self._steps, () if self._stepping is None else self._stepping.moments())
@@ -187,5 +212,9 @@ def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool)
     else:
         check_array("targets", targets, np.dtype(np.float32), (n, sizes[-1]))
         rows = np.pad(targets, ((0, 0), (0, width - sizes[-1])))
-    pixels = nonzero_of(inputs) if sparse else None
-    return Data(pixels, None if sparse else writable_of(inputs).ravel(), labels, rows.ravel())
+    return Data(*_inputs(inputs, sparse=sparse), labels, rows.ravel())
+
+
+def _inputs(inputs: Array, *, sparse: bool) -> tuple[Any, Array | None]:
+    """Return inputs as the kernel's `Data` has them: their non-zero pixels, or all."""
+    return (nonzero_of(inputs), None) if sparse else (None, writable_of(inputs).ravel())

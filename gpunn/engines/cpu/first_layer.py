@@ -113,6 +113,14 @@ class DenseInputs:
         own = part(self.width, thread, threads)
         descent.step([array[own] for array in self._param_and_moments], gradient.reshape(self.width, -1)[own])
 
+    def prepare(self, inputs: Array) -> Array:
+        """Return other inputs, (n, n_0), in the form that `use` takes."""
+        return inputs
+
+    def use(self, prepared: Array) -> None:
+        """Multiply what `prepare` returned from now on."""
+        self._inputs = prepared
+
     def compile(self, nothing: NDArray[np.int64]) -> None:
         """Do nothing: steps use BLAS, and `multiply` compiles its own kernel."""
 
@@ -223,6 +231,14 @@ class SparseInputs:
         for column, param_and_moments in self._blocks[thread::threads]:
             first = column * self._n_pixels
             descent.step(param_and_moments, gradient[first : first + len(param_and_moments[0])])
+
+    def prepare(self, inputs: NDArray[np.uint8]) -> Any:
+        """Return other images, (n, n_0), in the form that `use` takes."""
+        return nonzero_of(inputs)
+
+    def use(self, prepared: Any) -> None:
+        """Multiply what `prepare` returned from now on."""
+        self._pixels = prepared
 
     def compile(self, nothing: NDArray[np.int64]) -> None:
         """Compile the kernels of `step` by a step on `nothing`, an empty batch."""

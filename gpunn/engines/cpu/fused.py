@@ -73,6 +73,7 @@ class FusedEngine(SharingEngine):
         sizes = start.sizes
         products = m * max(n_in * n_out for n_in, n_out in pairwise(sizes))
         self._team = Team(usable_cores() if products >= MIN_PRODUCTS_FOR_THREADS else 1)
+        self.threads = self._team.threads
         self._losses = [np.zeros(1, np.float64) for _ in range(self._team.threads)]
 
         parameters = (*start.weights, *start.biases)
@@ -252,6 +253,12 @@ class FusedEngine(SharingEngine):
         for layer, (param_and_moments, gradient) in enumerate(zip(self._biases, of_biases, strict=True)):
             if layer % threads == thread:
                 descent.step_biases_by_gradient(param_and_moments, gradient)
+
+    def prepare(self, inputs: Array) -> Any:
+        return self._inputs.prepare(inputs)
+
+    def use(self, prepared: Any) -> None:
+        self._inputs.use(prepared)
 
     def memory(self) -> OptimizerState:
         numbers = range(1, 1 + self._recipe.optimizer.n_moments)

@@ -9,6 +9,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from gpunn.backends.limits import usable_cores
+from gpunn.engines.cpu.threads import Team
 from gpunn.equations import Array, is_csr
 
 
@@ -78,7 +80,7 @@ def _shared(array: Array, make: Callable[[Array], Any]) -> Any:
 def _find_nonzero(images: NDArray[np.uint8]) -> Any:
     from gpunn.kernels.cpu.sparse import find_nonzero
 
-    return find_nonzero(images)
+    return find_nonzero(images, Team(usable_cores()))
 
 
 def _nonzero_numbers(matrix: Any) -> Any:

@@ -22,6 +22,7 @@ from gpunn.engines.base import (
     tf32_reason,
 )
 from gpunn.engines.checks import checked_order, own_examples, rates_of
+from gpunn.equations import Array
 from gpunn.kernels.formulas.steps import N_NUMBERS
 from gpunn.losses import LOSSES
 from gpunn.optimizers import OptimizerState
@@ -46,6 +47,7 @@ class EpochCudaEngine(Engine):
     own_threads = False
 
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
+        self.threads = 1
         self._group = EpochCudaGroup(backend, [start], examples, [recipe])
 
     @classmethod
@@ -73,6 +75,12 @@ class EpochCudaEngine(Engine):
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
         return self._group.run_epoch({0: (order, rates)})[0]
+
+    def prepare(self, inputs: Array) -> Array:
+        return inputs
+
+    def use(self, prepared: Array) -> None:
+        self._group.use(prepared)
 
     def memory(self) -> OptimizerState:
         return self._group.memory(0)
@@ -108,7 +116,8 @@ class EpochCudaGroup:
         n_collected = layout.n_parameters if any(each.collects_outside for each in layouts) else 1
         # Four pixels a word, so that the images' rows may have to be longer.
         padded = xp.zeros((self._n_images, 4 * layout.n_words), np.uint8)
-        padded[:, :n_pixels] = images
+        self._images = padded[:, :n_pixels]
+        self.use(images)
         self._parameters = asarray(np.stack([layout.pack(start.weights, start.biases) for start in starts]))
         remembered = [self._remembered(*pair, n_collected) for pair in zip(starts, recipes, strict=True)]
         self._collected, self._moments = (asarray(np.stack(arrays)) for arrays in zip(*remembered, strict=True))
@@ -154,6 +163,10 @@ class EpochCudaGroup:
             for network in np.flatnonzero(counts).tolist():
                 losses[network] += float(sums[network])
         return {network: loss / len(orders[network]) for network, loss in losses.items()}
+
+    def use(self, images: Array) -> None:
+        """Train on other `images` (n, n_0), uint8, from now on; they are copied."""
+        self._images[...] = images
 
     def _parts(
         self, network: int, order: NDArray[np.int64], rates: NDArray[np.float64] | None

@@ -47,12 +47,14 @@ class FusedCudaEngine(Engine):
 
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
         self._backend, self._kernels, self._recipe = backend, backend.kernels, recipe
+        self.threads = 1
         self._cublas = Cublas(backend.xp)
         self._descent = descent(backend, self._cublas, start, recipe)
         self._functions = tuple(start.functions)
         self._computed = LOSSES[recipe.loss].computed(self._functions)
         examples = own_examples(backend.xp, examples, start.sizes[0], start.sizes[-1])
-        self._inputs = self._shared(examples.inputs)
+        # Launches are prepared for one array, into which other inputs are copied.
+        self._inputs = self._shared(backend.xp.array(examples.inputs) if recipe.distort else examples.inputs)
         self._targets = examples.targets if examples.labeled else self._shared(examples.targets)
         self._labeled = examples.labeled
 
@@ -189,6 +191,12 @@ class FusedCudaEngine(Engine):
 
     def _shared(self, array: Array) -> Shared:
         return Shared(array, self._kernels.as_handle(array))
+
+    def prepare(self, inputs: Array) -> Array:
+        return inputs
+
+    def use(self, prepared: Array) -> None:
+        self._inputs.array[...] = prepared
 
     def memory(self) -> OptimizerState:
         return self._descent.memory()

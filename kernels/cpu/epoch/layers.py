@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...compilation import compiled, compiled_apart
-from ..activations import activate_layer, slope_of_layer
+from ..activations import activate_layer
 from ..matmul import (
     ADD,
     M_TILE,
@@ -29,17 +29,18 @@ from ..memory import at, load, load_rows, mask_lanes, put, store, store_rows
 from ..threads import share
 from ..vector_math import transposed
 from ..vectors import LANES, fma
+from .dropout import dropped, slope_with_dropout
 from .state import COLUMNS, ROWS, barrier, layer_at, share_of
 
 F = np.float32
 
 
 @compiled
-def forward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, scale: float) -> int:
+def forward(functions: Any, drop: Any, chunk: Any, net: Any, worker: Any, phase: int, scale: float) -> int:
     """Compute a^l = f(W^l a^(l-1) + b^l) from the first layer's product, given except for the factor `scale`.
 
-    `functions` are the layers' activation functions, see `activations.of_layers`. The threads share the columns, with
-    a barrier after every layer.
+    `functions` are the layers' activation functions, see `activations.of_layers`; `drop` is a `dropout.Dropout`, or
+    None without. The threads share the columns, with a barrier after every layer.
     """
     for number in range(net.n_layers):
         layer = layer_at(net, number)
@@ -56,12 +57,13 @@ def forward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, scale
             offset = top + r * layer.width
             for c in range(begin, full, LANES):
                 sums = fma(load(net.work, offset + c, ONE), factor, load(net.parameters, layer.bias + c, ONE))
-                store(net.work, offset + c, activate_layer(functions, number, sums))
+                a = activate_layer(functions, number, sums)
+                store(net.work, offset + c, dropped(drop, number, net.n_layers, chunk.first + r, c, a))
             if full < min(end, layer.n_out):
                 # Keeps the padding 0, as f(0) may not be.
                 sums = fma(load(net.work, offset + full, ONE), factor, load(net.parameters, layer.bias + full, ONE))
-                a = activate_layer(functions, number, sums)
-                store(net.work, offset + full, mask_lanes(a, layer.n_out - full))
+                a = mask_lanes(activate_layer(functions, number, sums), layer.n_out - full)
+                store(net.work, offset + full, dropped(drop, number, net.n_layers, chunk.first + r, full, a))
         phase = barrier(worker, phase)
     return phase
 
@@ -73,7 +75,7 @@ def goes_without_copy(layer: Any) -> Any:
 
 
 @compiled
-def backward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, with_copies: bool) -> int:
+def backward(functions: Any, drop: Any, chunk: Any, net: Any, worker: Any, phase: int, with_copies: bool) -> int:
     """Compute delta^l = (W^(l+1)^T delta^(l+1)) f'(z^l), shared as in `forward`.
 
     With `with_copies`, the copies for backward are up to date in all layers, see `transpose_copy`.
@@ -89,12 +91,14 @@ def backward(functions: Any, chunk: Any, net: Any, worker: Any, phase: int, with
         else:
             weights = Matrix(net.parameters, layer.forward + begin * layer.width, 1, layer.width)
             multiply_by_columns(delta, weights, below, chunk.rows, layer.n_out, end - begin, net.scratch)
-        for r in range(chunk.row, chunk.row + chunk.rows):
-            for c in range(r * layer.width_in + begin, r * layer.width_in + end, LANES):
-                offset = layer.delta_below + c
-                a = load(net.work, layer.below + c, ONE)
+        for r in range(chunk.rows):
+            row = (chunk.row + r) * layer.width_in
+            for c in range(begin, end, LANES):
+                offset = layer.delta_below + row + c
+                a = load(net.work, layer.below + row + c, ONE)
                 product = load(net.work, offset, ONE)
-                store(net.work, offset, product * slope_of_layer(functions, number - 1, a))
+                slope = slope_with_dropout(functions, drop, number - 1, chunk.first + r, c, a)
+                store(net.work, offset, product * slope)
         phase = barrier(worker, phase)
     return phase
 

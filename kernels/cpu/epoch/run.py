@@ -11,6 +11,7 @@ from ..sparse_matmul import pointers
 from ..threads import share
 from ..vectors import LANES, Static, fma, zeros
 from .deferred import catch_up, catch_up_all
+from .dropout import with_pointers as dropout_with_pointers
 from .first_layer import add_images, clear_pending, flush_pending, multiply_images, update_and_multiply
 from .layers import backward, forward, transpose_copy, update
 from .outputs import compute_output_delta
@@ -73,13 +74,14 @@ def run_epoch(
     functions: Any,
     loss: Any,
     plan: Any,
+    drop: Any,
 ) -> float:
     """Train on the examples `order` in batches; return the sum of losses, each before its batch's step.
 
     `steps`, float64, are the learning rates of the batches. After each batch, weights are multiplied by 1 - step *
     `penalty`, float64, which must be 0 for dense images. `functions` and `loss` are `Static`: the layers' activation
     functions, see `activations.of_layers`, and the name of the loss. `plan` is None for plain gradient descent;
-    otherwise it is a `steps.StepPlan`, which has the rates, and `steps` are -1.
+    otherwise it is a `steps.StepPlan`, which has the rates, and `steps` are -1. `drop` is None, or a `dropout.Dropout`.
 
     `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
     processed chunk by chunk, and its updates are summed in `collected`. With such batches, or a plan, `collected` is as
@@ -100,7 +102,7 @@ def run_epoch(
     inner, outer = (worker, alone) if by_columns else (alone, worker)
     online = batch_size == 1 and threads == 1 and data.pixels is None and plan is None
     collects = plan is not None
-    plan = with_pointers(plan)
+    plan, drop = with_pointers(plan), dropout_with_pointers(drop)
     if online:
         clear_pending(net)
     # Deferred weight decay: the first layer's weights are those in `parameters` times this scale.
@@ -126,10 +128,10 @@ def run_epoch(
                 update_and_multiply(data.images, chunk, net, first)
             else:
                 phase = multiply_images(data.pixels, data.images, chunk, piece, net, worker, inner, phase)
-            phase = forward(functions, piece, net, inner, phase, F(scale))
+            phase = forward(functions, drop, piece, net, inner, phase, F(scale))
             sums += compute_output_delta(loss, functions, data, own, net, step)
             phase = barrier(inner, phase)
-            phase = backward(functions, piece, net, inner, phase, both_layouts)
+            phase = backward(functions, drop, piece, net, inner, phase, both_layouts)
             phase = barrier(outer, phase)
             if penalty > 0 and first + chunk_size >= start + m:
                 shrink(net, decay, shrunk, fold_scale, both_layouts, worker)

@@ -19,7 +19,7 @@ AVERAGING = 3
 
 
 @final
-class Averaging:
+class LocalSteps:
     """Trains like an engine: every rank on whole batches of its own, with a mean of all ranks every few steps.
 
     Of an epoch's batches, rank r of n takes those numbered r, r + n, r + 2 n, ... A rank counts in a mean by the steps
@@ -38,11 +38,11 @@ class Averaging:
     ) -> None:
         """Start from `start`, on the host, by engines that `make` returns; a mean is taken after `every` steps."""
         self._ranks, self._backend, self._make, self._recipe, self._every = ranks, backend, make, recipe, every
-        self._means, self._steps = 0, start.steps
+        self._steps = start.steps
         self._engine = self._made(start)
 
     def _made(self, start: Parameters) -> Engine:
-        seeds = np.random.SeedSequence((self._recipe.seed, AVERAGING, self._means, self._ranks.rank))
+        seeds = np.random.SeedSequence((self._recipe.seed, AVERAGING, self._steps, self._ranks.rank))
         return self._make(start, replace(self._recipe, seed=int(seeds.generate_state(1)[0])))
 
     def run_epoch(self, order: NDArray[Any], rates: NDArray[np.float64] | None = None) -> float:
@@ -77,7 +77,6 @@ class Averaging:
         buffer[:n] /= buffer[n]
         means = iter(parts)
         weights, biases, *moments = [[next(means) for _ in group] for group in groups]
-        self._means += 1
         state = OptimizerState(self._steps, tuple(moments))
         self._engine = self._made(Parameters(weights, biases, found.functions, state))
 
