@@ -155,16 +155,25 @@ def train(
     if checkpoint is not None or resume is not None:
         own = checkpoint if ranks is None or ranks.leads else None
         saver, resumed = saved(own, resume, plan.run(), net=net, recipe=plan.recipe, epochs=epochs)
+    if ranks is not None and resume is not None:
+        start = Parameters([], []) if resumed is None else resumed.state.start
+        done = 0 if resumed is None else len(resumed.epochs)
+        ranks.check_alike(network=(*start.weights, *start.biases), examples=(), settings=(done,))
+    asked, adopted = device, engine
     if resumed is not None:
         net.weights, net.biases = resumed.kept
-        device, engine = place_of(resumed, device, engine)
-        plan = replace(plan, engine=engine)
+        device, adopted = place_of(resumed, device, engine)
     division = plan.divide()
     examples = plan.examples(division)
 
     def run(backend: Backend) -> History:
-        backend = backend if ranks is None else ranks.placed(backend, device)
-        engine_type = plan.engine_on(backend, examples)
+        backend = backend if ranks is None else ranks.placed(backend, asked)
+        try:
+            engine_type = replace(plan, engine=adopted).engine_on(backend, examples)
+        except ConfigurationError:
+            if adopted == engine:
+                raise
+            engine_type = plan.engine_on(backend, examples)
         logger.info(
             "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
         )
@@ -228,7 +237,10 @@ class Plan:
         net, split = self.net, self.data
         splits = [split] if self.test is None else [split, self.test]
         arrays = ((*net.weights, *net.biases), [array for each in splits for array in (each.images, each.labels)])
-        settings = (net.functions, self.epochs, self.recipe, self.early_stopping, self.test is None, self.engine)
+        settings = (
+            *(net.functions, self.epochs, self.recipe, self.early_stopping, self.test is None, self.engine),
+            ranks.average_every,
+        )
         ranks.check_alike(network=arrays[0], examples=arrays[1], settings=settings)
         ranks.check_enough(self.n, self.recipe.batch_size)
         if self.recipe.distort is not None and ranks.average_every is not None:
@@ -242,7 +254,10 @@ class Plan:
 
     def run(self) -> dict[str, Any]:
         """Return what a checkpoint, and a training that goes on from it, have in common, in JSON types."""
-        return run_of(self.net, self.recipe, self.early_stopping, self.data, self.test)
+        found, ranks = run_of(self.net, self.recipe, self.early_stopping, self.data, self.test), self.ranks
+        if ranks is not None and ranks.average_every is not None:  # which makes another network
+            found |= {"average_every": ranks.average_every, "ranks": ranks.size}
+        return found
 
     @property
     def n(self) -> int:

@@ -43,6 +43,7 @@ CASES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "rows of targets": (SMALL, {"rows": True}),
     "on a stand-in for GPUs": (SMALL, {"engine": "plain", "device": "gpu"}),
     "averaged": (SMALL, {"engine": "epoch", "average_every": 2}),
+    "averaged with dropout": (SMALL, {"engine": "epoch", "dropout": 0.2, "average_every": 2}),
     "averaged by adam": (SMALL, {"engine": "plain", "optimizer": "adam", "learning_rate": 0.002, "average_every": 3}),
 }
 """Networks and settings by name; the engine is fused unless it is named."""
@@ -59,7 +60,7 @@ def examples(*, dense: bool = False, rows: bool = False) -> Dataset:
     return Dataset(part(data.train, 401), part(data.test, 203))
 
 
-RESUMED = ("small by adam", "averaged by adam")
+RESUMED = ("small by adam", "averaged by adam", "averaged with dropout")
 """Cases that are trained once more, interrupted after two of their three epochs."""
 
 
@@ -119,6 +120,9 @@ def main(folder: str, end: str, *names: str) -> None:
             checkpoint = Path(folder, f"{name}.checkpoint")
             trained(name, world, epochs=2, checkpoint=checkpoint)
             found[f"{name} resumed"] = digest(trained(name, world, resume=checkpoint)[0])
+        found["other local steps"] = refusal(
+            world, batch_size=50, seed=3, average_every=3, resume=Path(folder, "averaged with dropout.checkpoint")
+        )
         found["local steps distorted"] = refusal(world, batch_size=50, distort="affine", average_every=2)
         found["batch smaller"] = refusal(world, batch_size=world.size - 1)
         found["few batches"] = refusal(world, batch_size=401, average_every=2)

@@ -148,6 +148,7 @@ def test_what_all_ranks_get_wrong_is_raised_in_all(found: Run) -> None:
     assert "the engine epoch on cpu can't share batches over ranks" in errors["engine"]
     assert "rank 1 has another value of settings than rank 0" in errors["seeds"]
     assert "training diverged in epoch 1" in errors["diverged"]
+    assert "averaged with dropout.checkpoint was begun with " in errors["other local steps"]
     assert "distort needs ranks that share batches" in errors["local steps distorted"]
 
 

@@ -193,7 +193,7 @@ def train(
         from gpunn.show import Snapshots
 
         snapshots = Snapshots(net)
-    if show_distortions is not None and distort is not None:
+    if leads and show_distortions is not None and distort is not None:
         write_distortions(show_distortions, distort, dataset.train, seed)
         click.echo(f"distorted images are in {printable(show_distortions)}", err=as_json)
     history: History | None = None

@@ -14,7 +14,7 @@ from gpunn.engines.runner import on_host
 from gpunn.engines.sharing import Sharing, views
 from gpunn.optimizers import OptimizerState
 
-AVERAGING = 3
+AVERAGING = 4
 """Second seed component of the seeds of local steps' dropout masks; for others see `gpunn.dropout`."""
 
 
@@ -39,7 +39,8 @@ class LocalSteps:
         """Start from `start`, on the host, by engines that `make` returns; a mean is taken after `every` steps."""
         self._ranks, self._backend, self._make, self._recipe, self._every = ranks, backend, make, recipe, every
         self._steps = start.steps
-        self._engine = self._made(start)
+        # Each mean begins with dropout's masks of a first epoch, of another seed.
+        self._engine = self._made(replace(start, epochs=0))
 
     def _made(self, start: Parameters) -> Engine:
         seeds = np.random.SeedSequence((self._recipe.seed, AVERAGING, self._steps, self._ranks.rank))

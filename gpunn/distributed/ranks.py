@@ -220,12 +220,12 @@ class Ranks(Sharing):
             self._cupy, self._nccl = backend.xp, nccl_among(backend.xp, self._all)
         shelf = Shelf([examples.inputs])
         with self._one_before_the_others():
+            if self.average_every is not None:
+                return LocalSteps(self, backend, make, start, recipe, every=self.average_every)
             own = make(start, recipe)
-            if isinstance(own, SharingEngine) and self.average_every is None:
+            if isinstance(own, SharingEngine):
                 own.share(self)
-        if self.average_every is not None:
-            return LocalSteps(self, backend, make, start, recipe, every=self.average_every)
-        return own
+            return own
 
     @contextmanager
     def _one_before_the_others(self) -> Iterator[None]:

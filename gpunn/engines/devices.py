@@ -34,7 +34,7 @@ class Job:
         """The work of an epoch."""
         inputs, grey = self.examples.inputs, self.examples.grey
         lit = nonzero_share(inputs) if grey and are_sparse(inputs) else 1.0
-        return Work.of(self.start, self.recipe, len(inputs), lit)
+        return Work.of(self.start, self.recipe, self.examples.n, lit)
 
 
 @dataclass(frozen=True)

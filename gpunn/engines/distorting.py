@@ -103,9 +103,10 @@ def prepared(
             return job
 
         def on_cpu(epoch: int) -> Any:
-            job = started.pop(epoch, None) or begin(epoch)
+            job = started[epoch] = started.get(epoch) or begin(epoch)
             job.work()
             found = job.result.result()
+            del started[epoch]
             if ahead and epoch + 1 in epochs:
                 started[epoch + 1] = begin(epoch + 1)
             return found

@@ -15,6 +15,7 @@ from gpunn.engines.base import Engine, Examples, Parameters, Recipe
 from gpunn.engines.devices import Job, training_device
 from gpunn.engines.distorting import Distorted, prepared
 from gpunn.engines.threads import blas_threads
+from gpunn.equations import Array
 from gpunn.errors import OutOfMemoryError
 from gpunn.optimizers import OptimizerState
 
@@ -62,10 +63,15 @@ class Runner:
     """Runs epochs of one engine. Make it by `running`."""
 
     def __init__(
-        self, backend: Backend, make: Callable[[Parameters, Recipe], Trainer], start: Parameters, recipe: Recipe
+        self,
+        backend: Backend,
+        make: Callable[[Parameters, Recipe], Trainer],
+        start: Parameters,
+        recipe: Recipe,
+        inputs: Array,
     ) -> None:
-        """Take `start` on the host; `make` returns what trains from its argument on, by a recipe."""
-        self._backend, self._make = backend, make
+        """Take `start` on the host, `inputs` on the device; `make` returns what trains from its argument on."""
+        self._backend, self._make, self._undistorted = backend, make, inputs
         self._engine = make(start, recipe)
 
     def restart(self, start: Parameters, recipe: Recipe) -> None:
@@ -92,12 +98,13 @@ class Runner:
         its duration includes waiting for them.
         """
         numbers = range(done + 1, epochs + 1)
-        with self._inputs(distorted, numbers) as inputs:
+        engine = self._engine
+        with self._inputs(engine, distorted, numbers) as inputs:
             for number in numbers:
                 order, rates = begin(number)
                 started = time.perf_counter()
-                if inputs is not None:
-                    self._engine.use(inputs(number))
+                if inputs is not None and isinstance(engine, Engine):
+                    engine.use(inputs(number))
                 loss = self._engine.run_epoch(order, rates)
                 seconds = time.perf_counter() - started
                 found = self._engine.parameters()
@@ -105,12 +112,13 @@ class Runner:
                     return
 
     def _inputs(
-        self, distorted: Distorted | None, epochs: range
+        self, engine: Trainer, distorted: Distorted | None, epochs: range
     ) -> AbstractContextManager[Callable[[int], Any] | None]:
         """Return a context with the function that makes the inputs of an epoch; with None if all have the same."""
         if distorted is None:
             return nullcontext()
-        engine, images = self._engine, self._examples.inputs
+        assert isinstance(engine, Engine)  # `Plan.over` refuses what else trains
+        images = self._undistorted
         return prepared(self._backend, images, distorted, engine.prepare, epochs=epochs, busy=engine.threads)
 
 
@@ -144,7 +152,7 @@ def running(
         def made(start: Parameters, recipe: Recipe) -> Trainer:
             return make(engine, backend, start, there, recipe)
 
-        yield Runner(backend, made, start, recipe)
+        yield Runner(backend, made, start, recipe, there.inputs)
 
 
 def on_device(

@@ -56,6 +56,7 @@ class EpochCudaEngine(Engine):
     ) -> str | None:
         reason = (
             tf32_reason(recipe)
+            or ("it doesn't support label smoothing" if recipe.label_smoothing else None)
             or examples_reason(examples)
             or optimizer_reason(recipe)
             or dropout_reason(recipe)
