@@ -127,13 +127,13 @@ def gpu(install: Any, monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
         (
             table(0.01, 0.001, 3.7),
             "cpu",
-            "device auto: cpu, estimated at 4 s for 2 epochs (engine plain); a GPU at 4.1 s or more, start included",
+            "device auto: cpu, estimated at 4 s for 2 epochs (engine epoch); a GPU at 4.1 s or more, start included",
         ),
         (
             table(0.01, 0.001, 3.5),
             "cuda:0",
             "device auto: cuda:0, Stand-in, estimated at 3.9 s for 2 epochs (engine fused); the CPU at 4 s "
-            "(engine plain); the GPU's start included",
+            "(engine epoch); the GPU's start included",
         ),
     ],
     ids=["cpu", "cuda"],
@@ -208,7 +208,7 @@ def test_cuda_is_the_gpu_and_the_cpu_the_cpu_whatever_the_estimates(
 def test_the_estimators_choose_alike(
     gpu: CudaBackend, small: Split, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gpunn.estimators.epochs.SMALL", 0)
+    monkeypatch.setattr("gpunn.engines.speed.QUICK", 0)
     caplog.set_level("INFO", "gpunn")
     for speeds, expected in ((table(1, 0), "cuda:0"), (table(0, 1), "cpu")):
         monkeypatch.setattr(tuned, "BUILT_IN", speeds)

@@ -319,15 +319,15 @@ def test_auto_is_epoch_and_fused_for_the_largest(caplog: pytest.LogCaptureFixtur
 
 def test_auto_is_plain_for_what_is_trained_before_kernels_are_compiled(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gpunn")
-    start, recipe = start_of((64, 100, 10)), Recipe(200, 0.1)
 
-    def chosen(n: int) -> str:
-        examples = Examples(np.zeros((n, 64), np.uint8), np.zeros(n, np.uint8))
-        return choose_engine("auto", CPU, start, recipe, examples).name
+    def chosen(sizes: tuple[int, ...], n: int, batch_size: int) -> str:
+        examples = Examples(np.zeros((n, sizes[0]), np.uint8), np.zeros(n, np.uint8))
+        return choose_engine("auto", CPU, start_of(sizes), Recipe(batch_size, 0.1), examples).name
 
-    assert chosen(1_797) == "plain"
-    assert "engine auto: plain, the fastest for 1,797 examples and 7,400 weights" in caplog.messages
-    assert chosen(20_000_000 // 7_400 + 1) == "epoch"
+    assert chosen((64, 100, 10), 1_797, 200) == "plain"
+    assert "engine auto: plain, as 1,797 examples take it 2.1 ms, less than compiling kernels" in caplog.messages
+    assert chosen((64, 100, 10), 17_970, 200) == "epoch"
+    assert chosen((64, 100, 10), 1_797, 1) == "epoch"
 
 
 def test_plain_trains_what_compiled_engines_cannot(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 pytest.importorskip("sklearn", reason="scikit-learn, which the estimators need, is not installed: gpunn[sklearn]")
 
 from gpunn import MLPClassifier, MLPRegressor
-from gpunn.estimators import epochs
 
 from .conftest import random_split
 
@@ -67,8 +66,7 @@ def test_compiled_engines_follow_scikit_learns_steps(engine: str, target: str, s
 
 
 def test_engines_can_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(epochs, "SMALL", 0)
-    monkeypatch.setattr("gpunn.engines.SMALL", 0)
+    monkeypatch.setattr("gpunn.engines.speed.QUICK", 0)
     models = [fitted("classes", "invscaling", X.astype(np.float32), engine="plain") for _ in range(2)]
     for engine in ("epoch", "fused", "plain", "auto"):
         models[1].set_params(engine=engine)
@@ -79,8 +77,7 @@ def test_engines_can_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_weights_of_examples_make_auto_choose_plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(epochs, "SMALL", 0)
-    monkeypatch.setattr("gpunn.engines.SMALL", 0)
+    monkeypatch.setattr("gpunn.engines.speed.QUICK", 0)
     for weights, engine in ((np.full(210, 2.0), "epoch"), (X[:, 0] + 0.1, "plain")):
         model = MLPClassifier((6,), max_iter=2, device="cpu").fit(X, LABELS, sample_weight=weights)
         assert model.engine_ == engine

@@ -140,8 +140,7 @@ def test_penalties_beyond_float32_are_divergence(engine: str) -> None:
 
 
 def test_parts_of_few_batches_are_trained_by_plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(epochs, "SMALL", 0)
-    monkeypatch.setattr("gpunn.engines.SMALL", 0)
+    monkeypatch.setattr("gpunn.engines.speed.QUICK", 0)
     model: Any = MLPClassifier((5,), batch_size=10, random_state=0)
     assert model.partial_fit(X[:40], Y[:40], classes=[0, 1, 2]).engine_ == "plain"
     monkeypatch.setattr(epochs, "FEW", 4)

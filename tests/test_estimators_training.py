@@ -50,8 +50,7 @@ class Recorder(Fake):
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
     monkeypatch.setattr(epochs, "choose_engine", lambda *_: Recorder)
-    monkeypatch.setattr(epochs, "SMALL", 0)
-    monkeypatch.setattr("gpunn.engines.SMALL", 0)
+    monkeypatch.setattr("gpunn.engines.speed.QUICK", 0)
     monkeypatch.setattr(Recorder, "asked", [])
     monkeypatch.setattr(Recorder, "rates", [])
     return Recorder
@@ -144,8 +143,7 @@ def test_auto_goes_on_on_the_cpu_where_the_gpu_is_too_small(
             super().__init__(backend, *others)
 
     monkeypatch.setattr(epochs, "choose_engine", lambda *_: Full)
-    monkeypatch.setattr(epochs, "SMALL", 0)
-    monkeypatch.setattr("gpunn.engines.SMALL", 0)
+    monkeypatch.setattr("gpunn.engines.speed.QUICK", 0)
     MLPClassifier((6,), max_iter=1).fit(X, LABELS)
     assert devices == ["cuda:0", "cpu"]
     with pytest.raises(OutOfMemoryError, match="it is full"):

@@ -53,7 +53,7 @@ LISTS: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def _many_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the few examples stand for many, which "auto" trains on by compiled engines."""
-    monkeypatch.setattr("gpunn.engines.SMALL", 0)
+    monkeypatch.setattr("gpunn.engines.speed.QUICK", 0)
 
 
 def networks() -> list[MLP]:

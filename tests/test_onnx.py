@@ -184,6 +184,17 @@ def test_export_refuses_in_one_line(run: Run, tmp_path: Path, arguments: list[st
     assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
 
 
+def test_export_replaces_no_other_kind_of_file(run: Run, tmp_path: Path) -> None:
+    for name in ("net", "other.safetensors"):
+        network().save(tmp_path / name)
+    before = (tmp_path / "other.safetensors").read_bytes()
+    done = run("export", "net", "-o", "other.safetensors")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "other.safetensors is there, and not named as ONNX files are" in done.err
+    assert (tmp_path / "other.safetensors").read_bytes() == before
+    assert [run("export", "net").code for _ in range(2)] == [0, 0]
+
+
 # Estimators
 
 

@@ -39,6 +39,8 @@ def export(model: Path, output: Path, *, inputs: str | None, as_json: bool) -> N
     net = load(model)
     if output.exists() and output.samefile(model):
         raise OutputError(f"{printable(output)} is the model itself: choose another --output")
+    if output.exists() and output.suffix != ".onnx":
+        raise OutputError(f"{printable(output)} is there, and not named as ONNX files are: choose another --output")
     net.to_onnx(output, grey=None if inputs is None else INPUTS[inputs])
     size = output.stat().st_size
     if as_json:

@@ -9,7 +9,7 @@ from gpunn.engines.cpu.fused import FusedEngine
 from gpunn.engines.cuda.epoch import EpochCudaEngine
 from gpunn.engines.cuda.fused import FusedCudaEngine
 from gpunn.engines.plain import PlainEngine
-from gpunn.engines.speed import SMALL, Work, spoken
+from gpunn.engines.speed import Work, spoken
 from gpunn.engines.tuned import speeds
 from gpunn.errors import ConfigurationError
 from gpunn.losses import loss_for
@@ -89,9 +89,9 @@ def _fastest(
         best, other = (fused, epoch) if fused_can and seconds[fused] < seconds[epoch] else (epoch, fused)
         compared = f"{other.name} at {spoken(seconds[other])}" if fused_can else f"as fused can't: {other_reason}"
         return best, f"estimated at {spoken(seconds[best])} for {n:,} examples, {compared}"
-    n_weights = sum(W.size for W in start.weights)
-    if examples is not None and examples.n * n_weights < SMALL:
-        return PlainEngine, f"the fastest for {examples.n:,} examples and {n_weights:,} weights"
+    if examples is not None and table.quick(work := Work.of(start, recipe, examples.n)):
+        taken = spoken(table.seconds("cpu", "plain", work))
+        return PlainEngine, f"as {examples.n:,} examples take it {taken}, less than compiling kernels"
     largest = max((W.size for W in start.weights[1:]), default=0)
     if largest >= table.large_for_blas and fused_can:
         return fused, f"the fastest for hidden layers of {largest:,} weights"

@@ -22,11 +22,11 @@ COLUMNS_PER_THREAD = 64
 MIN_PRODUCTS_FOR_THREADS = 1_500_000
 """Multiplications in a batch's largest product from which several threads of `fused` are faster (measured)."""
 
-SMALL = 20_000_000
-"""Examples times weights below which `auto` takes `plain` on a CPU: it has trained for hundreds of epochs before the
-kernels of other engines are compiled.
+QUICK = 5e-3
+"""Seconds of an epoch by `plain` below which `auto` takes it on a CPU.
 
-Whether they are compiled already makes no difference, so that the numbers are the same each time.
+It has trained for hundreds of epochs before the kernels of other engines are compiled. Whether they are compiled
+already makes no difference, so that the numbers are the same each time.
 """
 
 XEON = "measured on an Intel Xeon with 2 cores"
@@ -151,6 +151,10 @@ class Speeds:
         counts = cost.counts(work, threads_of(engine, work) if kind == "cpu" else 1)
         nanoseconds: float = sum(getattr(cost, name) * count for name, count in counts.items())
         return nanoseconds / 1e9
+
+    def quick(self, work: Work) -> bool:
+        """Whether an epoch of `work` is so little that `plain` trains it on a CPU."""
+        return self.seconds("cpu", "plain", work) < QUICK
 
     def seconds_to_evaluate(self, kind: str, sizes: tuple[int, ...], n: int, batch_size: int) -> float:
         """Return the estimated seconds of a forward pass of `n` examples: a third of training by `plain`."""

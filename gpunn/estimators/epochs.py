@@ -18,8 +18,9 @@ from gpunn.engines.cores import on_each_core
 from gpunn.engines.devices import Job
 from gpunn.engines.plain import PlainEngine
 from gpunn.engines.runner import Runner, Trained, on_device, running
-from gpunn.engines.speed import SMALL
+from gpunn.engines.speed import Work
 from gpunn.engines.stopping import Stopped
+from gpunn.engines.tuned import speeds
 from gpunn.errors import ConfigurationError, DivergenceError
 from gpunn.estimators.examples import Batches, checked_weights, divide
 from gpunn.estimators.inputs import engine_inputs
@@ -96,7 +97,7 @@ class Epochs:
     def prepare(self) -> tuple[str, str]:
         """Convert the network to the dtype that it is trained in; return the engine and the device to ask for."""
         estimator, batches, n = self.estimator, self._batches, len(self._y)
-        small = n * sum(W.size for W in estimator.coefs_) < SMALL
+        small = speeds().quick(Work.of(self.start(), self.recipe(), n))
         small |= self._incremental and n < FEW * batches.size
         engine = "plain" if small and estimator.engine == "auto" else estimator.engine
         if batches.weights is not None and engine != "plain":
