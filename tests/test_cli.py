@@ -329,7 +329,7 @@ def test_a_network_of_other_neurons_is_trained_saved_and_evaluated(run: Run, dat
     assert outcome.code == 0, outcome.err
     document = json.loads(outcome.out)
     assert document["functions"] == ["relu", "relu", "softmax"]
-    assert document["engine"] == "epoch"
+    assert document["engine"] == "plain"
     assert (document["loss_function"], document["init"], document["learning_rate"]) == ("cross_entropy", "he", 0.001)
     assert document["optimizer"] == {
         "name": "Adam",

