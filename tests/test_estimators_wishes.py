@@ -163,6 +163,25 @@ def test_held_out_examples_are_scored_by_scoring_too() -> None:
     assert absolute.fit(X, y).best_validation_score_ < 0
 
 
+def with_weights(estimator: Any, inputs: NDArray[Any], truth: NDArray[Any], sample_weight: Any = None) -> float:
+    return float(estimator.score(inputs, truth, sample_weight=sample_weight))
+
+
+def test_scorers_get_weights_only_if_they_take_them() -> None:
+    y, weights = TARGETS["numbers"](X), X[:, 0] ** 2
+    common: dict[str, Any] = {"early_stopping": True, "random_state": 0}
+    plain, same = (model_of(y, scoring=scoring, **common).fit(X, y, weights) for scoring in (None, with_weights))
+    np.testing.assert_allclose(same.validation_scores_, plain.validation_scores_)
+
+    def worst(estimator: Any, inputs: NDArray[Any], truth: NDArray[Any]) -> float:
+        return -float(np.abs(truth - estimator.predict(inputs)).max())
+
+    named, own = (model_of(y, scoring=scoring, **common).fit(X, y, weights) for scoring in ("neg_max_error", worst))
+    np.testing.assert_allclose(own.validation_scores_, named.validation_scores_)
+    margin = classifier(scoring=mean_margin, class_weight="balanced", **common).fit(X, Y)
+    assert 0 < margin.best_validation_score_ < 1
+
+
 def test_validation_goes_on_with_a_warm_start_and_takes_sparse_matrices_and_data_frames() -> None:
     model = classifier(warm_start=True).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
     first = list(model.validation_loss_curve_)
