@@ -1,5 +1,6 @@
 """Stochastic fit of an estimator: scikit-learn's epochs, each run by an engine."""
 
+import copy
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -77,8 +78,9 @@ class Epochs:
         self.estimator, self._incremental = estimator, incremental
         self._X, self._y = X.tocsr() if hasattr(X, "tocsr") else X, y
         self.most, self.converged = 1 if incremental else estimator.max_iter, incremental
-        if not incremental or not hasattr(estimator, "_optimizer"):
-            estimator._optimizer = make_theirs(estimator)
+        kept = getattr(estimator, "_optimizer", None) if incremental else None
+        # Its attributes are replaced during a fit, which may fail.
+        estimator._optimizer = make_theirs(estimator) if kept is None else copy.copy(kept)
         weights, weight = checked_weights(weights)
         rows, self._held_out, self._given = np.arange(len(y)), np.arange(0), given
         if estimator.early_stopping and given is None:
