@@ -270,6 +270,21 @@ def test_weights_of_classes_hold_for_parts_held_out_examples_and_labels() -> Non
         classifier(class_weight="balanced").partial_fit(X, Y, classes=["a", "b", "c"])
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array], ids=["array", "sparse"])
+def test_weights_by_column_hold_for_parts_without_a_label(form: Any) -> None:
+    class_weight, y = [{0: 1.0, 1: 3.0}, {0: 0.5, 1: 2.0}, {1: 4.0}], TARGETS["labels"](X)
+    found, expected = classifier(class_weight=class_weight), classifier()
+    for own in (y[:, 1] == 0, y[:, 2] == 0, y[:, 0] == 1):
+        weights = np.ones(own.sum())
+        for column, each in zip(y[own].T, class_weight, strict=True):
+            weights *= [each.get(label, 1.0) for label in column]
+        found.partial_fit(X[own], form(y[own]), classes=np.arange(3))
+        expected.partial_fit(X[own], y[own], sample_weight=weights, classes=np.arange(3))
+    np.testing.assert_allclose(found.coefs_[0], expected.coefs_[0])
+    with pytest.raises(ValueError, match="number of elements in class_weight should match number of outputs"):
+        classifier(class_weight=class_weight[:2]).partial_fit(X, form(y), classes=np.arange(3))
+
+
 def test_dropout_is_for_training_alone_and_differs_from_part_to_part(recorder: type[Recorder]) -> None:
     model = classifier(dropout=0.4, hidden_layer_sizes=(9, 7), random_state=1)
     model.fit(X, Y)
