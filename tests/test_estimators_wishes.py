@@ -198,6 +198,13 @@ def test_validation_goes_on_with_a_warm_start_and_takes_sparse_matrices_and_data
     assert model.feature_names_in_.tolist() == list("uvwxyz")
 
 
+@pytest.mark.parametrize("settings", [{}, {"solver": "sgd", "momentum": 1.0}, {"solver": "lbfgs"}], ids=str)
+def test_a_warm_start_without_validation_has_no_losses_of_one_before(settings: dict[str, Any]) -> None:
+    model = classifier(warm_start=True).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
+    assert len(model.validation_loss_curve_) == 6
+    assert model.set_params(**settings).fit(X, Y).validation_loss_curve_ is None
+
+
 def fail(*_: Any) -> float:
     return 1 / 0
 

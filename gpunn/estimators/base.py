@@ -70,6 +70,7 @@ class Accelerated(Theirs):
             self._validate_params()
         if self.solver == "lbfgs":
             check_theirs(self, "solver='lbfgs'", validated=self._given is not None)
+            self.validation_loss_curve_ = None
         if (incremental or self.warm_start) and hasattr(self, "coefs_"):
             resume_networks(self)
         self.device_, self.engine_ = "cpu", "scikit-learn"
@@ -89,6 +90,7 @@ class Accelerated(Theirs):
         if why := self._theirs(incremental=incremental):
             check_theirs(self, why, validated=self._given is not None)
             self._prepare(layer_units)
+            self.validation_loss_curve_ = None
             # It changes these in place.
             for name in ("coefs_", "intercepts_", "_optimizer"):
                 if hasattr(self, name):

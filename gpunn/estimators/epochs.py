@@ -111,8 +111,8 @@ class Epochs:
         estimator.coefs_ = [W.astype(dtype, copy=False) for W in estimator.coefs_]
         estimator.intercepts_ = [b.astype(dtype, copy=False) for b in estimator.intercepts_]
         self._validation = self._validation_of(dtype)
-        if self._validation is not None:
-            estimator.validation_loss_curve_ = getattr(estimator, "validation_loss_curve_", None) or []
+        curve = getattr(estimator, "validation_loss_curve_", None) or []
+        estimator.validation_loss_curve_ = None if self._validation is None else curve
         return engine, device
 
     def choose(self, backend: Backend, engine: str, examples: Examples) -> None:
