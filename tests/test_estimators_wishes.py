@@ -205,6 +205,13 @@ def test_a_warm_start_without_validation_has_no_losses_of_one_before(settings: d
     assert model.set_params(**settings).fit(X, Y).validation_loss_curve_ is None
 
 
+def test_callbacks_that_are_an_array_are_refused() -> None:
+    for solver in ("adam", "lbfgs"):
+        with pytest.raises(ValueError, match="The 'callbacks' parameter of MLPClassifier must be"):
+            classifier(callbacks=np.array([print, print]), solver=solver).fit(X, Y)
+    assert classifier(callbacks=(lambda *_: False,)).fit(X, Y).n_iter_ == 1
+
+
 def fail(*_: Any) -> float:
     return 1 / 0
 
