@@ -105,7 +105,7 @@ def test_parameters_are_those_of_scikit_learn(name: str) -> None:
         ({"class_weight": "even"}, "The 'class_weight' parameter of MLPClassifier must be a str among"),
         ({"schedule": "linear"}, "schedule must be one of constant, step, exponential, cosine, one-cycle, or"),
         ({"callbacks": [print, 3]}, r"callbacks must be functions of \(estimator, history\), got 3"),
-        ({"callbacks": 3}, "The 'callbacks' parameter of MLPClassifier must be an array-like"),
+        ({"callbacks": 3}, "The 'callbacks' parameter of MLPClassifier must be an instance of 'list'"),
         ({"dropout": 0.5, "engine": "epoch", "device": "cpu"}, "it doesn't support dropout"),
         (
             {"dropout": 0.5, "solver": "lbfgs"},

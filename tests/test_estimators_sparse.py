@@ -13,11 +13,13 @@ pytest.importorskip("sklearn", reason="scikit-learn, which the estimators need, 
 
 from scipy import sparse
 from sklearn import neural_network as theirs
+from sklearn.base import clone
 
-from gpunn import MLPClassifier, MLPRegressor
+from gpunn import DataError, MLPClassifier, MLPRegressor
 from gpunn.backends import get_backend
 from gpunn.engines import CUDA_ENGINES, ENGINES, Examples, Parameters, Recipe
 from gpunn.engines.base import examples_reason
+from gpunn.engines.checks import own_examples
 from gpunn.estimators import inputs
 from gpunn.estimators.inputs import engine_inputs
 
@@ -219,6 +221,56 @@ def test_columns_that_are_not_there_are_refused_before_anything_reads_them(engin
     with pytest.raises(ValueError, match="ind"):  # in SciPy's words
         model.fit(bad, LABELS)
     assert not hasattr(model, "coefs_")
+
+
+def spoilt(form: str, name: str, place: int, value: int) -> Any:
+    """Return a matrix of 20 rows and 3 columns with one of its indices changed to one that isn't there."""
+    found = sparse.csr_array(np.ones((20, 3)) * np.arange(1.0, 4)).asformat(form)
+    getattr(found, name)[place] = value
+    return found
+
+
+SPOILT: dict[str, tuple[str, str, int, int]] = {
+    "a column too many": ("csr", "indices", 5, 4),
+    "a column below 0": ("csr", "indices", 5, -1),
+    "rows that end before they begin": ("csr", "indptr", 5, 50),
+    "rows that end before the first": ("csr", "indptr", -1, -1),
+    "more than there is": ("csr", "indptr", -1, 10**6),
+    "a row too many": ("csc", "indices", 5, 10**6),
+    "a triple's row too many": ("coo", "row", 5, 10**6),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_indices_that_are_not_there_are_refused_everywhere(spoil: str) -> None:
+    good, y = np.ones((20, 3)) * np.arange(1.0, 4), np.arange(20) % 2
+    model = MLPClassifier((4,), max_iter=2, random_state=0, warm_start=True, device="cpu").fit(good, y)
+    bad, message = spoilt(*SPOILT[spoil]), rf"found a sparse X that isn't a valid {SPOILT[spoil][0]} matrix: .*"
+    calls: list[Callable[[], Any]] = [
+        lambda: model.fit(bad, y),
+        lambda: model.partial_fit(bad, y),
+        lambda: model.fit(good, y, X_val=bad, y_val=y),
+        lambda: model.predict(bad),
+        lambda: model.predict_proba(bad),
+        lambda: clone(model).set_params(solver="lbfgs").fit(bad, y),
+    ]
+    before = model.coefs_[0].copy()
+    for call in calls:
+        with pytest.raises(DataError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(model.coefs_[0], before)
+
+
+def test_plain_has_its_own_copy_of_the_indices() -> None:
+    rows = sparse.csr_array(X.astype(np.float32))
+    examples = own_examples(np, Examples(rows, LABELS), 300, 4)
+    for own, given in ((examples.inputs.indices, rows.indices), (examples.inputs.indptr, rows.indptr)):
+        np.testing.assert_array_equal(own, given)
+        assert not np.shares_memory(own, given)
+    assert np.shares_memory(examples.inputs.data, rows.data)
+    numbers = own_examples(np, Examples(rows, np.zeros((200, 4), np.float32)), 300, 4)
+    assert not np.shares_memory(numbers.inputs.indices, rows.indices)
 
 
 def test_a_matrix_becomes_dense_where_that_takes_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:

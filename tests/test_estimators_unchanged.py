@@ -278,6 +278,25 @@ def test_an_error_in_a_later_epoch_changes_nothing(history: str, fails_in: Fails
     assert state(model) == before
 
 
+def fail(*_: Any) -> None:
+    raise RuntimeError("a wire is loose")
+
+
+@pytest.mark.parametrize("rates", ["invscaling", "adaptive"])
+def test_a_callback_that_fails_in_a_part_leaves_the_optimizer_unchanged(rates: str) -> None:
+    model = classifier(solver="sgd", learning_rate=rates, n_iter_no_change=1, tol=10.0)
+    for _ in range(4):
+        model.partial_fit(X, Y, classes=[0, 1, 2])
+
+    model.set_params(callbacks=fail)
+    for _ in range(3):  # one of them lowers the adaptive rate
+        before = state(model)
+        with pytest.raises(RuntimeError, match="a wire is loose"):
+            model.partial_fit(X, Y)
+        assert state(model) == before
+        model.set_params(callbacks=None).partial_fit(X, Y).set_params(callbacks=fail)
+
+
 def test_divergence_in_a_later_epoch_changes_nothing() -> None:
     model = regressor(activation="identity").fit(X, NUMBERS)
     model.set_params(solver="sgd", learning_rate_init=100.0, max_iter=100, momentum=0.0)

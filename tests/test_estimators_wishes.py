@@ -163,6 +163,25 @@ def test_held_out_examples_are_scored_by_scoring_too() -> None:
     assert absolute.fit(X, y).best_validation_score_ < 0
 
 
+def with_weights(estimator: Any, inputs: NDArray[Any], truth: NDArray[Any], sample_weight: Any = None) -> float:
+    return float(estimator.score(inputs, truth, sample_weight=sample_weight))
+
+
+def test_scorers_get_weights_only_if_they_take_them() -> None:
+    y, weights = TARGETS["numbers"](X), X[:, 0] ** 2
+    common: dict[str, Any] = {"early_stopping": True, "random_state": 0}
+    plain, same = (model_of(y, scoring=scoring, **common).fit(X, y, weights) for scoring in (None, with_weights))
+    np.testing.assert_allclose(same.validation_scores_, plain.validation_scores_)
+
+    def worst(estimator: Any, inputs: NDArray[Any], truth: NDArray[Any]) -> float:
+        return -float(np.abs(truth - estimator.predict(inputs)).max())
+
+    named, own = (model_of(y, scoring=scoring, **common).fit(X, y, weights) for scoring in ("neg_max_error", worst))
+    np.testing.assert_allclose(own.validation_scores_, named.validation_scores_)
+    margin = classifier(scoring=mean_margin, class_weight="balanced", **common).fit(X, Y)
+    assert 0 < margin.best_validation_score_ < 1
+
+
 def test_validation_goes_on_with_a_warm_start_and_takes_sparse_matrices_and_data_frames() -> None:
     model = classifier(warm_start=True).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
     first = list(model.validation_loss_curve_)
@@ -177,6 +196,20 @@ def test_validation_goes_on_with_a_warm_start_and_takes_sparse_matrices_and_data
         model = classifier(early_stopping=True, scoring="accuracy", tol=1e9, n_iter_no_change=1)
         model.fit(frame, Y, X_val=other, y_val=Y_VAL)
     assert model.feature_names_in_.tolist() == list("uvwxyz")
+
+
+@pytest.mark.parametrize("settings", [{}, {"solver": "sgd", "momentum": 1.0}, {"solver": "lbfgs"}], ids=str)
+def test_a_warm_start_without_validation_has_no_losses_of_one_before(settings: dict[str, Any]) -> None:
+    model = classifier(warm_start=True).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
+    assert len(model.validation_loss_curve_) == 6
+    assert model.set_params(**settings).fit(X, Y).validation_loss_curve_ is None
+
+
+def test_callbacks_that_are_an_array_are_refused() -> None:
+    for solver in ("adam", "lbfgs"):
+        with pytest.raises(ValueError, match="The 'callbacks' parameter of MLPClassifier must be"):
+            classifier(callbacks=np.array([print, print]), solver=solver).fit(X, Y)
+    assert classifier(callbacks=(lambda *_: False,)).fit(X, Y).n_iter_ == 1
 
 
 def fail(*_: Any) -> float:
@@ -249,6 +282,21 @@ def test_weights_of_classes_hold_for_parts_held_out_examples_and_labels() -> Non
         assert found.validation_scores_ == expected.validation_scores_
     with pytest.raises(ConfigurationError, match="partial_fit does not support class_weight='balanced': give a dict"):
         classifier(class_weight="balanced").partial_fit(X, Y, classes=["a", "b", "c"])
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array], ids=["array", "sparse"])
+def test_weights_by_column_hold_for_parts_without_a_label(form: Any) -> None:
+    class_weight, y = [{0: 1.0, 1: 3.0}, {0: 0.5, 1: 2.0}, {1: 4.0}], TARGETS["labels"](X)
+    found, expected = classifier(class_weight=class_weight), classifier()
+    for own in (y[:, 1] == 0, y[:, 2] == 0, y[:, 0] == 1):
+        weights = np.ones(own.sum())
+        for column, each in zip(y[own].T, class_weight, strict=True):
+            weights *= [each.get(label, 1.0) for label in column]
+        found.partial_fit(X[own], form(y[own]), classes=np.arange(3))
+        expected.partial_fit(X[own], y[own], sample_weight=weights, classes=np.arange(3))
+    np.testing.assert_allclose(found.coefs_[0], expected.coefs_[0])
+    with pytest.raises(ValueError, match="number of elements in class_weight should match number of outputs"):
+        classifier(class_weight=class_weight[:2]).partial_fit(X, form(y), classes=np.arange(3))
 
 
 def test_dropout_is_for_training_alone_and_differs_from_part_to_part(recorder: type[Recorder]) -> None:

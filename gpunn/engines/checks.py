@@ -3,6 +3,7 @@
 Kernels use these arrays as indices unchecked, so copies are made and checked, which callers can't change afterwards.
 """
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,15 @@ def rates_of(recipe: Recipe, n_examples: int, rates: NDArray[np.float64] | None)
     return np.array(rates, np.float64, order="C")
 
 
+def check_sparse(X: Any) -> None:
+    """Raise `ValueError` if indices of `X`, a sparse matrix in CSR, CSC or BSR form, point outside of it."""
+    if (np.diff(X.indptr) < 0).any():  # which SciPy doesn't find if the last one is 0 or less
+        raise ValueError("indptr must be a non-decreasing sequence")
+    copy.copy(X).check_format(full_check=True)  # which may replace arrays of the matrix
+
+
 def own_examples(xp: Any, examples: Examples, n_inputs: int, n_outputs: int) -> Examples:
-    """Return `examples`, arrays of `xp`, with a copy of their classes.
+    """Return `examples`, arrays of `xp`, with a copy of their classes, and of a sparse matrix's indices.
 
     Raises `ValueError` if shapes don't fit each other or the network, or indices of a sparse matrix don't fit it,
     `TypeError` for classes that aren't integers, and `IndexError` for classes without an output.
@@ -53,7 +61,8 @@ def own_examples(xp: Any, examples: Examples, n_inputs: int, n_outputs: int) -> 
     inputs, targets, weights = examples
     if xp is np:
         if is_csr(inputs):
-            inputs.check_format(full_check=True)  # products read what the indices say
+            inputs = type(inputs)((inputs.data, inputs.indices.copy(), inputs.indptr.copy()), shape=inputs.shape)
+            check_sparse(inputs)  # products read what the indices say
         else:
             check_type("inputs", inputs)
         check_type("targets", targets)
@@ -62,7 +71,7 @@ def own_examples(xp: Any, examples: Examples, n_inputs: int, n_outputs: int) -> 
     if not examples.labeled:
         if targets.shape != (examples.n, n_outputs):
             raise ValueError(f"found targets of shape {targets.shape}, expected {(examples.n, n_outputs)}")
-        return examples
+        return Examples(inputs, targets, weights)
     if targets.dtype.kind not in "iu":
         raise TypeError(f"found labels of dtype {targets.dtype}, expected integers")
     if targets.shape != (examples.n,):

@@ -13,6 +13,7 @@ from gpunn.equations import mean, outputs
 from gpunn.errors import ConfigurationError, DataError
 from gpunn.estimators.epochs import OUTPUTS, Epochs, teller, train
 from gpunn.estimators.exported import write_estimator
+from gpunn.estimators.inputs import check_inputs
 from gpunn.estimators.networks import draw_networks, resume_networks, summarise
 from gpunn.estimators.parameters import EXTRA, FUNCTIONS, check_theirs
 from gpunn.estimators.unchanged import unchanged_by_errors
@@ -64,10 +65,12 @@ class Accelerated(Theirs):
         return self
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, incremental: bool = False) -> Self:
+        check_inputs(X)
         if incremental:  # scikit-learn only checks them before the first part
             self._validate_params()
         if self.solver == "lbfgs":
             check_theirs(self, "solver='lbfgs'", validated=self._given is not None)
+            self.validation_loss_curve_ = None
         if (incremental or self.warm_start) and hasattr(self, "coefs_"):
             resume_networks(self)
         self.device_, self.engine_ = "cpu", "scikit-learn"
@@ -87,6 +90,7 @@ class Accelerated(Theirs):
         if why := self._theirs(incremental=incremental):
             check_theirs(self, why, validated=self._given is not None)
             self._prepare(layer_units)
+            self.validation_loss_curve_ = None
             # It changes these in place.
             for name in ("coefs_", "intercepts_", "_optimizer"):
                 if hasattr(self, name):
@@ -129,6 +133,7 @@ class Accelerated(Theirs):
             return None
         checking = copy.copy(self).set_params(warm_start=False)  # with which all classes would be expected
         try:
+            check_inputs(self._given[0])
             X, y = checking._validate_input(*self._given, incremental=True, reset=False)
         except ValueError as error:
             raise DataError(f"X_val and y_val must be like X and y: {error}") from error
@@ -144,6 +149,7 @@ class Accelerated(Theirs):
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> NDArray[Any]:
         """Return the output activations (n, n_L), a part of `X` at a time; of several networks, their mean."""
         if check_input:
+            check_inputs(X)
             X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
         if "estimators_" in vars(self):
             several: NDArray[Any] = mean([each._forward_pass_fast(X, check_input=False) for each in self.estimators_])

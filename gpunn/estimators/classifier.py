@@ -72,9 +72,7 @@ class MLPClassifier(Accelerated, theirs.MLPClassifier):
             raise ConfigurationError("partial_fit does not support class_weight='balanced': give a dict of weights")
         if weights is not None and y is not None:
             labels = y if sparse.issparse(y) else np.asarray(y)
-            if incremental and isinstance(weights, dict):  # a part need not have all labels
-                present = np.unique(labels).tolist()
-                weights = {label: weight for label, weight in weights.items() if label in present}
+            weights = _of_present(weights, labels) if incremental else weights
             given = 1.0 if sample_weight is None else _check_sample_weight(sample_weight, labels)
             sample_weight = compute_sample_weight(weights, labels) * given
         return super()._fit(X, y, sample_weight=sample_weight, incremental=incremental)
@@ -95,3 +93,14 @@ class MLPClassifier(Accelerated, theirs.MLPClassifier):
                 return X, places[:, None] == (np.arange(len(known)) if len(known) > 2 else [1])
         found: tuple[Any, Any] = super()._validate_input(X, y, incremental, reset)
         return found
+
+
+def _of_present(weights: Any, labels: Any) -> Any:
+    """Return the weights, a dict or one for each column, of the labels that occur: a part need not have all."""
+    if isinstance(weights, dict):
+        present = np.unique(labels).tolist()
+        return {label: weight for label, weight in weights.items() if label in present}
+    if isinstance(weights, list) and labels.ndim == 2 and labels.shape[1] == len(weights):
+        columns = (labels.toarray() if sparse.issparse(labels) else labels).T
+        return [_of_present(each, column) for each, column in zip(weights, columns, strict=True)]
+    return weights  # scikit-learn says what is wrong

@@ -1,5 +1,6 @@
 """Stochastic fit of an estimator: scikit-learn's epochs, each run by an engine."""
 
+import copy
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -78,8 +79,9 @@ class Epochs:
         self.estimator, self._incremental = estimator, incremental
         self._X, self._y = X.tocsr() if hasattr(X, "tocsr") else X, y
         self.most, self.converged = 1 if incremental else estimator.max_iter, incremental
-        if not incremental or not hasattr(estimator, "_optimizer"):
-            estimator._optimizer = make_theirs(estimator)
+        kept = getattr(estimator, "_optimizer", None) if incremental else None
+        # Its attributes are replaced during a fit, which may fail.
+        estimator._optimizer = make_theirs(estimator) if kept is None else copy.copy(kept)
         weights, weight = checked_weights(weights)
         rows, self._held_out, self._given = np.arange(len(y)), np.arange(0), given
         if estimator.early_stopping and given is None:
@@ -110,8 +112,8 @@ class Epochs:
         estimator.coefs_ = [W.astype(dtype, copy=False) for W in estimator.coefs_]
         estimator.intercepts_ = [b.astype(dtype, copy=False) for b in estimator.intercepts_]
         self._validation = self._validation_of(dtype)
-        if self._validation is not None:
-            estimator.validation_loss_curve_ = getattr(estimator, "validation_loss_curve_", None) or []
+        curve = getattr(estimator, "validation_loss_curve_", None) or []
+        estimator.validation_loss_curve_ = None if self._validation is None else curve
         return engine, device
 
     def choose(self, backend: Backend, engine: str, examples: Examples) -> None:

@@ -7,6 +7,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
 from gpunn.backends.limits import available_memory
+from gpunn.engines.checks import check_sparse
 from gpunn.equations import scale
 from gpunn.errors import DataError
 
@@ -24,6 +25,19 @@ CHUNK = 1 << 18
 
 LEVELS: NDArray[np.float32] = scale(np.arange(256, dtype=np.uint8), np.float32)
 """Grey levels as engines scale them."""
+
+
+def check_inputs(X: Any) -> None:
+    """Raise `DataError` if `X` is a sparse matrix with indices that point outside of it, which SciPy would follow."""
+    if not sparse.issparse(X):
+        return
+    try:
+        if hasattr(X, "indptr"):
+            check_sparse(X)
+        elif X.format == "coo" and X.ndim == 2:
+            sparse.coo_array((X.data, (X.row, X.col)), X.shape)  # which checks them
+    except ValueError as error:
+        raise DataError(f"found a sparse X that isn't a valid {X.format} matrix: {error}") from error
 
 
 def engine_inputs(X: Any, dtype: DTypeLike, *, grey: bool, stays_sparse: bool) -> Any:

@@ -31,7 +31,7 @@ CONSTRAINTS: dict[str, Any] = {
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "schedule": [str, Schedule, None],
     "scoring": [str, callable, None],
-    "callbacks": ["array-like", callable, None],
+    "callbacks": [list, tuple, callable, None],
     "n_networks": [Interval(Integral, 1, None, closed="left")],
 }
 """scikit-learn's constraints on them, and on what has more values here."""

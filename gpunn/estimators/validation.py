@@ -1,6 +1,7 @@
 """The loss and the score of a network on examples to validate with."""
 
 import copy
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,8 +36,16 @@ def validate(estimator: Any, examples: Validation) -> tuple[float, float]:
         return loss, -loss if np.isfinite(loss) else np.nan
     unnamed = copy.copy(estimator)  # as these inputs have no names of columns
     vars(unnamed).pop("feature_names_in_", None)
-    own = {} if weights is None else {"sample_weight": weights}
-    return loss, float(check_scoring(unnamed, estimator.scoring)(unnamed, X, truth, **own))
+    scorer = check_scoring(unnamed, estimator.scoring)
+    own = {} if weights is None or not _takes_weights(scorer) else {"sample_weight": weights}
+    return loss, float(scorer(unnamed, X, truth, **own))
+
+
+def _takes_weights(scorer: Any) -> bool:
+    """Return whether a function (estimator, X, y), or the metric in one of scikit-learn's, has sample weights."""
+    if hasattr(scorer, "_accept_sample_weight"):
+        return bool(scorer._accept_sample_weight())
+    return "sample_weight" in signature(scorer).parameters
 
 
 def score_of(estimator: Any, truth: Any, found: NDArray[Any], weights: NDArray[Any] | None) -> float:
