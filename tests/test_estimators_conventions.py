@@ -106,7 +106,6 @@ def test_parameters_are_those_of_scikit_learn(name: str) -> None:
         ({"schedule": "linear"}, "schedule must be one of constant, step, exponential, cosine, one-cycle, or"),
         ({"callbacks": [print, 3]}, r"callbacks must be functions of \(estimator, history\), got 3"),
         ({"callbacks": 3}, "The 'callbacks' parameter of MLPClassifier must be an instance of 'list'"),
-        ({"dropout": 0.5, "engine": "epoch", "device": "cpu"}, "it doesn't support dropout"),
         (
             {"dropout": 0.5, "solver": "lbfgs"},
             "found dropout=0.5 with solver='lbfgs', which scikit-learn trains: leave",
