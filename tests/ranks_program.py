@@ -53,6 +53,8 @@ def examples(*, dense: bool = False, rows: bool = False) -> Dataset:
     """A part of MNIST whose last batch of 50 has one image, fewer than there are ranks."""
 
     def part(split: Split, n: int) -> Split:
+        if not (dense or rows):
+            return split[:n]
         labels = np.eye(10, dtype=np.float32)[split.labels[:n]] if rows else split.labels[:n]
         return Split((split.images[:n] / 255).astype(np.float32) if dense else split.images[:n], labels)
 
