@@ -1,6 +1,7 @@
 """Mutated model files, checkpoints and IDX files are read, or refused in one line."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
 from click.testing import CliRunner
@@ -8,7 +9,7 @@ from click.testing import CliRunner
 from gpunn import DataError
 
 from . import mutations
-from .mutations import KINDS, Reader, faults_of, main
+from .mutations import KINDS, Reader, faults_of, main, mutated
 
 INPUTS = 300
 
@@ -18,6 +19,14 @@ def test_mutated_files_are_read_or_refused_in_one_line(kind: str, tmp_path: Path
     refused, faults = faults_of(KINDS[kind](tmp_path), tmp_path, INPUTS, seed=0)
     assert not faults
     assert INPUTS / 2 < refused < INPUTS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_seed_always_makes_the_same_input(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    first, again = (KINDS[kind](tmp_path_factory.mktemp(kind)) for _ in range(2))
+    assert first.files == again.files
+    made = [[mutated(Random(seed), first.files[0], first.described) for seed in range(200)] for _ in range(2)]
+    assert made[0] == made[1]
 
 
 def test_each_distinct_fault_is_printed_with_a_seed_that_repeats_it(monkeypatch: pytest.MonkeyPatch) -> None:
