@@ -16,15 +16,7 @@ INPUTS = {"bytes": True, "floats": False}
 
 @click.command()
 @options.model
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(),
-    callback=options.as_path,
-    default="model.onnx",
-    show_default=True,
-    help="ONNX file to write.",
-)
+@options.output("model.onnx", "ONNX file to write.")
 @click.option(
     "--inputs",
     type=click.Choice(list(INPUTS)),

@@ -1,7 +1,9 @@
 """Options shared by several commands."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,6 +30,13 @@ def as_path(ctx: click.Context, param: click.Parameter, value: str | None) -> Pa
     if value == "":
         raise click.BadParameter("must be a path, got an empty string", ctx, param)
     return None if value is None else Path(value)
+
+
+def output(default: str, text: str) -> Callable[[Any], Any]:
+    """Return the option for the file that a command writes."""
+    return click.option(
+        "-o", "--output", type=click.Path(), callback=as_path, default=default, show_default=True, help=text
+    )
 
 
 model = click.argument("model", type=click.Path(), callback=as_path)

@@ -16,15 +16,7 @@ from gpunn.printing import printable
 
 @click.command()
 @options.model
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(),
-    callback=options.as_path,
-    default="page.html",
-    show_default=True,
-    help="HTML file to write.",
-)
+@options.output("page.html", "HTML file to write.")
 @click.option("--float16", "half", is_flag=True, help="Round weights to float16, for a page half as large.")
 @options.data_dir
 @options.loss

@@ -13,15 +13,7 @@ from gpunn.printing import printable
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(),
-    callback=options.as_path,
-    default="tour.html",
-    show_default=True,
-    help="HTML file to write.",
-)
+@options.output("tour.html", "HTML file to write.")
 @options.as_json
 def tour(output: Path, as_json: bool) -> None:
     """Write a page from a neuron to MNIST, in twelve stations.
