@@ -173,6 +173,12 @@ def test_what_cannot_be_distorted_is_refused(split: Split, distort: Any, error: 
         train(MLP((12, 5, 3)), split, epochs=1, distort=distort)
 
 
+@pytest.fixture
+def _matplotlib() -> None:
+    pytest.importorskip("matplotlib", reason='needs Matplotlib: pip install "gpunn[plot]"')
+
+
+@pytest.mark.usefixtures("_matplotlib")
 def test_train_distorts_and_shows_what_it_may_look_like(run: Run, data_dir: Path) -> None:
     options = "--data-dir", data_dir, "--epochs", 2, "--device", "cpu", "--hidden", 5
     outcome = run("train", *options, "--json", "--distort", "ciresan", "--show-distortions", "some.png")
@@ -195,6 +201,7 @@ def test_train_distorts_and_shows_what_it_may_look_like(run: Run, data_dir: Path
         (["--distort", "waves"], "'waves' is not one of"),
     ],
 )
+@pytest.mark.usefixtures("_matplotlib")
 def test_pictures_of_distortions_that_cannot_be_made_are_refused(
     run: Run, data_dir: Path, options: list[str], message: str
 ) -> None:
