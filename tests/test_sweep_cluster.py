@@ -421,7 +421,8 @@ def test_a_worker_trains_one_group_at_a_time_with_its_own_cores(
     assert (most, cores) == (1, {1})
 
 
-def test_what_groups_have_in_common_is_sent_without_sparse_forms() -> None:
+def test_what_groups_have_in_common_is_sent_without_sparse_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpunn.engines.speed.QUICK", 0)
     dense = random_split(200, 40, 3)
     sweep = Sweep(Space(), Split(dense.images * (dense.images > 200), dense.labels), epochs=1)
     common = common_of(sweep)
