@@ -17,7 +17,7 @@ from typing import IO, Any
 import pytest
 
 from gpunn import MLP
-from gpunn.cli.signals import SIGNALS
+from gpunn.cli.signals import IMPORTS, SIGNALS, Interruptible
 
 STARTED: list["subprocess.Popen[str]"] = []
 
@@ -114,6 +114,17 @@ def test_ctrl_c_before_the_first_epoch_leaves_an_older_model_alone(tmp_path: Pat
     assert err == "gpunn: interrupted before the first epoch was finished: net was not written\n"
     assert (tmp_path / "net").read_bytes() == precious
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+def test_ctrl_c_inside_of_an_import_comes_again() -> None:
+    """As its callbacks ignore exceptions, such as the one of a lock that isn't needed any more."""
+    code = compile("import signal; signal.raise_signal(signal.SIGINT); held = True", IMPORTS, "exec")
+    found: dict[str, object] = {}
+    with Interruptible() as interruptible, pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it comes in the second one
+        exec(code, found)
+        time.sleep(10)
+    assert found["held"]
+    assert interruptible.signal == signal.SIGINT
 
 
 def on_terminal(folder: Path, *arguments: object, **environment: str) -> str:

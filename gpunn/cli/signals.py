@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -17,6 +17,14 @@ def exit_code(number: int) -> int:
 
 
 INTERRUPTED = exit_code(signal.SIGINT)
+
+POSIX = hasattr(signal, "pthread_kill")
+
+IMPORTS = "<frozen importlib._bootstrap>"
+"""The file of Python's import system, as its frames name it."""
+
+AGAIN = 0.01
+"""Seconds after which a signal that came inside of it comes again."""
 
 
 class Interruptible:
@@ -48,10 +56,14 @@ class Interruptible:
         for number, handler in self._before.items():
             signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
 
-    def _interrupt(self, number: int, _frame: object) -> None:
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.signal is None:
             self.signal = number
-        if self.heeded:
+        if self.heeded and frame is not None and frame.f_code.co_filename == IMPORTS:
+            # It may be a callback there, whose exceptions Python ignores. What waits in this thread must hear it too.
+            send, there = (signal.pthread_kill, [threading.get_ident()]) if POSIX else (signal.raise_signal, [])
+            threading.Timer(AGAIN, send, [*there, number]).start()
+        elif self.heeded:
             raise KeyboardInterrupt
 
 
