@@ -28,10 +28,8 @@ MOST_CLASSES = 26
 def distortion_options(command: Command) -> Command:
     """Add `--distort` and `--show-distortions`."""
     for option in (
-        click.option(
+        options.path(
             "--show-distortions",
-            type=click.Path(),
-            callback=options.as_path,
             help="PNG or SVG file to write before training: an image of each class, as --distort may distort it.",
         ),
         click.option(

@@ -32,11 +32,14 @@ def as_path(ctx: click.Context, param: click.Parameter, value: str | None) -> Pa
     return None if value is None else Path(value)
 
 
+def path(*names: str, **others: Any) -> Callable[[Any], Any]:
+    """Return an option that takes a path; the arguments are those of `click.option`."""
+    return click.option(*names, type=click.Path(), callback=as_path, **others)
+
+
 def output(default: str, text: str) -> Callable[[Any], Any]:
     """Return the option for the file that a command writes."""
-    return click.option(
-        "-o", "--output", type=click.Path(), callback=as_path, default=default, show_default=True, help=text
-    )
+    return path("-o", "--output", default=default, show_default=True, help=text)
 
 
 model = click.argument("model", type=click.Path(), callback=as_path)
@@ -67,10 +70,8 @@ epochs = click.option("--epochs", type=int, default=EPOCHS, show_default=True, h
 device = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="Device to run on."
 )
-data_dir = click.option(
+data_dir = path(
     "--data-dir",
-    type=click.Path(),
-    callback=as_path,
     help="Folder with another data set in MNIST's four-file format, gzipped or not, such as Fashion-MNIST, KMNIST, "
     "QMNIST or EMNIST (whose transposed images are turned upright). If the folder holds several data sets, append "
     "the prefix of the file names, as in emnist/emnist-letters.  [default: the embedded MNIST]",

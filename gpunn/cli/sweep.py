@@ -122,26 +122,20 @@ Values = tuple[Any, ...]
     metavar="K",
     help="Write the K best networks as one model, which predicts the mean of their outputs.",
 )
-@click.option(
+@options.path(
     "--output",
-    type=click.Path(),
-    callback=options.as_path,
     help="Model file to write.  [default: named after sizes and seed, such as 784-16-10-seed0.safetensors, or "
     "ensemble-of-K.safetensors]",
 )
-@click.option("--csv", type=click.Path(), callback=options.as_path, help="CSV file to write, with a row a network.")
-@click.option(
+@options.path("--csv", help="CSV file to write, with a row a network.")
+@options.path(
     "--picture",
     "picture_path",
-    type=click.Path(),
-    callback=options.as_path,
     help="Picture to write, .png or .svg: parallel coordinates. Needs Matplotlib.",
 )
-@click.option(
+@options.path(
     "--record",
     "record_path",
-    type=click.Path(),
-    callback=options.as_path,
     help="File in which every finished network is recorded.  [default: sweep.jsonl, or named after --output]",
 )
 @click.option("--resume", is_flag=True, help="Go on with the record of an interrupted sweep, if there is one.")

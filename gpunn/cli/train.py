@@ -73,24 +73,18 @@ if TYPE_CHECKING:
 )
 @options.data_dir
 @options.classes
-@click.option(
+@options.path(
     "--output",
-    type=click.Path(),
-    callback=options.as_path,
     help="Model file to write.  [default: named after sizes and seed, such as 784-16-10-seed0.safetensors]",
 )
-@click.option(
+@options.path(
     "--page",
-    type=click.Path(),
-    callback=options.as_path,
     help="HTML file to write: the network at work, as of gpunn show, and how its weights formed.",
 )
-@click.option(
+@options.path(
     "--checkpoint",
     "checkpoint_path",
     metavar="FILE",
-    type=click.Path(),
-    callback=options.as_path,
     help="File that keeps the state of the training, for --resume.  [default: that of --resume]",
 )
 @click.option(
@@ -99,19 +93,15 @@ if TYPE_CHECKING:
     type=int,
     help="Epochs between checkpoints; the last state is kept, too.  [default: 1]",
 )
-@click.option(
+@options.path(
     "--resume",
     metavar="FILE",
-    type=click.Path(),
-    callback=options.as_path,
     help="Go on from this checkpoint, with otherwise the same options; begin if there is no such file.",
 )
-@click.option(
+@options.path(
     "--from",
     "start",
     metavar="MODEL",
-    type=click.Path(),
-    callback=options.as_path,
     help="Begin with the network in this model file, in place of random weights, and with its data set.",
 )
 @click.option(

@@ -37,6 +37,8 @@ class Accelerated(Theirs):
     best_loss_: float | None
     validation_loss_curve_: list[float] | None
     estimators_: list[Any]
+    _extra: dict[str, Any] = EXTRA
+    """Parameters that scikit-learn's class lacks, which pickles of before may lack too, and their defaults."""
     _given: tuple[Any, Any] | None = None
     """The caller's examples to validate with, during a fit."""
 
@@ -186,4 +188,4 @@ class Accelerated(Theirs):
                 state |= {"_label_binarizer": state.pop("_labels")._binarizer, "loss": "log_loss"}
         for name in ("_memory", "_rate", "_checked"):
             state.pop(name, None)
-        super().__setstate__(EXTRA | state)
+        super().__setstate__(self._extra | state)

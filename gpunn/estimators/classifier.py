@@ -50,9 +50,9 @@ class MLPClassifier(Accelerated, theirs.MLPClassifier):
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
 
-    class_weight: Any = None  # for pickles of before
+    _extra = EXTRA | {"class_weight": None}
 
-    __init__ = init_of(theirs.MLPClassifier, EXTRA | {"class_weight": None})
+    __init__ = init_of(theirs.MLPClassifier, _extra)
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
