@@ -99,8 +99,7 @@ class Epochs:
     def prepare(self) -> tuple[str, str]:
         """Convert the network to the dtype that it is trained in; return the engine and the device to ask for."""
         estimator, batches, n = self.estimator, self._batches, len(self._y)
-        small = speeds().quick(Work.of(self.start(), self.recipe(), n))
-        small |= self._incremental and n < FEW * batches.size
+        small = (self._incremental and n < FEW * batches.size) or speeds().quick(self._work())
         engine = "plain" if small and estimator.engine == "auto" else estimator.engine
         if batches.weights is not None and engine != "plain":
             if engine != "auto":
@@ -115,6 +114,13 @@ class Epochs:
         curve = getattr(estimator, "validation_loss_curve_", None) or []
         estimator.validation_loss_curve_ = None if self._validation is None else curve
         return engine, device
+
+    def _work(self) -> Work:
+        """Return the work of an epoch."""
+        estimator, batches = self.estimator, self._batches
+        sizes = estimator.coefs_[0].shape[0], *map(len, estimator.intercepts_)
+        moments = ours(estimator._optimizer, self._scale).n_moments
+        return Work(sizes, len(self._y), batches.size, moments=moments)
 
     def choose(self, backend: Backend, engine: str, examples: Examples) -> None:
         """Choose the engine to run on `backend`, and its recipe."""
