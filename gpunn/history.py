@@ -24,7 +24,7 @@ class Epoch:
     """One finished epoch.
 
     `number` counts from 1; `loss` is the mean training loss, each batch's measured before its step; `seconds` is the
-    training time without evaluation. `test`, `train` (at most `gpunn.training.TRAIN_SAMPLE` examples) and `held_out`
+    training time without evaluation. `test`, `train` (at most `gpunn.plan.TRAIN_SAMPLE` examples) and `held_out`
     (for early stopping) evaluate the network after the epoch.
     """
 

@@ -25,8 +25,9 @@ from gpunn.errors import ConfigurationError, DataError, DivergenceError
 from gpunn.history import History, goes_on
 from gpunn.network import MLP, Network
 from gpunn.optimizers import PLAIN, Optimizer
+from gpunn.plan import Division, Evaluators, Plan, plan_for
 from gpunn.schedules import CONSTANT, Schedule
-from gpunn.training import Division, Evaluators, Plan, Session, plan_for
+from gpunn.session import Session
 
 logger = logging.getLogger(__name__)
 

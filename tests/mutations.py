@@ -35,7 +35,7 @@ from gpunn.checkpoints import saved
 from gpunn.cli.info import info
 from gpunn.datasets import ImageKind
 from gpunn.datasets.idx import read_idx
-from gpunn.training import plan_for
+from gpunn.plan import plan_for
 
 from .conftest import idx_bytes, random_split
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from gpunn.backends import Backend
 from gpunn.engines import Engine, Parameters, Recipe
 from gpunn.engines.checks import rates_of
+from gpunn.engines.data_parallel import Sharing, views
 from gpunn.engines.runner import on_host
-from gpunn.engines.sharing import Sharing, views
 from gpunn.optimizers import OptimizerState
 
 AVERAGING = 4

@@ -21,8 +21,8 @@ from gpunn.distributed.nccl import Nccl, nccl_among
 from gpunn.engines import ENGINES, Engine, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.cpu.sharing import Shelf
 from gpunn.engines.cpu.sharing import sharing as made_once
+from gpunn.engines.data_parallel import Sharing, SharingEngine
 from gpunn.engines.runner import Trainer
-from gpunn.engines.sharing import Sharing, SharingEngine
 from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.errors import ConfigurationError, GpunnError

@@ -13,7 +13,7 @@ from gpunn.backends.limits import usable_cores
 from gpunn.dropout import keys, mask
 from gpunn.engines.base import Examples, Parameters, Recipe, tf32_reason
 from gpunn.engines.checks import checked_order, own_examples, rates_of
-from gpunn.engines.sharing import Sharing, SharingEngine, views
+from gpunn.engines.data_parallel import Sharing, SharingEngine, views
 from gpunn.engines.stopping import check_stopped
 from gpunn.equations import Array, backpropagate, scale
 from gpunn.losses import LOSSES

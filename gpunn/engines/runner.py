@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, Protocol, TypeVar, final
 
 import numpy as np
@@ -98,28 +98,27 @@ class Runner:
         its duration includes waiting for them.
         """
         numbers = range(done + 1, epochs + 1)
-        engine = self._engine
-        with self._inputs(engine, distorted, numbers) as inputs:
+        with self._changing(distorted, numbers) as change:
             for number in numbers:
                 order, rates = begin(number)
                 started = time.perf_counter()
-                if inputs is not None and isinstance(engine, Engine):
-                    engine.use(inputs(number))
+                change(number)
                 loss = self._engine.run_epoch(order, rates)
                 seconds = time.perf_counter() - started
                 found = self._engine.parameters()
                 if not finish(number, Trained(loss, seconds, *on_host(self._backend, found), found)):
                     return
 
-    def _inputs(
-        self, engine: Trainer, distorted: Distorted | None, epochs: range
-    ) -> AbstractContextManager[Callable[[int], Any] | None]:
-        """Return a context with the function that makes the inputs of an epoch; with None if all have the same."""
+    @contextmanager
+    def _changing(self, distorted: Distorted | None, epochs: range) -> Iterator[Callable[[int], None]]:
+        """Yield a function of an epoch's number that gives the engine the epoch's inputs."""
+        engine, images = self._engine, self._undistorted
         if distorted is None:
-            return nullcontext()
+            yield lambda _number: None
+            return
         assert isinstance(engine, Engine)  # `Plan.over` refuses what else trains
-        images = self._undistorted
-        return prepared(self._backend, images, distorted, engine.prepare, epochs=epochs, busy=engine.threads)
+        with prepared(self._backend, images, distorted, engine.prepare, epochs=epochs, busy=engine.threads) as inputs:
+            yield lambda number: engine.use(inputs(number))
 
 
 def on_host(backend: Backend, found: Parameters) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:

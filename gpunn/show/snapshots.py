@@ -15,7 +15,8 @@ from gpunn.errors import ConfigurationError
 from gpunn.evaluation import Evaluation, or_none
 from gpunn.history import History
 from gpunn.network import MLP
-from gpunn.training import Plan, Session, plan_for
+from gpunn.plan import Plan, plan_for
+from gpunn.session import Session
 
 MOST_PARAMETERS = 24_000_000
 """Number of weights and biases that a page can hold: browsers refuse much longer texts."""

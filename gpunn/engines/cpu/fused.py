@@ -24,8 +24,8 @@ from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.cpu.first_layer import DenseInputs, SparseInputs, multiplied_sparsely
 from gpunn.engines.cpu.steps import GRADIENT_ROWS, Descent, ParamAndMoments, is_implicit
 from gpunn.engines.cpu.threads import part
+from gpunn.engines.data_parallel import Sharing, SharingEngine, views
 from gpunn.engines.kinds import kind_of
-from gpunn.engines.sharing import Sharing, SharingEngine, views
 from gpunn.engines.speed import MIN_PRODUCTS_FOR_THREADS
 from gpunn.engines.stopping import check_stopped
 from gpunn.engines.threads import blas_threads
