@@ -20,6 +20,8 @@ from gpunn.cli import main
 from gpunn.engines import tuned
 from gpunn.engines.speed import Cost, Speeds
 
+from .processes import end_all
+
 ROOT = Path(__file__).parent.parent
 
 pytest.register_assert_rewrite("tests.kernel_contract", "tests.kernel_cases")
@@ -219,3 +221,10 @@ def locked_folder(tmp_path: Path) -> Iterator[Path]:
     if powerful:
         os.seteuid(0)
     folder.chmod(0o755)
+
+
+@pytest.fixture
+def nothing_left_running() -> Iterator[None]:
+    """End processes left by a failed test."""
+    yield
+    end_all()

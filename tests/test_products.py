@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from gpunn.engines.cpu.threads import Team
 from gpunn.kernels.compilation import compiled
@@ -128,6 +129,36 @@ def rows_of(X: np.ndarray, seed: int = 0) -> NonzeroNumbers:
     return nonzero_numbers(*joined, np.array(ends, np.int32), X.shape[1])
 
 
+def assert_products(
+    examples: Any,
+    rows: NDArray[np.int64],
+    X: NDArray[Any],
+    columns: int,
+    threads: int,
+    rng: np.random.Generator,
+    *,
+    scratch: NDArray[np.float32] | None = None,
+    atol: float = 1e-5,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Compare products of rows of sparse examples with those of dense ones, `X`; return W before and after a step."""
+    m, n_inputs = X.shape
+    layout = Layout((n_inputs, columns), sparse=True, batch_size=m)
+    W = rng.normal(size=(columns, n_inputs)).astype(np.float32)
+    delta = rng.normal(size=(m, columns)).astype(np.float32)
+    packed = layout.pack([W], [np.zeros(columns, np.float32)])
+    weights = packed[: n_inputs * columns]
+    out = np.full((m, columns), np.nan, np.float32)
+    sparse_matmul.sparse_product(examples, rows, weights, out=out)
+    np.testing.assert_allclose(out, X @ W.T, rtol=0, atol=1e-5)
+    for thread in range(threads):
+        sparse_matmul.sparse_descend(
+            weights, examples, rows, delta, 0.3, thread=thread, threads=threads, scratch=scratch
+        )
+    after = layout.unpack(packed)[0][0]
+    np.testing.assert_allclose(after, W - 0.3 * delta.T @ X, rtol=0, atol=atol)
+    return W, after
+
+
 @pytest.mark.parametrize("columns", [16, 32, 48, 64, 112, 144])
 @pytest.mark.parametrize("m", [1, 33, 150])
 @pytest.mark.parametrize("threads", [1, 2])
@@ -137,21 +168,8 @@ def test_products_with_sparse_numbers_are_the_dense_ones(columns: int, m: int, t
     X[7] = 0
     numbers, rows = rows_of(X), rng.integers(0, 50, m)
     rows[0] = 7
-    layout = Layout((61, columns), sparse=True, batch_size=m)
-    W = rng.normal(size=(columns, 61)).astype(np.float32)
-    delta = rng.normal(size=(m, columns)).astype(np.float32)
-    packed = layout.pack([W], [np.zeros(columns, np.float32)])
-    weights = packed[: 61 * columns]
-
-    out = np.full((m, columns), np.nan, np.float32)
-    sparse_matmul.sparse_product(numbers, rows, weights, out=out)
-    np.testing.assert_allclose(out, X[rows] @ W.T, rtol=0, atol=1e-5)
     scratch = np.zeros(64 * 61, np.float32)
-    for thread in range(threads):
-        sparse_matmul.sparse_descend(
-            weights, numbers, rows, delta, 0.3, thread=thread, threads=threads, scratch=scratch
-        )
-    np.testing.assert_allclose(layout.unpack(packed)[0][0], W - 0.3 * delta.T @ X[rows], rtol=0, atol=3e-5)
+    assert_products(numbers, rows, X[rows], columns, threads, rng, scratch=scratch, atol=3e-5)
 
 
 ROWS: dict[str, Any] = {
@@ -198,21 +216,9 @@ def test_products_with_sparse_images_are_the_dense_ones(columns: int, m: int, th
     pixels = find_nonzero(images)
     rng = np.random.default_rng(1)
     rows = rng.integers(0, 50, m)
-    X = images[rows] / 255
-    layout = Layout((61, columns), sparse=True, batch_size=m)
-    W = rng.normal(size=(columns, 61)).astype(np.float32)
-    delta = rng.normal(size=(m, columns)).astype(np.float32)
-    packed = layout.pack([W], [np.zeros(columns, np.float32)])
-    weights = packed[: 61 * columns]
-
-    out = np.full((m, columns), np.nan, np.float32)
-    sparse_matmul.sparse_product(pixels, rows, weights, out=out)
-    np.testing.assert_allclose(out, X @ W.T, rtol=0, atol=1e-5)
-    for thread in range(threads):
-        sparse_matmul.sparse_descend(weights, pixels, rows, delta, 0.3, thread=thread, threads=threads)
-    np.testing.assert_allclose(layout.unpack(packed)[0][0], W - 0.3 * delta.T @ X, rtol=0, atol=1e-5)
+    before, after = assert_products(pixels, rows, images[rows] / 255, columns, threads, rng)
     zero = ~images[rows].any(axis=0)
-    np.testing.assert_array_equal(layout.unpack(packed)[0][0][:, zero], W[:, zero])
+    np.testing.assert_array_equal(after[:, zero], before[:, zero])
 
 
 @pytest.mark.parametrize("columns", [16, 80])

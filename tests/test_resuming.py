@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,13 @@ from gpunn import MLP, Ensemble
 from gpunn.checkpoint_file import is_checkpoint
 
 from .conftest import Run, parameters
+from .processes import read_up_to, start
 from .test_checkpoints import epochs_in
-from .test_cli_process import STARTED, read_up_to, start
 
 RECIPE = ["--device", "cpu", "--hidden", "6", "--optimizer", "momentum", "--learning-rate", 0.05, "--batch-size", 10]
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_running() -> Iterator[None]:
-    """End processes left by a failed test."""
-    yield
-    while STARTED:
-        with STARTED.pop() as process:
-            process.kill()
+pytestmark = pytest.mark.usefixtures("nothing_left_running")
 
 
 def assert_same_network(ours: str, theirs: str) -> None:
