@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gpunn import MLP
-from gpunn.cli.signals import IMPORTS, Interruptible
+from gpunn.cli.signals import IMPORTS, Interruptible, handlers_restored
 
 from .processes import read_up_to, start
 
@@ -83,7 +83,7 @@ def test_ctrl_c_inside_of_an_import_comes_again() -> None:
     """As its callbacks ignore exceptions, such as the one of a lock that isn't needed any more."""
     code = compile("import signal; signal.raise_signal(signal.SIGINT); held = True", IMPORTS, "exec")
     found: dict[str, object] = {}
-    with Interruptible() as interruptible, pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it comes in the second one
+    with handlers_restored(), Interruptible() as interruptible, pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it comes in the second one
         exec(code, found)
         time.sleep(10)
     assert found["held"]
