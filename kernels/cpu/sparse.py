@@ -32,7 +32,8 @@ class NonzeroPixels(NamedTuple):
 
     Part k of image i is words[starts[PARTS i + k] : starts[PARTS i + k + 1]]. Byte j of a word is the distance of its
     entry j from the previous entry, byte 4 + j the grey level. Part 0 starts at pixel 0 and ends with an entry for
-    pixel `middle`, where part 1 starts. Entries of grey level 0 at the same pixel fill up the last word.
+    pixel `middle`, its last; distances of part 1 count from there. Entries of grey level 0 at the same pixel fill up
+    the last word.
     """
 
     words: NDArray[np.uint64]
@@ -40,6 +41,7 @@ class NonzeroPixels(NamedTuple):
     n_pixels: int
     """Number of pixels per image."""
     middle: int
+    """The last pixel of part 0."""
     lines: int
     """Number of cache lines that is enough for 90% of the images."""
 
@@ -113,7 +115,7 @@ class Team(Protocol):
 def find_nonzero(images: NDArray[np.uint8], team: Team | None = None) -> NonzeroPixels:
     """Return the non-zero pixels of `images` (n, n_pixels), C-contiguous; the threads of `team`, if any, share them."""
     n, n_pixels = images.shape
-    # A sample is enough to find the pixel before which half of the non-zero ones lie.
+    # A sample is enough to find the pixel up to which half of the non-zero ones lie.
     cumulative = np.cumsum(np.count_nonzero(images[:: max(1, n // 1000)], axis=0))
     middle = int(np.searchsorted(cumulative, cumulative[-1] / 2))
     threads = 1 if team is None else team.threads
@@ -148,9 +150,9 @@ def _encode(images: Any, n_pixels: int, middle: int, starts: Any, words: Any) ->
     entry = NONE
     for part in range(starts.size - 1):
         image = part // PARTS * n_pixels
-        here, end = (0, middle) if part % PARTS == 0 else (middle, n_pixels)
+        here, first, end = (0, 0, middle + 1) if part % PARTS == 0 else (middle, middle + 1, n_pixels)
         word = NONE
-        for p in range(here, end, 64):
+        for p in range(first, end, 64):
             bits = _nonzero(images, image + p, min(end - p, 64))
             while bits != 0:
                 pixel = p + trailing_zeros(bits)

@@ -5,7 +5,7 @@ blocks of up to 64 columns, each pixel by pixel: the block from column c on star
 p times the block's width. One block stays in the cache close to a core while a batch is processed.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -27,6 +27,16 @@ ACCUMULATE_FROM = 128
 
 THREAD, THREADS = np.int64(0), np.int64(1)
 """The only thread; typed, as Numba compiles again for literals."""
+
+
+class Parts(NamedTuple):
+    """Parts of each example, from number `first` to before `end`; int64, as Numba compiles again for literals."""
+
+    first: Any
+    end: Any
+
+
+WHOLE = Parts(np.int64(0), np.int64(PARTS))
 
 Nonzero = NonzeroPixels | NonzeroNumbers
 
@@ -96,6 +106,7 @@ def _sparse_product(pixels: Any, rows: Any, weights: Any, out: Any, n_pixels: in
             pointer(weights),
             n_pixels,
             Matrix(pointer(out), 0, out.size // m, 1),
+            WHOLE,
             THREAD,
             THREADS,
         )
@@ -123,6 +134,7 @@ def _sparse_descend(
             factor,
             n_pixels,
             pointer(weights),
+            WHOLE,
             thread,
             threads,
             pointer(scratch),
@@ -156,39 +168,42 @@ def _are_numbers(pixels: Any) -> bool:
 
 
 @compiled_apart
-def multiply_sparse(pixels: Any, chunk: Any, weights: Any, n_pixels: int, out: Any, thread: int, threads: int) -> None:
-    """Compute out = X W for the images of `chunk`; W is (n_pixels, columns) in blocks.
+def multiply_sparse(
+    pixels: Any, chunk: Any, weights: Any, n_pixels: int, out: Any, parts: Any, thread: int, threads: int
+) -> None:
+    """Compute out = X W for the `parts` of the images of `chunk`; W is (n_pixels, columns) in blocks.
 
-    `out` is a `Matrix`; columns is the distance between its rows. Each of `threads` concurrent callers computes
-    every `threads`-th block, the same ones as in `add_sparse`, so that they stay in the cache of one core.
+    `out` is a `Matrix`; columns is the distance between its rows. Each of `threads` concurrent callers computes every
+    `threads`-th block, the same ones as in `add_sparse`, so that they stay in the cache of one core.
     """
     for column in range(thread * N_BLOCK, out.row, threads * N_BLOCK):
         ask = column < threads * N_BLOCK
         start = column * n_pixels
         vectors = (out.row - column) // LANES
         if vectors >= 4:
-            _multiply_block(pixels, chunk, weights, start, out, column, ask, FOUR)
+            _multiply_block(pixels, chunk, weights, start, out, column, parts, ask, FOUR)
         elif vectors == 3:
-            _multiply_block(pixels, chunk, weights, start, out, column, ask, THREE)
+            _multiply_block(pixels, chunk, weights, start, out, column, parts, ask, THREE)
         elif vectors == 2:
-            _multiply_block(pixels, chunk, weights, start, out, column, ask, TWO)
+            _multiply_block(pixels, chunk, weights, start, out, column, parts, ask, TWO)
         else:
-            _multiply_block(pixels, chunk, weights, start, out, column, ask, ONE)
+            _multiply_block(pixels, chunk, weights, start, out, column, parts, ask, ONE)
 
 
 @compiled
 def _multiply_block(
-    pixels: Any, chunk: Any, weights: Any, start: int, out: Any, column: int, ask: bool, width: Any
+    pixels: Any, chunk: Any, weights: Any, start: int, out: Any, column: int, parts: Any, ask: bool, width: Any
 ) -> None:
     step = n_lanes(width)
+    before = start + _position(pixels, parts.first) * step
     for r in range(chunk.rows):
         if ask:
-            _prefetch_example(pixels, chunk, chunk.first + r + PREFETCH_DISTANCE)
+            _prefetch_example(pixels, chunk, chunk.first + r + PREFETCH_DISTANCE, parts)
         image = PARTS * at(chunk.order, chunk.first + r)
         # Four sums, as each addition to a sum waits for the previous one.
         z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
-        p3 = start
-        for word in range(at(pixels.starts, image), at(pixels.starts, image + PARTS)):
+        p3 = before
+        for word in range(at(pixels.starts, image + parts.first), at(pixels.starts, image + parts.end)):
             p0, p1, p2, p3, g0, g1, g2, g3 = entries(pixels, word, p3, start, step)
             z0 = add_scaled(z0, g0, load(weights, p0, width))
             z1 = add_scaled(z1, g1, load(weights, p1, width))
@@ -205,11 +220,12 @@ def add_sparse(
     factor: float,
     n_pixels: int,
     weights: Any,
+    parts: Any,
     thread: int,
     threads: int,
     scratch: Any,
 ) -> None:
-    """Compute W += factor X^T D for the images of `chunk`; `delta` D is a `Matrix` as `out` above.
+    """Compute W += factor X^T D for the `parts` of the images of `chunk`; `delta` D is a `Matrix` as `out` above.
 
     Each of `threads` concurrent callers updates every `threads`-th block. `scratch` is None, or this thread's work
     space for a block, in which the changes by `ACCUMULATE_FROM` images or more are summed.
@@ -226,46 +242,57 @@ def add_sparse(
                 size = min(delta.row - column, N_BLOCK) * n_pixels
                 for offset in range(0, size, LANES):
                     store(scratch, offset, zeros(ONE, ONE))
-                _add_columns(pixels, chunk, delta, factor, column, scratch, 0)
+                _add_columns(pixels, chunk, delta, factor, column, scratch, 0, parts)
                 for offset in range(0, size, LANES):
                     updated = load(weights, start + offset, ONE) + load(scratch, offset, ONE)
                     store(weights, start + offset, updated)
                 continue
-        _add_columns(pixels, chunk, delta, factor, column, weights, start)
+        _add_columns(pixels, chunk, delta, factor, column, weights, start, parts)
 
 
 @compiled
-def _add_columns(pixels: Any, chunk: Any, delta: Any, factor: float, column: int, weights: Any, start: int) -> None:
+def _add_columns(
+    pixels: Any, chunk: Any, delta: Any, factor: float, column: int, weights: Any, start: int, parts: Any
+) -> None:
     """Update the block of weights from `column` on, which starts at `start`."""
     vectors = (delta.row - column) // LANES
     if vectors >= 4:
-        _add_block(pixels, chunk, delta, factor, column, weights, start, FOUR)
+        _add_block(pixels, chunk, delta, factor, column, weights, start, parts, FOUR)
     elif vectors == 3:
-        _add_block(pixels, chunk, delta, factor, column, weights, start, THREE)
+        _add_block(pixels, chunk, delta, factor, column, weights, start, parts, THREE)
     elif vectors == 2:
-        _add_block(pixels, chunk, delta, factor, column, weights, start, TWO)
+        _add_block(pixels, chunk, delta, factor, column, weights, start, parts, TWO)
     else:
-        _add_block(pixels, chunk, delta, factor, column, weights, start, ONE)
+        _add_block(pixels, chunk, delta, factor, column, weights, start, parts, ONE)
 
 
 @compiled
 def _add_block(
-    pixels: Any, chunk: Any, delta: Any, factor: float, column: int, weights: Any, start: int, width: Any
+    pixels: Any, chunk: Any, delta: Any, factor: float, column: int, weights: Any, start: int, parts: Any, width: Any
 ) -> None:
     step = n_lanes(width)
     # Of a wide block, the weights of half the pixels fit the cache, those of all don't.
-    parts = 1 if chunk.rows > 1 and step > 2 * LANES else PARTS
-    for part in range(0, PARTS, parts):
+    count = 1 if chunk.rows > 1 and step > 2 * LANES else parts.end - parts.first
+    part = parts.first
+    while part < parts.end:  # to count a range, Numba divides by its step
+        before = start + _position(pixels, part) * step
         for r in range(chunk.rows):
             image = PARTS * at(chunk.order, chunk.first + r) + part
             d = factor * load(delta.data, delta.start + (chunk.row + r) * delta.row + column, width)
-            p3 = start + (0 if part == 0 else second_part(pixels) * step)
-            for word in range(at(pixels.starts, image), at(pixels.starts, image + parts)):
+            p3 = before
+            for word in range(at(pixels.starts, image), at(pixels.starts, image + count)):
                 p0, p1, p2, p3, g0, g1, g2, g3 = entries(pixels, word, p3, start, step)
                 _add_pixel(weights, p0, g0, d, width)
                 _add_pixel(weights, p1, g1, d, width)
                 _add_pixel(weights, p2, g2, d, width)
                 _add_pixel(weights, p3, g3, d, width)
+        part += count
+
+
+@compiled
+def _position(pixels: Any, part: int) -> int:
+    """Return the position from which the distances of a part count."""
+    return 0 if part == 0 else second_part(pixels)
 
 
 def entries(pixels: Any, word: int, before: int, start: int, step: int) -> Any:
@@ -326,15 +353,15 @@ def _add_pixel(weights: Any, offset: int, grey: Any, d: Any, width: Any) -> None
 
 
 @compiled
-def _prefetch_example(pixels: Any, chunk: Any, number: int) -> None:
-    """Prefetch an example's entries, and the start of a later example.
+def _prefetch_example(pixels: Any, chunk: Any, number: int, parts: Any) -> None:
+    """Prefetch the entries of an example's `parts`, and the start of a later example.
 
     The number of cache lines is fixed: reading where the example ends would stall.
     """
     if number + PREFETCH_DISTANCE < chunk.n:
         prefetch(pixels.starts, PARTS * at(chunk.order, number + PREFETCH_DISTANCE))
-        word = at(pixels.starts, PARTS * at(chunk.order, number))
-        for line in range(pixels.lines):
+        word = at(pixels.starts, PARTS * at(chunk.order, number) + parts.first)
+        for line in range(pixels.lines * (parts.end - parts.first) // PARTS):
             prefetch_line(pixels, word, line)
 
 

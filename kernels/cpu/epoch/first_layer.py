@@ -11,29 +11,61 @@ from ...compilation import compiled
 from ..gather import gather
 from ..matmul import ADD, FOUR, N_BLOCK, ONE, OVERWRITE, Chunk, Matrix, multiply
 from ..memory import at, load, store
-from ..sparse_matmul import add_sparse, multiply_sparse
+from ..sparse_matmul import WHOLE, Parts, add_sparse, multiply_sparse
 from ..threads import share
 from ..vectors import LANES, add_scaled, zeros
 from .state import COLUMNS, FIRST, ROWS, barrier, layer_at, part_of, share_of
 
 F = np.float32
 
+ALONE = np.int64(1)
+"""The number of threads; typed, as Numba compiles again for literals."""
+
+
+@compiled
+def own_parts(worker: Any, by_pixels: bool) -> Any:
+    """Return the parts of images that this thread multiplies and updates: all, unless the threads share pixels."""
+    first, end = share(WHOLE.end, ALONE, worker.thread, worker.threads)
+    return Parts(first, end) if by_pixels else WHOLE
+
 
 @compiled
 def multiply_images(
-    pixels: Any, images: Any, chunk: Any, piece: Any, net: Any, worker: Any, inner: Any, phase: int
+    pixels: Any,
+    images: Any,
+    chunk: Any,
+    piece: Any,
+    net: Any,
+    worker: Any,
+    inner: Any,
+    parts: Any,
+    by_pixels: bool,
+    phase: int,
 ) -> int:
     """Compute z = X W^T of the first layer, without bias; one of `pixels` and `images` is None, as in `Data`.
 
-    With sparse images, the threads of `worker` share the columns of z for the whole `chunk`. With dense ones, each
-    computes z for its `piece`, sharing the columns with the threads of `inner`. Returns the phase, as `barrier` does.
+    With sparse images, the threads of `worker` share the columns of z for the whole `chunk`, or with `by_pixels` the
+    terms of its sums: each has its own `parts`. With dense ones, each computes z for its `piece`, sharing the columns
+    with the threads of `inner`. Returns the phase, as `barrier` does.
     """
     layer = layer_at(net, FIRST)
     # Numba prunes the branch whose argument is None.
     if pixels is not None:
         z = Matrix(net.work, layer.activation, layer.width, 1)
-        multiply_sparse(pixels, chunk, net.parameters, layer.n_in, z, worker.thread, worker.threads)
-        phase = barrier(worker, phase)
+        if by_pixels:
+            # The second part's sums are where delta will be. One thread adds them in the same order as two.
+            z1 = Matrix(net.work, layer.delta, layer.width, 1)
+            for part in range(parts.first, parts.end):
+                one = Parts(part, part + 1)
+                multiply_sparse(pixels, chunk, net.parameters, layer.n_in, z1 if part else z, one, FIRST, ALONE)
+            phase = barrier(worker, phase)
+            for offset in range(piece.row * layer.width, (piece.row + piece.rows) * layer.width, LANES):
+                total = load(net.work, z.start + offset, ONE) + load(net.work, z1.start + offset, ONE)
+                store(net.work, z.start + offset, total)
+        else:
+            thread, threads = worker.thread, worker.threads
+            multiply_sparse(pixels, chunk, net.parameters, layer.n_in, z, parts, thread, threads)
+            phase = barrier(worker, phase)
     if images is not None:
         gather(images, layer.n_in, part_of(piece, inner), Matrix(net.work, layer.below, layer.width_in, 1))
         phase = barrier(inner, phase)
@@ -47,16 +79,28 @@ def multiply_images(
 
 @compiled
 def add_images(
-    pixels: Any, images: Any, chunk: Any, net: Any, target: Any, factor: float, worker: Any, by_columns: bool
+    pixels: Any,
+    images: Any,
+    chunk: Any,
+    net: Any,
+    target: Any,
+    factor: float,
+    worker: Any,
+    by_columns: bool,
+    parts: Any,
+    by_pixels: bool,
 ) -> None:
     """Compute W^1 += delta^1 X, summed over the examples, in `target`; threads share it as in `update`.
 
-    With sparse images, the sum is multiplied by `factor`.
+    With sparse images, the threads share the columns, or with `by_pixels` each has its own `parts`, and the sum is
+    multiplied by `factor`.
     """
     layer = layer_at(net, FIRST)
     if pixels is not None:
         delta = Matrix(net.work, layer.delta, layer.width, 1)
-        add_sparse(pixels, chunk, delta, factor, layer.n_in, target, worker.thread, worker.threads, net.scratch)
+        columns = share_of(worker, not by_pixels)[0]
+        n_in, scratch = layer.n_in, net.scratch
+        add_sparse(pixels, chunk, delta, factor, n_in, target, parts, columns.thread, columns.threads, scratch)
     if images is not None:
         columns, rows = share_of(worker, by_columns)
         left, right = share(layer.width, COLUMNS, columns.thread, columns.threads)

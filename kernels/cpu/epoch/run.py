@@ -12,7 +12,7 @@ from ..threads import share
 from ..vectors import LANES, Static, fma, zeros
 from .deferred import catch_up, catch_up_all
 from .dropout import with_pointers as dropout_with_pointers
-from .first_layer import add_images, clear_pending, flush_pending, multiply_images, update_and_multiply
+from .first_layer import add_images, clear_pending, flush_pending, multiply_images, own_parts, update_and_multiply
 from .layers import backward, forward, transpose_copy, update
 from .outputs import compute_output_delta
 from .state import COLUMNS, Data, Network, Worker, barrier, layer_at, part_of
@@ -69,6 +69,7 @@ def run_epoch(
     batch_size: int,
     chunk_size: int,
     by_columns: bool,
+    by_pixels: bool,
     steps: Any,
     penalty: float,
     functions: Any,
@@ -89,7 +90,8 @@ def run_epoch(
 
     Several threads may call this together with a counter of 0: each does a part of the work and returns its part of the
     sum. The parameters don't depend on the number of threads. Threads share the examples, or with `by_columns` the
-    neurons of every layer, so that large weights stay in the cache of one core.
+    neurons of every layer, so that large weights stay in the cache of one core. In the first layer, with sparse images,
+    they share the neurons, or at most two threads the pixels with `by_pixels`.
     """
     data = Data(pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.targets))
     worker = Worker(worker.thread, worker.threads, pointer(worker.counter), pointer(worker.scratch))
@@ -100,6 +102,7 @@ def run_epoch(
     alone = Worker(0, 1, worker.counter, worker.scratch)
     # Threads that share neurons have a barrier after every layer, those that share examples after backward.
     inner, outer = (worker, alone) if by_columns else (alone, worker)
+    parts = own_parts(worker, by_pixels)
     online = batch_size == 1 and threads == 1 and data.pixels is None and plan is None
     collects = plan is not None
     plan, drop = with_pointers(plan), dropout_with_pointers(drop)
@@ -127,7 +130,9 @@ def run_epoch(
             if online:
                 update_and_multiply(data.images, chunk, net, first)
             else:
-                phase = multiply_images(data.pixels, data.images, chunk, piece, net, worker, inner, phase)
+                phase = multiply_images(
+                    data.pixels, data.images, chunk, piece, net, worker, inner, parts, by_pixels, phase
+                )
             phase = forward(functions, drop, piece, net, inner, phase, F(scale))
             sums += compute_output_delta(loss, functions, data, own, net, step)
             phase = barrier(inner, phase)
@@ -138,7 +143,7 @@ def run_epoch(
                 phase = barrier(worker, phase)
             update(chunk, net, target, both_layouts, worker, by_columns)
             if not online:
-                add_images(data.pixels, data.images, chunk, net, target, factor, worker, by_columns)
+                add_images(data.pixels, data.images, chunk, net, target, factor, worker, by_columns, parts, by_pixels)
             phase = barrier(worker, phase)
         scale = 1.0 if fold_scale else shrunk
         if collects:
