@@ -123,7 +123,7 @@ def saved(
     `run` is what `run_of` returns for a training of `net` by `recipe` for `epochs` epochs. Raises the errors of
     `read_checkpoint` and `Saver`, and `ConfigurationError` if other learning rates belong to so many epochs.
     """
-    resumed = None if resume is None else read_checkpoint(resume, run, net, recipe.optimizer.n_moments)
+    resumed = None if resume is None else read_checkpoint(resume, run, net, recipe)
     if resumed is not None:
         _check_planned(resumed, recipe, epochs)
         logger.info("%s: going on after epoch %d", resumed.name, len(resumed.epochs))
@@ -137,9 +137,11 @@ def saved(
 
 def _check_planned(resumed: Resumed, recipe: Recipe, epochs: int) -> None:
     """Raise `ConfigurationError` unless the finished epochs would have been the same with `epochs` planned."""
-    done = len(resumed.epochs)
+    done, average = len(resumed.epochs), recipe.average
     before, now = (recipe.schedule.factor(np.arange(0, done, 0.25), planned) for planned in (resumed.planned, epochs))
-    if done > epochs or not np.array_equal(before, now):
+    # Epochs that count by one number of epochs, and don't by the other.
+    counts = range(0) if average is None else range(*sorted(map(average.begins, (resumed.planned, epochs))))
+    if done > epochs or not np.array_equal(before, now) or (counts and done >= counts.start):
         raise ConfigurationError(
             f"{resumed.name} was begun with epochs {resumed.planned}, of which {done} are finished, not {epochs}: give "
             "what it was begun with, or begin without it"

@@ -78,7 +78,7 @@ def train(
     error. With the same arguments, `resume` goes on from such a file, or begins where there is none. The result has the
     bits of an uninterrupted training; on another device or by another engine, which is warned of, it is the same to
     rounding. "auto" is then the device and engine of the file, if they can be used. `epochs` may differ if the learning
-    rates of the finished epochs don't depend on it.
+    rates of the finished epochs don't depend on it, nor does what `average` counts of them.
 
     `loss` is a name from `gpunn.losses`; the default is cross-entropy for softmax outputs, otherwise squared error.
     `optimizer` is a name ("sgd", "momentum", "nesterov", "adam", "adamw") or an object from `gpunn.optimizers`;
@@ -130,8 +130,6 @@ def train(
     ranks: Ranks | None = distributed
     if ranks is not None:
         plan = plan.over(ranks)
-    if plan.recipe.average is not None and not (checkpoint is None and resume is None):
-        raise ConfigurationError("checkpoints don't keep the average so far: choose average, or checkpoint and resume")
 
     def tell(history: History) -> bool:
         if progress and (ranks is None or ranks.leads):

@@ -81,8 +81,14 @@ def _read_model(path: Path, _: int) -> None:
 
 def checkpoints(folder: Path) -> Reader:
     split, path = random_split(60, 12, 3), folder / "sound"
-    first = {"early_stopping": EarlyStopping(3), "optimizer": "adam", "test": split[:20], "dropout": 0.0}
-    second = {"early_stopping": None, "optimizer": "momentum", "test": None, "dropout": 0.1}
+    first = {
+        "early_stopping": EarlyStopping(3),
+        "optimizer": "adam",
+        "test": split[:20],
+        "dropout": 0.0,
+        "average": 0.5,
+    }
+    second = {"early_stopping": None, "optimizer": "momentum", "test": None, "dropout": 0.1, "average": None}
     common: dict[str, Any] = {"epochs": EPOCHS, "batch_size": 16, "learning_rate": 0.01, "engine": "plain", "seed": 0}
     common |= {"precision": "float32", "loss": None, "l2": 0.0, "schedule": "constant"}
     files, plans = [], []
