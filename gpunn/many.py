@@ -209,6 +209,7 @@ class _Many:
             orders = {slot: session.begin(1) for slot, session in active.items()}
             last = plans[0].epochs
             for epoch in range(1, last + 1):
+                check_stopped()
                 # The next epoch's orders are drawn while the GPU works on this one.
                 following = ahead.submit(_begin, dict(active) if epoch < last else {}, epoch + 1)
                 started = time.perf_counter()
