@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gpunn.errors import OutputError
+from gpunn.kernels.folders import user_folder
 from gpunn.printing import printable
 
 KINDS = {
@@ -136,6 +137,12 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def settings_file(name: str) -> Path | None:
+    """Return the place of a file in the user's folder for settings, or None if there is no such folder."""
+    folder = user_folder(xdg=("XDG_CONFIG_HOME", ".config"), mac="Application Support", windows=("APPDATA", "Roaming"))
+    return None if folder is None else folder / "gpunn" / name
 
 
 def check_writable(path: str | bytes | os.PathLike[str]) -> None:

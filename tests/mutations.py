@@ -62,7 +62,7 @@ def models(folder: Path) -> Reader:
     nets = [MLP([12, 5, 3], hidden="relu", output="softmax", seed=seed) for seed in range(2)]
     for seed, net in enumerate(nets):
         train(net, random_split(60, 12, 3), epochs=EPOCHS, learning_rate=0.01, device="cpu", engine="plain", seed=seed)
-        net.kind = ImageKind("shapes", (3, 4), "whole", ("a", "b", "c"), digest="0" * 32, folder="/there")
+        net.kind = ImageKind("shapes", (3, 4), "whole", ("a", "b", "c"), digest="0" * 32)
     files, path = [], folder / "sound"
     for each in (nets[0], Ensemble(nets), MLP([4, 3, 2])):
         each.save(path)
