@@ -116,6 +116,27 @@ def test_a_training_interrupted_after_any_epoch_ends_with_the_same_bits(
         assert_same((again, train(again, data, **settings, resume=path)), expected)
 
 
+@pytest.mark.parametrize(
+    ("engine", "recipe"),
+    [
+        ("epoch", {"dropout": 0.25, "batch_size": 1, "optimizer": "momentum"}),  # with deferred updates
+        ("plain", {"distort": "affine", "label_smoothing": 0.1}),
+        ("fused", {"distort": "simard", "dropout": 0.25, "optimizer": "adam"}),
+        ("epoch", {"distort": "simard", "schedule": "cosine"}),
+    ],
+    ids=str,
+)
+def test_what_is_drawn_for_each_epoch_goes_on_too(tmp_path: Path, engine: str, recipe: dict[str, Any]) -> None:
+    data, settings = random_split(60, 12, 3), SETTINGS | {"engine": engine} | recipe
+    data = Split(data.images.reshape(-1, 3, 4), data.labels)
+    net = fresh()
+    expected = net, train(net, data, **settings)
+    for epochs in range(1, EPOCHS + 1):
+        begin(data, tmp_path / "run", epochs, **settings)
+        again = fresh()
+        assert_same((again, train(again, data, **settings, resume=tmp_path / "run")), expected)
+
+
 @pytest.mark.parametrize("layers", ["dense floats", "float64", "rows of targets", "no hidden layer", "small batches"])
 def test_other_kinds_of_networks_go_on_too(tmp_path: Path, layers: str) -> None:
     data, path = random_split(60, 12, 3), tmp_path / "run"
