@@ -71,9 +71,7 @@ def _write_unnamed(target: Path, mode: int | None, content: bytes) -> bool:
     if file is None:
         return False
     with file:
-        _fill(file, content)
-        if mode is not None:
-            os.fchmod(file.fileno(), mode)
+        _fill(file, content, mode)
         return _name(file.fileno(), target)
 
 
@@ -90,7 +88,7 @@ def _open_unnamed(folder: Path) -> BinaryIO | None:
 def _name(descriptor: int, target: Path) -> bool:
     """Give the file its name, in place of an existing one; return False if it can't be given any."""
     unnamed, staged = f"/proc/self/fd/{descriptor}", _part(target)
-    # The descriptor of a folder, which isn't used as the path is absolute, makes Python call linkat: it follows links.
+    # `src_dir_fd`, which absolute paths leave unused, makes Python call linkat(2), as link(2) doesn't follow links.
     try:
         os.link(unnamed, target, src_dir_fd=descriptor)
     except FileExistsError:
@@ -112,16 +110,17 @@ def _write_named(path: str | bytes | os.PathLike[str], target: Path, mode: int |
     staged = _stage(path, target)
     try:
         with staged.open("wb") as file:
-            _fill(file, content)
-        if mode is not None:
-            with contextlib.suppress(OSError):  # file systems without permissions
-                staged.chmod(mode)
+            _fill(file, content, mode)
         staged.replace(target)
     finally:
         staged.unlink(missing_ok=True)
 
 
-def _fill(file: BinaryIO, content: bytes) -> None:
+def _fill(file: BinaryIO, content: bytes, mode: int | None) -> None:
+    """Write `content` to the disk, with the permissions `mode` if that is given."""
+    if mode is not None:
+        with contextlib.suppress(OSError, AttributeError):  # file systems without permissions; and Windows
+            os.fchmod(file.fileno(), mode)
     file.write(content)
     file.flush()
     os.fsync(file.fileno())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpunn import MLP, History, Split, train, train_many
+from gpunn import MLP, History, Split, load_mnist, train, train_many
 from gpunn.cli import signals
 from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.signals import Interruptible, handlers_restored
@@ -96,3 +96,23 @@ def test_a_command_ends_and_saves_when_ctrl_c_was_ignored(
     assert "interrupted: 16-16-10 on cpu, engine plain: 1 epoch in " in outcome.out
     assert "the same command with --resume run.ckpt goes on" in outcome.out
     assert MLP.load("net").sizes == (16, 16, 10)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_signals_outside_of_training_end_a_command_with_their_code(
+    run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int, swallowed: bool
+) -> None:
+    number = getattr(signal, name)
+
+    def load(*_: object, **__: object) -> object:
+        with contextlib.suppress(KeyboardInterrupt) if swallowed else contextlib.nullcontext():
+            signal.raise_signal(number)
+        return load_mnist(data_dir)
+
+    monkeypatch.setattr("gpunn.cli.data.load_mnist", load)
+    before = signal.getsignal(number)
+    outcome = run("train", "--data-dir", data_dir, "--device", "cpu", "--epochs", 2)
+    assert (outcome.code, outcome.err.strip()) == (code, "gpunn: interrupted")
+    assert signal.getsignal(number) == before
+    assert [path.name for path in Path().iterdir()] == ["data"]

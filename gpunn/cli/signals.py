@@ -24,8 +24,6 @@ def exit_code(number: int) -> int:
     return 128 + number
 
 
-INTERRUPTED = exit_code(signal.SIGINT)
-
 POSIX = hasattr(signal, "pthread_kill")
 
 AGAIN = 0.01
@@ -33,7 +31,7 @@ AGAIN = 0.01
 
 
 class Interruptible:
-    """While entered, `SIGNALS` raise `KeyboardInterrupt` while `heeded` is true, and are ignored afterwards.
+    """While entered, `SIGNALS` raise `KeyboardInterrupt` with their number while `heeded` is true, then are ignored.
 
     `signal` is the number of the first signal received. Setting an attribute takes no call, so no signal can come
     between an `except KeyboardInterrupt:` and `heeded = False` in its `finally:`. Signals that are already ignored, as
@@ -65,12 +63,17 @@ class Interruptible:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.heeded = False  # also by what is to send a signal again
-        self._stopping.close()
-        sys.unraisablehook = self._ignoring
-        # After one signal the program is exiting: ignore further ones.
-        for number, handler in self._before.items():
-            signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
+        try:
+            # After one signal the program is exiting: ignore further ones, also after one in a block inside this one.
+            for number, handler in self._before.items():
+                if self.signal is not None:
+                    signal.signal(number, signal.SIG_IGN)
+                elif signal.getsignal(number) == self._interrupt:
+                    signal.signal(number, handler)
+        finally:
+            self.heeded = False  # also by what is to send a signal again
+            self._stopping.close()
+            sys.unraisablehook = self._ignoring
 
     def is_set(self) -> bool:
         """Whether what is going on is to end: see `gpunn.engines.stopping`."""
@@ -80,7 +83,7 @@ class Interruptible:
         if self.signal is None:
             self.signal = number
         if self.heeded:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
 
     def _ignored(self, what: "UnraisableHookArgs") -> None:
         """Let a signal come again whose exception Python has ignored: something may wait in the main thread."""
@@ -88,12 +91,12 @@ class Interruptible:
             self._ignoring(what)
         elif self.heeded:
             # The thread of a `Timer` would have to be waited for, maybe in the middle of its module's own code.
-            _thread.start_new_thread(self._send_again, (self.signal,))
+            _thread.start_new_thread(self._send_again, (threading.get_ident(), self.signal))
 
-    def _send_again(self, number: int) -> None:
+    def _send_again(self, thread: int, number: int) -> None:
         time.sleep(AGAIN)
         if self.heeded and POSIX:
-            signal.pthread_kill(threading.main_thread().ident or 0, number)
+            signal.pthread_kill(thread, number)
         elif self.heeded:
             signal.raise_signal(number)
 
