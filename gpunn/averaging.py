@@ -49,11 +49,15 @@ def averaging_for(choice: float | Averaging | None) -> Averaging | None:
 
 @final
 class Average:
-    """The average of one training's parameters so far."""
+    """The average of one training's parameters so far, which goes on from `mean` if that is given."""
 
-    def __init__(self, rule: Averaging, epochs: int) -> None:
-        self._decay, self._first = rule.decay, rule.begins(epochs)
-        self._mean: tuple[Arrays, Arrays] | None = None
+    def __init__(self, rule: Averaging, epochs: int, mean: tuple[Arrays, Arrays] | None = None) -> None:
+        self._decay, self._first, self._mean = rule.decay, rule.begins(epochs), mean
+
+    @property
+    def mean(self) -> tuple[Arrays, Arrays] | None:
+        """The averages of weights and biases, or None before the first epoch that counts."""
+        return self._mean
 
     def see(
         self, number: int, weights: Sequence[NDArray[Any]], biases: Sequence[NDArray[Any]]

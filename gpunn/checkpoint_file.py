@@ -4,6 +4,7 @@ A file holds, for the last finished epoch:
 
     weights.0, biases.0, ...            the parameters, as in a model file
     moments.0.0, moments.0.1, ...       the optimiser's moments: of each, one array a parameter, see `OptimizerState`
+    average.weights.0, ...              with averaging, the averages, from the first epoch on that counts
     best.weights.0, best.biases.0, ...  with early stopping, the best parameters, unless they are the last ones
     epochs                              float64 (n, 3): loss, seconds and images per second of each epoch
     test.losses, test.confusion         evaluations after each epoch, float64 (n,) and integers (n, classes, classes);
@@ -26,15 +27,16 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from gpunn.averaging import Arrays
 from gpunn.early_stopping import Watched
-from gpunn.engines.base import Parameters
+from gpunn.engines.base import Parameters, Recipe
 from gpunn.errors import ConfigurationError, ModelFileError
 from gpunn.evaluation import Evaluation
 from gpunn.files import open_file
@@ -69,6 +71,13 @@ class State(NamedTuple):
     """State of the generator of the examples' order."""
     watched: Watched | None
     """With early stopping, what it remembers."""
+    mean: tuple[Arrays, Arrays] | None
+    """With averaging, the averages of weights and biases, from the first epoch on that counts."""
+
+    @property
+    def latest(self) -> tuple[Arrays, Arrays]:
+        """The weights and biases that were evaluated last: the averages, if there are any."""
+        return (list(self.start.weights), list(self.start.biases)) if self.mean is None else self.mean
 
 
 class Resumed(NamedTuple):
@@ -83,10 +92,10 @@ class Resumed(NamedTuple):
     where: Mapping[str, str]
 
     @property
-    def kept(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-        """The weights and biases that the network has now: the last ones, or with early stopping the best."""
-        watched, start = self.state.watched, self.state.start
-        return (list(start.weights), list(start.biases)) if watched is None else watched.kept
+    def kept(self) -> tuple[Arrays, Arrays]:
+        """The weights and biases that the network has now: the latest, or with early stopping the best."""
+        watched = self.state.watched
+        return self.state.latest if watched is None else watched.kept
 
     def changes(self, where: Mapping[str, str]) -> str:
         """Return how it goes on elsewhere than where it was begun, `where` being the same; "" if nothing changes."""
@@ -126,6 +135,8 @@ def content(state: State, history: History, run: Mapping[str, Any], planned: int
     arrays = _named("", start.weights, start.biases)
     for which, moments in enumerate(memory.moments):
         arrays |= {f"moments.{which}.{number}": moment for number, moment in enumerate(moments)}
+    if state.mean is not None:
+        arrays |= _named("average.", *state.mean)
     if watched is not None and watched.since:
         arrays |= _named("best.", *watched.kept)
     arrays["epochs"] = np.array([(epoch.loss, epoch.seconds, epoch.images_per_second) for epoch in epochs])
@@ -166,13 +177,12 @@ def _evaluations(what: str, found: list[Evaluation | None]) -> dict[str, NDArray
 
 
 def read_checkpoint(
-    path: str | bytes | os.PathLike[str], run: Mapping[str, Any], net: MLP, n_moments: int
+    path: str | bytes | os.PathLike[str], run: Mapping[str, Any], net: MLP, recipe: Recipe
 ) -> Resumed | None:
     """Return the training in the checkpoint at `path`, or None if there is no such file.
 
-    `run` is what `run_of` returns for the training that is to go on, with the network `net`, whose optimiser has
-    `n_moments`. Raises `ModelFileError` if the file is damaged, or no checkpoint, and `ConfigurationError` if it is of
-    another training.
+    `run` is what `run_of` returns for the training that is to go on, of the network `net` by `recipe`. Raises
+    `ModelFileError` if the file is damaged, or no checkpoint, and `ConfigurationError` if it is of another training.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -183,7 +193,7 @@ def read_checkpoint(
         with safe_open(os.fsdecode(path), framework="numpy") as file:
             about = _description(name, file)
             _check_run(name, about.get("run"), run)
-            return _Reader(name, file, about, net, n_moments).read()
+            return _Reader(name, file, about, net, recipe).read()
     except FileNotFoundError:
         return None
     except SafetensorError as error:
@@ -233,29 +243,29 @@ def _damaged(name: str, what: str, found: object) -> ModelFileError:
 class _Reader:
     """Reads and checks what is in a checkpoint of a training of `net`."""
 
-    def __init__(self, name: str, file: "safe_open", about: Mapping[str, Any], net: MLP, n_moments: int) -> None:
+    def __init__(self, name: str, file: "safe_open", about: Mapping[str, Any], net: MLP, recipe: Recipe) -> None:
         self._name, self._file, self._about, self._net = name, file, about, net
-        self._n_moments = n_moments
+        self._recipe = recipe
         self._left = set(file.keys())
 
     def read(self) -> Resumed:
         """Return the training; raises `ModelFileError` if anything is missing, left over, or not as expected."""
         n_epochs, steps = (self._whole(what, self._about.get(what)) for what in ("epochs", "steps"))
         planned, best = self._whole("planned", self._about.get("planned")), self._about.get("best")
-        parameters = list(self._parameters(""))
-        n = len(self._net.weights)
+        weights, biases = self._parameters("")
         moments = tuple(
-            [self._like(f"moments.{which}.{number}", array) for number, array in enumerate(parameters)]
-            for which in range(self._n_moments)
+            [self._like(f"moments.{which}.{number}", array) for number, array in enumerate((*weights, *biases))]
+            for which in range(self._recipe.optimizer.n_moments)
         )
-        start = Parameters(
-            parameters[:n], parameters[n:], self._net.functions, OptimizerState(steps, moments), epochs=n_epochs
-        )
-        watched = None if best is None else self._watched(best, n_epochs, parameters)
+        start = Parameters(weights, biases, self._net.functions, OptimizerState(steps, moments), epochs=n_epochs)
+        average = self._recipe.average
+        averaged = average is not None and n_epochs >= average.begins(planned)
+        state = State(start, self._order(), None, self._parameters("average.") if averaged else None)
+        if best is not None:
+            state = state._replace(watched=self._watched(best, n_epochs, state.latest))
         epochs = self._epochs(n_epochs)
         if self._left:
             raise _damaged(self._name, "arrays", sorted(self._left))
-        state = State(start, self._order(), watched)
         return Resumed(self._name, state, epochs, self._texts("warnings", list), planned, self._texts("where", dict))
 
     def _whole(self, what: str, found: object, most: int = 2**62, least: int = 1) -> int:
@@ -282,20 +292,19 @@ class _Reader:
         own = {key: self._whole("order", found.get(key), most, 0) for key, most in rest.items()}
         return {"bit_generator": "PCG64", "state": state} | own
 
-    def _watched(self, best: object, n_epochs: int, parameters: list[NDArray[Any]]) -> Watched:
+    def _watched(self, best: object, n_epochs: int, latest: tuple[Arrays, Arrays]) -> Watched:
         """Return what early stopping remembers."""
         loss = best.get("loss") if isinstance(best, dict) else None
         if not isinstance(best, dict) or not isinstance(loss, float) or not math.isfinite(loss):
             raise _damaged(self._name, "best", best)
         since = self._whole("best", best.get("since"), n_epochs - 1, 0)
-        kept = list(self._parameters("best.")) if since else parameters
-        n = len(self._net.weights)
-        return Watched(loss, since, (kept[:n], kept[n:]))
+        return Watched(loss, since, self._parameters("best.") if since else latest)
 
-    def _parameters(self, prefix: str) -> Iterator[NDArray[Any]]:
-        """Yield all weights, then all biases."""
-        for name, array in _named(prefix, self._net.weights, self._net.biases).items():
-            yield self._like(name, array)
+    def _parameters(self, prefix: str) -> tuple[Arrays, Arrays]:
+        """Return weights and biases."""
+        expected = _named(prefix, self._net.weights, self._net.biases)
+        found = [self._like(name, array) for name, array in expected.items()]
+        return found[: len(self._net.weights)], found[len(self._net.weights) :]
 
     def _epochs(self, n: int) -> list[Epoch]:
         figures = self._array("epochs", (n, 3), np.float64)

@@ -39,17 +39,20 @@ class Checkpoint:
         check_whole("checkpoint every", self.every, 1)
 
 
+def hashes_of(data: Split, test: Split | None) -> dict[str, str | None]:
+    """Return what tells these examples from others: hashes of images and labels."""
+    return {"training examples": _hash_of(data), "test examples": None if test is None else _hash_of(test)}
+
+
 def run_of(
-    net: MLP, recipe: Recipe, early_stopping: EarlyStopping | None, data: Split, test: Split | None
+    net: MLP, recipe: Recipe, early_stopping: EarlyStopping | None, hashes: Mapping[str, str | None]
 ) -> dict[str, Any]:
     """Return what a checkpoint and the training that goes on with it have in common, in JSON types."""
     about: dict[str, Any] = {"layers": list(net.sizes), "functions": list(net.functions), "dtype": str(net.dtype)}
     about |= recipe.to_dict()
     if early_stopping is not None:
         about["early_stopping"] = asdict(early_stopping)
-    about["training examples"] = _hash_of(data)
-    about["test examples"] = None if test is None else _hash_of(test)
-    found: dict[str, Any] = json.loads(json.dumps(about, default=plain))
+    found: dict[str, Any] = json.loads(json.dumps(about | dict(hashes), default=plain))
     return found
 
 
@@ -123,7 +126,7 @@ def saved(
     `run` is what `run_of` returns for a training of `net` by `recipe` for `epochs` epochs. Raises the errors of
     `read_checkpoint` and `Saver`, and `ConfigurationError` if other learning rates belong to so many epochs.
     """
-    resumed = None if resume is None else read_checkpoint(resume, run, net, recipe.optimizer.n_moments)
+    resumed = None if resume is None else read_checkpoint(resume, run, net, recipe)
     if resumed is not None:
         _check_planned(resumed, recipe, epochs)
         logger.info("%s: going on after epoch %d", resumed.name, len(resumed.epochs))
@@ -137,22 +140,29 @@ def saved(
 
 def _check_planned(resumed: Resumed, recipe: Recipe, epochs: int) -> None:
     """Raise `ConfigurationError` unless the finished epochs would have been the same with `epochs` planned."""
-    done = len(resumed.epochs)
+    done, average = len(resumed.epochs), recipe.average
     before, now = (recipe.schedule.factor(np.arange(0, done, 0.25), planned) for planned in (resumed.planned, epochs))
-    if done > epochs or not np.array_equal(before, now):
+    # Epochs that count by one number of epochs, and don't by the other.
+    counts = range(0) if average is None else range(*sorted(map(average.begins, (resumed.planned, epochs))))
+    if done > epochs or not np.array_equal(before, now) or (counts and done >= counts.start):
         raise ConfigurationError(
             f"{resumed.name} was begun with epochs {resumed.planned}, of which {done} are finished, not {epochs}: give "
             "what it was begun with, or begin without it"
         )
 
 
-def place_of(resumed: Resumed, device: str | Backend, engine: str) -> tuple[str | Backend, str]:
-    """Return the device and the engine to go on with: for "auto" those of the checkpoint, if they can be used."""
-    before, before_engine = (resumed.where.get(what, "") for what in ("device", "engine"))
-    if device == "auto":
-        try:
-            device = get_backend(before)
-        except (ConfigurationError, DeviceError):
-            return device, engine
-    same = (device if isinstance(device, str) else device.name) == before
-    return device, before_engine if same and engine == "auto" and before_engine in ENGINES else engine
+def device_of(resumed: Resumed, device: str | Backend) -> str | Backend:
+    """Return the device to go on with: for "auto" that of the checkpoint, if it can be used."""
+    if device != "auto":
+        return device
+    try:
+        return get_backend(resumed.where.get("device", ""))
+    except (ConfigurationError, DeviceError):
+        return device
+
+
+def engine_of(resumed: Resumed | None, backend: Backend) -> str | None:
+    """Return the engine of the checkpoint, if it was begun on `backend`."""
+    where = {} if resumed is None else resumed.where
+    engine = where.get("engine", "")
+    return engine if where.get("device") == backend.name and engine in ENGINES else None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gpunn.errors import OutputError
+from gpunn.kernels.folders import user_folder
 from gpunn.printing import printable
 
 KINDS = {
@@ -24,6 +25,9 @@ KINDS = {
 
 PART = re.compile(r"\.gpunn-(?:(?P<host>[0-9a-f]{8})-(?P<process>[0-9]{1,10})-)?[0-9a-f]{16}\.part")
 """Name of a file being written: host and process that write it. Older versions had neither."""
+
+UNNAMED: int | None = getattr(os, "O_TMPFILE", None)
+"""Flag of `os.open`, on Linux alone, for a file without a name, which vanishes with what has it open."""
 
 ABANDONED = 86_400
 """Seconds after which a partial file counts as abandoned; writing one takes less than a minute."""
@@ -43,22 +47,83 @@ def open_file(path: str | bytes | os.PathLike[str]) -> BinaryIO:
 def write_whole(path: str | bytes | os.PathLike[str], content: bytes) -> None:
     """Write `content` to `path` atomically; on failure an existing file is left unchanged.
 
-    Removes partial files that killed processes left in the same folder. Raises `OutputError` if the folder is missing
-    or not writable, or the disk is full.
+    Where there are files without names, as on most of Linux, a process that is killed leaves no partial file; if it
+    replaces one, a kill within some microseconds leaves a whole file under another name. Elsewhere a partial one may
+    stay. The next `write_whole` or `check_writable` in the folder removes both.
+
+    Raises `OutputError` if the folder is missing or not writable, or the disk is full.
     """
-    target, staged = _stage(path)
+    target, mode = _target(path)
     try:
-        with staged.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(target)
+        if not _write_unnamed(target, mode, content):
+            _write_named(path, target, mode, content)
         _sync_folder(target.parent)
+    except OutputError:
+        raise
     except OSError as error:
         raise _cannot_write(path, error.strerror) from error
+    _remove_abandoned(target.parent)
+
+
+def _write_unnamed(target: Path, mode: int | None, content: bytes) -> bool:
+    """Write a file that has no name before it is whole; return False where that can't be."""
+    file = _open_unnamed(target.parent)
+    if file is None:
+        return False
+    with file:
+        _fill(file, content, mode)
+        return _name(file.fileno(), target)
+
+
+def _open_unnamed(folder: Path) -> BinaryIO | None:
+    """Return a new file in `folder` that has no name, or None where files always have one, or none can be made."""
+    if UNNAMED is None:
+        return None
+    try:
+        return os.fdopen(os.open(folder, UNNAMED | os.O_WRONLY, 0o666), "wb")
+    except OSError:
+        return None
+
+
+def _name(descriptor: int, target: Path) -> bool:
+    """Give the file its name, in place of an existing one; return False if it can't be given any."""
+    unnamed, staged = f"/proc/self/fd/{descriptor}", _part(target)
+    # `src_dir_fd`, which absolute paths leave unused, makes Python call linkat(2), as link(2) doesn't follow links.
+    try:
+        os.link(unnamed, target, src_dir_fd=descriptor)
+    except FileExistsError:
+        pass
+    except OSError:  # such as without /proc, or on file systems without links
+        return False
+    else:
+        return True
+    try:
+        os.link(unnamed, staged, src_dir_fd=descriptor)
+        staged.replace(target)  # links replace nothing
     finally:
         staged.unlink(missing_ok=True)
-    _remove_abandoned(target.parent)
+    return True
+
+
+def _write_named(path: str | bytes | os.PathLike[str], target: Path, mode: int | None, content: bytes) -> None:
+    """Write a file under another name, and rename it."""
+    staged = _stage(path, target)
+    try:
+        with staged.open("wb") as file:
+            _fill(file, content, mode)
+        staged.replace(target)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _fill(file: BinaryIO, content: bytes, mode: int | None) -> None:
+    """Write `content` to the disk, with the permissions `mode` if that is given."""
+    if mode is not None:
+        with contextlib.suppress(OSError, AttributeError):  # file systems without permissions; and Windows
+            os.fchmod(file.fileno(), mode)
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
@@ -73,35 +138,54 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def settings_file(name: str) -> Path | None:
+    """Return the place of a file in the user's folder for settings, or None if there is no such folder."""
+    folder = user_folder(xdg=("XDG_CONFIG_HOME", ".config"), mac="Application Support", windows=("APPDATA", "Roaming"))
+    return None if folder is None else folder / "gpunn" / name
+
+
 def check_writable(path: str | bytes | os.PathLike[str]) -> None:
     """Raise what `write_whole` would raise, before there is content, by creating a file beside `path`.
 
     Removes partial files of killed processes as `write_whole` does.
     """
-    target, staged = _stage(path)
-    staged.unlink()
+    target, _ = _target(path)
+    file = _open_unnamed(target.parent)
+    if file is None:
+        _stage(path, target).unlink()
+    else:
+        file.close()
     _remove_abandoned(target.parent)
 
 
-def _stage(path: str | bytes | os.PathLike[str]) -> tuple[Path, Path]:
-    """Create an empty file in the folder of `path`, links resolved; return the target and the new file."""
+def _target(path: str | bytes | os.PathLike[str]) -> tuple[Path, int | None]:
+    """Return the file to write, links resolved, and the permissions of the one that is there."""
     if "\0" in os.fsdecode(path):
         raise _cannot_write(path, "a null byte is in its name")
     target = Path(os.path.realpath(os.fsdecode(path)))
-    # A unique name, so that concurrent writes don't collide.
-    staged = target.with_name(f".gpunn-{_host()}-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
         there = target.stat().st_mode
     except FileNotFoundError:
-        there = None
+        return target, None
     except OSError as error:
         raise _cannot_write(path, error.strerror) from error
-    if there is not None and stat.S_ISDIR(there):
+    if stat.S_ISDIR(there):
         raise _cannot_write(path, "it is a folder")
-    if there is not None and not stat.S_ISREG(there):
+    if not stat.S_ISREG(there):
         raise _cannot_write(path, "it is a device, not a file")
-    if there is not None and not os.access(target, os.W_OK):
+    if not os.access(target, os.W_OK):
         raise _cannot_write(path, "it is read-only")
+    return target, stat.S_IMODE(there)
+
+
+def _part(target: Path) -> Path:
+    """Return a name of a file being written, unique, so that concurrent writes don't collide."""
+    return target.with_name(f".gpunn-{_host()}-{os.getpid()}-{secrets.token_hex(8)}.part")
+
+
+def _stage(path: str | bytes | os.PathLike[str], target: Path) -> Path:
+    """Create an empty file beside `target`, which `path` names; return it."""
+    staged = _part(target)
     try:
         staged.touch(exist_ok=False)
     except FileNotFoundError as error:
@@ -112,10 +196,7 @@ def _stage(path: str | bytes | os.PathLike[str]) -> tuple[Path, Path]:
         raise _cannot_write(path, what) from error
     except OSError as error:
         raise _cannot_write(path, error.strerror) from error
-    if there is not None:
-        with contextlib.suppress(OSError):  # file systems without permissions
-            staged.chmod(stat.S_IMODE(there))
-    return target, staged
+    return staged
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Training of many networks at once: one on each core, or one on each multiprocessor of a GPU."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
+from gpunn.checkpoint_file import Resumed
+from gpunn.checkpoints import Checkpoint, Saver, engine_of, hashes_of, saved
 from gpunn.datasets.split import Dataset, Split
 from gpunn.defaults import EPOCHS
 from gpunn.early_stopping import EarlyStopping
@@ -31,6 +34,8 @@ from gpunn.session import Session
 
 logger = logging.getLogger(__name__)
 
+File = str | bytes | os.PathLike[str]
+Kept = tuple[Saver | None, Resumed | None]
 OnEpoch = Callable[[int, History], bool | None]
 OnEnd = Callable[[int, History], None]
 
@@ -53,6 +58,8 @@ def train_many(
     dropout: float | Sequence[float] | NDArray[np.floating] = 0.0,
     early_stopping: EarlyStopping | None = None,
     seed: int | Sequence[int] | NDArray[np.integer] = 0,
+    checkpoint: Sequence[File | Checkpoint | None] | None = None,
+    resume: Sequence[File | None] | None = None,
     on_epoch: OnEpoch | None = None,
     on_end: OnEnd | None = None,
 ) -> list[History]:
@@ -69,6 +76,9 @@ def train_many(
     - On a GPU one launch trains a network on each multiprocessor, if they have the same shape, functions, loss and rule
       of optimisation, and their engine is `epoch`; others are trained one after another. An epoch's `seconds` are then
       those of its launch.
+
+    `checkpoint` and `resume` are lists with a file for each network, or None. On a GPU, networks that have one are
+    trained one after another.
 
     `on_epoch` is called with a network's index and its history after each of its epochs; if it returns False, this
     network's training stops. `on_end` is called when a network's training has ended. Only one call is made at a time,
@@ -104,9 +114,42 @@ def train_many(
         with _naming(number):
             return plan_for(nets[number], data, **own, **common, early_stopping=early_stopping)
 
-    many = _Many([plan(number) for number in range(len(nets))], on_epoch, on_end)
+    plans = [plan(number) for number in range(len(nets))]
+    many = _Many(plans, _kept(plans, checkpoint, resume), on_epoch, on_end)
     on_device(device, many.run, lambda: not many.histories and precision == "float32", many.jobs)
     return [many.histories[number] for number in range(len(nets))]
+
+
+def _kept(
+    plans: Sequence[Plan],
+    checkpoint: Sequence[File | Checkpoint | None] | None,
+    resume: Sequence[File | None] | None,
+) -> list[Kept]:
+    """Return for each network what writes its checkpoints, and the training to go on with, whose weights it gets."""
+    checkpoints, sources = (_files(*each, len(plans)) for each in (("checkpoint", checkpoint), ("resume", resume)))
+    places = [each.path if isinstance(each, Checkpoint) else each for each in checkpoints if each is not None]
+    if len({os.path.realpath(os.fsdecode(place)) for place in places}) < len(places):
+        raise ConfigurationError("found one checkpoint twice: each network must have a file of its own")
+    if not places and not any(source is not None for source in sources):
+        return [(None, None)] * len(plans)
+    hashes, kept = hashes_of(plans[0].data, plans[0].test), list[Kept]()
+    for number, (plan, to, source) in enumerate(zip(plans, checkpoints, sources, strict=True)):
+        with _naming(number):
+            kept.append(saved(to, source, plan.run(hashes), net=plan.net, recipe=plan.recipe, epochs=plan.epochs))
+    for plan, (_, resumed) in zip(plans, kept, strict=True):
+        if resumed is not None:
+            plan.net.weights, plan.net.biases = resumed.kept
+    return kept
+
+
+def _files(name: str, value: Sequence[Any] | None, n: int) -> Sequence[Any]:
+    """Return a file, or None, for each of `n` networks."""
+    if value is None:
+        return [None] * n
+    if not isinstance(value, list | tuple) or len(value) != n:
+        found = f"{len(value)} values" if isinstance(value, list | tuple) else repr(value)
+        raise ConfigurationError(f"{name} must be a list with one file for each of {n} networks, got {found}")
+    return value
 
 
 @contextmanager
@@ -131,10 +174,12 @@ def _one_each(name: str, value: Any, n: int) -> Sequence[Any]:
 class _Many:
     """Trains networks by their plans."""
 
-    def __init__(self, plans: Sequence[Plan], on_epoch: OnEpoch | None, on_end: OnEnd | None) -> None:
+    def __init__(
+        self, plans: Sequence[Plan], kept: Sequence[Kept], on_epoch: OnEpoch | None, on_end: OnEnd | None
+    ) -> None:
         self.histories: dict[int, History] = {}
         """By the network's number, from its first finished epoch, or its end, on."""
-        self._plans, self._on_epoch, self._on_end = plans, on_epoch, on_end
+        self._plans, self._kept, self._on_epoch, self._on_end = plans, kept, on_epoch, on_end
         self._callbacks, self._preparing = threading.Lock(), threading.Lock()
         self._failure: BaseException | None = None
         """The exception of a callback."""
@@ -151,7 +196,8 @@ class _Many:
         self._evaluators.clear()  # of a GPU that had too little memory
         for number, plan in enumerate(self._plans):
             with _naming(number):
-                self._engines[number] = plan.engine_on(backend, self._examples_like(plan))
+                preferred = engine_of(self._kept[number][1], backend)
+                self._engines[number] = plan.engine_on(backend, self._examples_like(plan), preferred)
         largest_first = sorted(range(len(self._plans)), key=lambda number: -self._plans[number].net.n_parameters)
         if backend.name == "cpu":
             arrays = [examples.inputs for examples in self._examples.values()]
@@ -172,6 +218,10 @@ class _Many:
             self._note(error, session.history)
         except Stopped:
             return
+        finally:
+            saver, _ = self._kept[number]
+            if saver is not None:
+                saver.flush()
         with suppress(Stopped):
             self._end(number, session.history)
 
@@ -180,7 +230,7 @@ class _Many:
         groups: dict[Hashable, list[int]] = {}
         for number in numbers:
             key: Hashable = number
-            if self._engines[number] is EpochCudaEngine:
+            if self._engines[number] is EpochCudaEngine and self._kept[number] == (None, None):
                 plan = self._plans[number]
                 with backend.activate():
                     key = group_key(plan.start, plan.recipe), plan.early_stopping is not None and plan.recipe.seed
@@ -209,6 +259,7 @@ class _Many:
             orders = {slot: session.begin(1) for slot, session in active.items()}
             last = plans[0].epochs
             for epoch in range(1, last + 1):
+                check_stopped()
                 # The next epoch's orders are drawn while the GPU works on this one.
                 following = ahead.submit(_begin, dict(active) if epoch < last else {}, epoch + 1)
                 started = time.perf_counter()
@@ -248,7 +299,9 @@ class _Many:
         def warn(message: str) -> None:
             logger.info("network %d: %s", number, message)
 
-        return Session(self._plans[number], division, backend.name, engine.name, tell, warn=warn)
+        saver, resumed = self._kept[number]
+        plan = self._plans[number]
+        return Session(plan, division, backend.name, engine.name, tell, warn=warn, saver=saver, resumed=resumed)
 
     @contextmanager
     def _calling(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """What a training is to be: its arguments, checked, and what they say of examples, engines and evaluations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpunn.averaging import Averaging, averaging_for
 from gpunn.backends import Backend
-from gpunn.checkpoints import run_of
+from gpunn.checkpoints import hashes_of, run_of
 from gpunn.checks import check_number, check_whole
 from gpunn.datasets.split import Dataset, Split, check_alike, check_fits
 from gpunn.defaults import default_batch_size, default_learning_rate
@@ -88,9 +89,13 @@ class Plan:
         """The network's parameters."""
         return Parameters(self.net.weights, self.net.biases, self.net.functions)
 
-    def run(self) -> dict[str, Any]:
-        """Return what a checkpoint, and a training that goes on from it, have in common, in JSON types."""
-        found, ranks = run_of(self.net, self.recipe, self.early_stopping, self.data, self.test), self.ranks
+    def run(self, hashes: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+        """Return what a checkpoint, and a training that goes on from it, have in common, in JSON types.
+
+        `hashes` are those of the examples, if they are known.
+        """
+        hashes = hashes or hashes_of(self.data, self.test)
+        found, ranks = run_of(self.net, self.recipe, self.early_stopping, hashes), self.ranks
         if ranks is not None and ranks.average_every is not None:  # which makes another network
             found |= {"average_every": ranks.average_every, "ranks": ranks.size}
         return found
@@ -140,10 +145,16 @@ class Plan:
             )
             return Evaluators(*map(evaluator, (self.test, sample, held_out)))
 
-    def engine_on(self, backend: Backend, examples: Examples) -> type[Engine]:
-        """Return the engine that trains this on `backend`; raises the errors of `choose_engine`."""
+    def engine_on(self, backend: Backend, examples: Examples, preferred: str | None = None) -> type[Engine]:
+        """Return the engine that trains this on `backend`: for "auto" the `preferred` one, if it can be used.
+
+        Raises the errors of `choose_engine`.
+        """
+        choose = choose_engine if self.ranks is None else self.ranks.choose_engine
         with backend.activate():
-            choose = choose_engine if self.ranks is None else self.ranks.choose_engine
+            if self.engine == "auto" and preferred is not None:
+                with suppress(ConfigurationError):
+                    return choose(preferred, backend, self.start, self.recipe, examples)
             return choose(self.engine, backend, self.start, self.recipe, examples)
 
 

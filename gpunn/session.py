@@ -60,7 +60,8 @@ class Session:
         self._runner: Runner | None = None
         self._where: dict[str, str] = {}
         average = plan.recipe.average
-        self._average = None if average is None else Average(average, plan.epochs)
+        mean = None if resumed is None else resumed.state.mean
+        self._average = None if average is None else Average(average, plan.epochs, mean)
         self._n_batches = -(-plan.n // plan.recipe.batch_size)
         n_outputs = plan.net.sizes[-1]
         test = plan.test
@@ -150,7 +151,8 @@ class Session:
         memory, functions = self._runner.optimizer_state(), self._plan.net.functions
         start = Parameters(trained.weights, trained.biases, functions, memory, epochs=number)
         watched = None if self._watch is None else self._watch.watched
-        self._saver.keep(State(start, self._rng.bit_generator.state, watched), self.history, self._where)
+        mean = None if self._average is None else self._average.mean
+        self._saver.keep(State(start, self._rng.bit_generator.state, watched, mean), self.history, self._where)
 
 
 def _no_progress(history: History, suited: float, *, enough: bool) -> str:

@@ -3,12 +3,11 @@
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from gpunn.averaging import Averaging
 from gpunn.backends import Backend
-from gpunn.checkpoints import Checkpoint, place_of, saved
+from gpunn.checkpoints import Checkpoint, device_of, engine_of, saved
 from gpunn.datasets.split import Dataset, Split
 from gpunn.defaults import EPOCHS
 from gpunn.distortion import Distortion
@@ -16,7 +15,6 @@ from gpunn.distributed import Ranks, over_ranks
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import Parameters
 from gpunn.engines.runner import on_device
-from gpunn.errors import ConfigurationError
 from gpunn.history import History, goes_on
 from gpunn.network import MLP
 from gpunn.optimizers import PLAIN, Optimizer
@@ -78,7 +76,7 @@ def train(
     error. With the same arguments, `resume` goes on from such a file, or begins where there is none. The result has the
     bits of an uninterrupted training; on another device or by another engine, which is warned of, it is the same to
     rounding. "auto" is then the device and engine of the file, if they can be used. `epochs` may differ if the learning
-    rates of the finished epochs don't depend on it.
+    rates of the finished epochs don't depend on it, nor does what `average` counts of them.
 
     `loss` is a name from `gpunn.losses`; the default is cross-entropy for softmax outputs, otherwise squared error.
     `optimizer` is a name ("sgd", "momentum", "nesterov", "adam", "adamw") or an object from `gpunn.optimizers`;
@@ -130,8 +128,6 @@ def train(
     ranks: Ranks | None = distributed
     if ranks is not None:
         plan = plan.over(ranks)
-    if plan.recipe.average is not None and not (checkpoint is None and resume is None):
-        raise ConfigurationError("checkpoints don't keep the average so far: choose average, or checkpoint and resume")
 
     def tell(history: History) -> bool:
         if progress and (ranks is None or ranks.leads):
@@ -147,21 +143,16 @@ def train(
         start = Parameters([], []) if resumed is None else resumed.state.start
         done = 0 if resumed is None else len(resumed.epochs)
         ranks.check_alike(network=(*start.weights, *start.biases), examples=(), settings=(done,))
-    asked, adopted = device, engine
+    asked = device
     if resumed is not None:
         net.weights, net.biases = resumed.kept
-        device, adopted = place_of(resumed, device, engine)
+        device = device_of(resumed, device)
     division = plan.divide()
     examples = plan.examples(division)
 
     def run(backend: Backend) -> History:
         backend = backend if ranks is None else ranks.placed(backend, asked)
-        try:
-            engine_type = replace(plan, engine=adopted).engine_on(backend, examples)
-        except ConfigurationError:
-            if adopted == engine:
-                raise
-            engine_type = plan.engine_on(backend, examples)
+        engine_type = plan.engine_on(backend, examples, engine_of(resumed, backend))
         logger.info(
             "training %s, %s parameters, on %s, engine %s", net, f"{net.n_parameters:,}", backend.name, engine_type.name
         )

@@ -62,7 +62,7 @@ def models(folder: Path) -> Reader:
     nets = [MLP([12, 5, 3], hidden="relu", output="softmax", seed=seed) for seed in range(2)]
     for seed, net in enumerate(nets):
         train(net, random_split(60, 12, 3), epochs=EPOCHS, learning_rate=0.01, device="cpu", engine="plain", seed=seed)
-        net.kind = ImageKind("shapes", (3, 4), "whole", ("a", "b", "c"), digest="0" * 32, folder="/there")
+        net.kind = ImageKind("shapes", (3, 4), "whole", ("a", "b", "c"), digest="0" * 32)
     files, path = [], folder / "sound"
     for each in (nets[0], Ensemble(nets), MLP([4, 3, 2])):
         each.save(path)
@@ -81,8 +81,14 @@ def _read_model(path: Path, _: int) -> None:
 
 def checkpoints(folder: Path) -> Reader:
     split, path = random_split(60, 12, 3), folder / "sound"
-    first = {"early_stopping": EarlyStopping(3), "optimizer": "adam", "test": split[:20], "dropout": 0.0}
-    second = {"early_stopping": None, "optimizer": "momentum", "test": None, "dropout": 0.1}
+    first = {
+        "early_stopping": EarlyStopping(3),
+        "optimizer": "adam",
+        "test": split[:20],
+        "dropout": 0.0,
+        "average": 0.5,
+    }
+    second = {"early_stopping": None, "optimizer": "momentum", "test": None, "dropout": 0.1, "average": None}
     common: dict[str, Any] = {"epochs": EPOCHS, "batch_size": 16, "learning_rate": 0.01, "engine": "plain", "seed": 0}
     common |= {"precision": "float32", "loss": None, "l2": 0.0, "schedule": "constant"}
     files, plans = [], []

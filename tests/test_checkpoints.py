@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save
 
 from gpunn import (
     MLP,
+    Averaging,
     Checkpoint,
     ConfigurationError,
     EarlyStopping,
@@ -115,6 +116,27 @@ def test_a_training_interrupted_after_any_epoch_ends_with_the_same_bits(
         assert_same((again, train(again, data, **settings, resume=path)), expected)
 
 
+@pytest.mark.parametrize(
+    ("engine", "recipe"),
+    [
+        ("epoch", {"dropout": 0.25, "batch_size": 1, "optimizer": "momentum"}),  # with deferred updates
+        ("plain", {"distort": "affine", "label_smoothing": 0.1}),
+        ("fused", {"distort": "simard", "dropout": 0.25, "optimizer": "adam"}),
+        ("epoch", {"distort": "simard", "schedule": "cosine"}),
+    ],
+    ids=str,
+)
+def test_what_is_drawn_for_each_epoch_goes_on_too(tmp_path: Path, engine: str, recipe: dict[str, Any]) -> None:
+    data, settings = random_split(60, 12, 3), SETTINGS | {"engine": engine} | recipe
+    data = Split(data.images.reshape(-1, 3, 4), data.labels)
+    net = fresh()
+    expected = net, train(net, data, **settings)
+    for epochs in range(1, EPOCHS + 1):
+        begin(data, tmp_path / "run", epochs, **settings)
+        again = fresh()
+        assert_same((again, train(again, data, **settings, resume=tmp_path / "run")), expected)
+
+
 @pytest.mark.parametrize("layers", ["dense floats", "float64", "rows of targets", "no hidden layer", "small batches"])
 def test_other_kinds_of_networks_go_on_too(tmp_path: Path, layers: str) -> None:
     data, path = random_split(60, 12, 3), tmp_path / "run"
@@ -132,6 +154,35 @@ def test_other_kinds_of_networks_go_on_too(tmp_path: Path, layers: str) -> None:
     with pytest.raises(Interrupted):
         train(nets[1], data, **settings, checkpoint=path, on_epoch=interrupted_after(4))
     assert_same((nets[2], train(nets[2], data, **settings, resume=path)), expected)
+
+
+@pytest.mark.parametrize("engine", ["plain", "fused", "epoch"])
+@pytest.mark.parametrize("average", [0.7, Averaging(0.7, decay=0.8)], ids=["mean", "decay"])
+@pytest.mark.parametrize("stopping", [None, EarlyStopping(1)], ids=["all epochs", "early stopping"])
+def test_averages_of_weights_go_on_too(
+    small: Split, tmp_path: Path, engine: str, average: float | Averaging, stopping: EarlyStopping | None
+) -> None:
+    settings = SETTINGS | {"average": average, "engine": engine, "early_stopping": stopping, "test": small[:30]}
+    settings |= {"optimizer": "momentum"}
+    net = fresh()
+    expected = net, train(net, small, **settings)
+    for epochs in range(1, len(expected[1].epochs) + 1):
+        begin(small, tmp_path / "run", epochs, **settings)
+        again = fresh()
+        assert_same((again, train(again, small, **settings, resume=tmp_path / "run")), expected)
+
+
+def test_more_epochs_may_be_asked_for_until_averages_have_begun(small: Split, tmp_path: Path) -> None:
+    settings = SETTINGS | {"average": 0.5}  # which begins with the fourth of six epochs, and of five, the sixth of nine
+    begin(small, tmp_path / "run", 3, **settings)
+    for epochs in (5, 9):
+        nets, more = (fresh(), fresh()), settings | {"epochs": epochs}
+        histories = train(nets[0], small, **more, resume=tmp_path / "run"), train(nets[1], small, **more)
+        assert_same((nets[0], histories[0]), (nets[1], histories[1]))
+    begin(small, tmp_path / "run", 4, **settings)
+    train(fresh(), small, **settings | {"epochs": 5}, resume=tmp_path / "run")
+    with pytest.raises(ConfigurationError, match="was begun with epochs 6, of which 4 are finished, not 9"):
+        train(fresh(), small, **settings | {"epochs": 9}, resume=tmp_path / "run")
 
 
 def test_checkpoints_may_be_rare_and_the_end_is_kept_all_the_same(small: Split, tmp_path: Path) -> None:
@@ -296,8 +347,6 @@ def test_a_checkpoint_replaces_nothing_but_checkpoints(small: Split, tmp_path: P
         train(fresh(), small, **SETTINGS, checkpoint=tmp_path / "absent" / "run")
     with pytest.raises(ConfigurationError, match="checkpoint every must be an integer >= 1, got 0"):
         Checkpoint("run", every=0)
-    with pytest.raises(ConfigurationError, match="checkpoints don't keep the average so far"):
-        train(fresh(), small, **SETTINGS, average=0.5, checkpoint=tmp_path / "run")
 
 
 def test_a_full_disk_costs_no_more_than_checkpoints(
@@ -433,7 +482,8 @@ def test_what_is_no_whole_file_is_refused(small: Split, tmp_path: Path) -> None:
 
 def test_damaged_bytes_give_a_training_or_a_clear_error(small: Split, tmp_path: Path) -> None:
     settings = SETTINGS | {"optimizer": "adam", "early_stopping": EarlyStopping(1), "test": small[:30]}
-    begin(small, tmp_path / "run", 2, **settings)
+    begun = begin(small, tmp_path / "run", 2, **settings).training
+    assert isinstance(begun, History)
     whole, rng = (tmp_path / "run").read_bytes(), np.random.default_rng(0)
     run, net = about_of(tmp_path / "run")["run"], fresh()
     outcomes: set[type[object]] = set()
@@ -442,7 +492,7 @@ def test_damaged_bytes_give_a_training_or_a_clear_error(small: Split, tmp_path: 
         damaged[rng.integers(0, len(whole) // rng.integers(1, 5), 2)] = rng.integers(0, 256, 2)
         (tmp_path / "run").write_bytes(damaged.tobytes())
         try:
-            outcomes.add(type(read_checkpoint(tmp_path / "run", run, net, 2)))
+            outcomes.add(type(read_checkpoint(tmp_path / "run", run, net, begun.recipe)))
         except (ModelFileError, ConfigurationError) as error:
             outcomes.add(type(error))
             assert str(error).isprintable()  # noqa: PT017

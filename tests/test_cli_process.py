@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from gpunn import MLP
-from gpunn.cli.signals import IMPORTS, Interruptible, handlers_restored
 
 from .processes import read_up_to, start
 
@@ -77,17 +76,6 @@ def test_ctrl_c_before_the_first_epoch_leaves_an_older_model_alone(tmp_path: Pat
     assert err == "gpunn: interrupted before the first epoch was finished: net was not written\n"
     assert (tmp_path / "net").read_bytes() == precious
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
-
-
-def test_ctrl_c_inside_of_an_import_comes_again() -> None:
-    """As its callbacks ignore exceptions, such as the one of a lock that isn't needed any more."""
-    code = compile("import signal; signal.raise_signal(signal.SIGINT); held = True", IMPORTS, "exec")
-    found: dict[str, object] = {}
-    with handlers_restored(), Interruptible() as interruptible, pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it comes in the second one
-        exec(code, found)
-        time.sleep(10)
-    assert found["held"]
-    assert interruptible.signal == signal.SIGINT
 
 
 def on_terminal(folder: Path, *arguments: object, **environment: str) -> str:

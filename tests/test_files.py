@@ -1,5 +1,6 @@
+import errno
 import os
-import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,25 +15,110 @@ from gpunn.printing import printable
 KILLED = """
 import os, signal, sys
 import gpunn.files
-os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
-gpunn.files.write_whole(sys.argv[1], b"new")
+named, *calls = sys.argv[1:]
+if named:
+    gpunn.files.UNNAMED = None
+for each in calls:
+    call, _, path = each.partition(" ")
+    child = os.fork()
+    if not child:
+        setattr(os, call, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+        gpunn.files.write_whole(path, b"new")
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
 """
+
+
+@pytest.fixture(scope="session")
+def unnamed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skip a test where files can't be without names."""
+    file = files._open_unnamed(tmp_path_factory.mktemp("unnamed"))
+    if file is None:
+        pytest.skip("this file system has no files without names")
+    file.close()
+
+
+@pytest.fixture(params=["unnamed", "named"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Write files without names first, as on most of Linux, or with names, as elsewhere."""
+    if request.param == "named":
+        monkeypatch.setattr(files, "UNNAMED", None)
+    else:
+        request.getfixturevalue("unnamed")
+    return str(request.param)
 
 
 def parts(folder: Path) -> list[Path]:
     return sorted(folder.glob(".gpunn-*.part"))
 
 
-@pytest.mark.parametrize("write", [check_writable, lambda path: write_whole(path, b"new")], ids=["check", "write"])
-def test_what_a_killed_process_left_is_removed_by_what_writes_next(tmp_path: Path, write: Any) -> None:
+def write_and_be_killed(folder: Path, *calls: str, named: bool) -> None:
+    """For each of `calls`, such as "fsync net", let a process write "new" to a file, and be killed in this call."""
+    program = [sys.executable, "-c", KILLED, "named" if named else "", *calls]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    subprocess.run(program, cwd=folder, env=environment, check=True, timeout=60)
+
+
+def test_what_a_killed_process_left_is_removed_by_what_writes_next(tmp_path: Path) -> None:
     (tmp_path / "net").write_bytes(b"old")
-    for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "net")], check=False, timeout=60)
-        assert done.returncode == -signal.SIGKILL
-    assert len(parts(tmp_path)) == 2
+    write_and_be_killed(tmp_path, "fsync net", "fsync net", named=True)
+    left = parts(tmp_path)
+    assert len(left) == 2
     assert (tmp_path / "net").read_bytes() == b"old"
-    write(tmp_path / "other")
+    check_writable(tmp_path / "other")
     assert parts(tmp_path) == []
+    left[0].touch()
+    write_whole(tmp_path / "other", b"")
+    assert parts(tmp_path) == []
+
+
+@pytest.mark.usefixtures("unnamed")
+def test_a_killed_process_leaves_no_partial_file(tmp_path: Path) -> None:
+    (tmp_path / "net").write_bytes(b"old")
+    write_and_be_killed(tmp_path, "fsync new", "link new", "fsync net", "link net", "replace net", named=False)
+    # Only between two calls, where a file is replaced, is there a whole one under another name.
+    assert [path.read_bytes() for path in parts(tmp_path)] == [b"new"]
+    assert (tmp_path / "net").read_bytes() == b"old"
+    check_writable(tmp_path / "net")
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+@pytest.mark.usefixtures("way")
+def test_files_are_new_or_replaced_with_their_permissions(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "net", b"first")
+        assert stat.S_IMODE((tmp_path / "net").stat().st_mode) == 0o640
+        (tmp_path / "net").chmod(0o606)
+        (tmp_path / "link").symlink_to("net")
+        write_whole(tmp_path / "link", b"second")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "net").read_bytes() == b"second"
+    assert stat.S_IMODE((tmp_path / "net").stat().st_mode) == 0o606
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "net"]
+
+
+@pytest.mark.usefixtures("way")
+def test_where_nothing_can_be_linked_files_are_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    for content in (b"first", b"second"):
+        write_whole(tmp_path / "net", content)
+        assert [path.read_bytes() for path in tmp_path.iterdir()] == [content]
+
+
+@pytest.mark.usefixtures("way")
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "net").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="net: No space left on device; choose another place"):
+        write_whole(tmp_path / "net", b"new")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
 def test_what_running_processes_and_other_hosts_write_is_left_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from gpunn import (
     MLP,
+    Checkpoint,
     ConfigurationError,
     DataError,
     Dataset,
@@ -37,6 +39,7 @@ from gpunn.schedules import Cosine
 from .conftest import parameters, random_split
 from .host_gpu import HostGpu
 from .strict_cupy import StrictCupy
+from .test_checkpoints import epochs_in
 
 N = 7
 LISTS: dict[str, Any] = {
@@ -409,6 +412,67 @@ def test_wrong_arguments_are_refused_before_any_training(small: Split, change: d
     assert str(refused.value).startswith(message)
     assert_same(nets, start)
     assert not calls
+
+
+@pytest.mark.parametrize("engine", ["auto", "plain"])
+@pytest.mark.parametrize("calls", [1, 5, 13, 20])
+def test_interrupted_trainings_go_on_from_their_checkpoints(
+    small: Split, tmp_path: Path, cores: Callable[[int], None], engine: str, calls: int
+) -> None:
+    cores(2)
+    data, files = Dataset(small, random_split(50, 12, 3, seed=1)), [tmp_path / f"{n}" for n in range(N)]
+    files[2] = None  # type: ignore[call-overload]  # one without a checkpoint begins again
+    common: dict[str, Any] = {"epochs": 3, "device": "cpu", "engine": engine, **LISTS}
+    told = iter(range(calls))
+
+    def on_epoch(*_: object) -> None:
+        if next(told, None) is None:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train_many(networks(), data, **common, checkpoint=files, on_epoch=on_epoch)
+    finished = [epochs_in(file) for file in tmp_path.iterdir()]
+    assert calls - 3 < sum(finished) <= calls + 2
+    nets, expected = networks(), networks()
+    histories = train_many(nets, data, **common, resume=files, checkpoint=files)
+    alone = train_many(expected, data, **common)
+    assert_same(nets, expected)
+    assert_same_results(histories, alone)
+    assert [epochs_in(file) for file in tmp_path.iterdir()] == [3] * (N - 1)
+
+
+def test_on_a_gpu_networks_with_checkpoints_are_trained_alone(
+    monkeypatch: pytest.MonkeyPatch, small: Split, tmp_path: Path
+) -> None:
+    trained: list[list[int]] = []
+
+    def run_group(self: Any, _: object, numbers: list[int]) -> None:
+        trained.append(list(numbers))
+        self.histories |= dict.fromkeys(numbers)
+
+    monkeypatch.setattr("gpunn.many._Many._run_group", run_group)
+    monkeypatch.setattr("gpunn.many._Many._run_alone", lambda self, backend, number: run_group(self, backend, [number]))
+    monkeypatch.setattr("gpunn.many.group_size", lambda: 4)
+    nets, gpu = [MLP((12, 5, 3)) for _ in range(4)], HostGpu(monkeypatch).backend
+    train_many(nets, small, device=gpu, checkpoint=[None, tmp_path / "1", None, None])
+    assert sorted(trained) == [[0, 2, 3], [1]]
+
+
+def test_each_network_has_a_checkpoint_of_its_own(small: Split, tmp_path: Path) -> None:
+    nets, start = [MLP((12, 5, 3), seed=n) for n in range(2)], [MLP((12, 5, 3), seed=n) for n in range(2)]
+    common: dict[str, Any] = {"epochs": 2, "device": "cpu", "engine": "plain"}
+    for files, message in (
+        (tmp_path, r"checkpoint must be a list with one file for each of 2 networks, got .*Path"),
+        ([tmp_path / "0"], "checkpoint must be a list with one file for each of 2 networks, got 1 values"),
+        ([tmp_path / "0", Checkpoint(tmp_path / "." / "0")], "found one checkpoint twice: each network must have a"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            train_many(nets, small, **common, checkpoint=files)  # type: ignore[arg-type]
+    places = [tmp_path / "0", tmp_path / "1"]
+    train_many([MLP((12, 5, 3)) for _ in range(2)], small, **common, seed=[3, 4], checkpoint=places)
+    with pytest.raises(ConfigurationError, match=r"^network 0: .* was begun with seed 3, not 4"):
+        train_many(nets, small, **common, seed=[4, 3], resume=places)
+    assert_same(nets, start)
 
 
 def test_networks_must_fit_the_data_and_be_different_objects(small: Split) -> None:

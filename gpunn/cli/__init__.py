@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -14,12 +15,13 @@ from gpunn.cli.export import export as export_command
 from gpunn.cli.info import info as info_command
 from gpunn.cli.predict import predict as predict_command
 from gpunn.cli.show import show as show_command
-from gpunn.cli.signals import INTERRUPTED, handlers_restored
+from gpunn.cli.signals import Interruptible, exit_code, handlers_restored
 from gpunn.cli.sweep import sweep as sweep_command
 from gpunn.cli.tour import tour as tour_command
 from gpunn.cli.train import train as train_command
 from gpunn.cli.tune import tune as tune_command
 from gpunn.cli.values import repeated
+from gpunn.engines.stopping import Stopped
 from gpunn.errors import GpunnError
 from gpunn.printing import one_line
 
@@ -51,14 +53,14 @@ for _command in (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 with one line on stderr for bad input, 130 after Ctrl-C.
 
-    With `arguments`, the caller goes on running, and its signal handlers are restored. Without, an interrupted program
-    ignores further signals until it exits.
+    After SIGTERM it is 143, after SIGHUP 129. With `arguments`, the caller goes on running, and its signal handlers are
+    restored. Without, an interrupted program ignores further signals until it exits.
     """
-    with nullcontext() if arguments is None else handlers_restored():
-        _run(arguments)
+    with nullcontext() if arguments is None else handlers_restored(), Interruptible() as interruptible:
+        _run(arguments, interruptible)
 
 
-def _run(arguments: Sequence[str] | None) -> None:
+def _run(arguments: Sequence[str] | None, interruptible: Interruptible) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # File names may hold characters that the terminal can't encode: escape them.
@@ -72,9 +74,10 @@ def _run(arguments: Sequence[str] | None) -> None:
     except MemoryError as error:
         reason = f" ({error})" if str(error) else ""
         _fail(error, f"out of memory{reason}: choose a smaller network, batch or picture")
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, Stopped) as error:
+        interruptible.heeded = False
         click.echo("gpunn: interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(exit_code(_number_of(error) or interruptible.signal or signal.SIGINT))
     except OSError as error:
         # Flushing stdout at exit would fail again, with a traceback.
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -83,6 +86,12 @@ def _run(arguments: Sequence[str] | None) -> None:
             sys.exit(1)
         _fail(error, f"cannot write the output: {error.strerror or error}")
     sys.exit(code or 0)
+
+
+def _number_of(error: BaseException) -> int | None:
+    """Return the number of the signal that an error is of; click raises another one from it."""
+    interrupt = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+    return interrupt.args[0] if isinstance(interrupt, KeyboardInterrupt) and interrupt.args else None
 
 
 def _fail(error: Exception, message: str) -> None:

@@ -1,9 +1,10 @@
-"""The data set that a command for a trained network uses."""
+"""The data set that a command uses."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from gpunn.datasets import Dataset, load_mnist
+from gpunn.datasets.places import folder_of, remember
 from gpunn.errors import DataError
 from gpunn.network import Network
 from gpunn.printing import printable
@@ -12,23 +13,32 @@ EMBEDDED = ("", "MNIST")
 """Names of data sets for which the embedded MNIST is taken; "" is unknown."""
 
 
+def load_data(data_dir: Path | None, *, n_classes: int | None = None) -> Dataset:
+    """Return the data set in `data_dir`, by default the embedded MNIST, and note where it is; see `load_mnist`."""
+    data = load_mnist(data_dir, n_classes=n_classes)
+    if data_dir is not None and data.train.kind is not None:
+        remember(data.train.kind.digest, data_dir)
+    return data
+
+
 def data_for(net: Network, data_dir: Path | None) -> Dataset:
-    """Return the data set in `data_dir`, or without it the one that `net` was trained on, if that can be found.
+    """Return the data set in `data_dir`, or without it the one that `net` was trained on, if it is known where that is.
 
     Raises the errors of `load_mnist`, and `DataError` if the network's data set is another than MNIST and can't be
     found.
     """
     kind = net.kind
-    if data_dir is None and kind is not None and kind.folder:
+    known = folder_of(kind.digest) if data_dir is None and kind is not None and kind.digest else None
+    if kind is not None and known is not None:
         try:
-            return load_mnist(kind.folder, n_classes=net.n_outputs)
+            return load_mnist(known, n_classes=net.n_outputs)
         except DataError as error:
             if kind.name not in EMBEDDED:
                 error.add_note("the network was trained on what was there: give its folder by --data-dir")
                 raise
     elif data_dir is None and kind is not None and kind.name not in EMBEDDED:
         raise DataError(f"the network was trained on {printable(kind.name)}: give its folder by --data-dir")
-    return load_mnist(data_dir, n_classes=net.n_outputs)
+    return load_data(data_dir, n_classes=net.n_outputs)
 
 
 def misfits(net: Network, data: Dataset) -> Iterator[str]:

@@ -54,7 +54,7 @@ def _of_data(net: Network) -> Iterator[tuple[str, str]]:
         return
     yield "pictures", f"prepared as {kind.framing}"
     if kind.digest:
-        yield "files", f"BLAKE2b {kind.digest}, {f'in {kind.folder}' if kind.folder else 'embedded in gpunn'}"
+        yield "files", f"BLAKE2b {kind.digest}"
     if kind.classes:
         yield "classes", ", ".join(kind.classes)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from gpunn.cli import options
-from gpunn.datasets import ImageKind, load_mnist
+from gpunn.cli.data import load_data
+from gpunn.datasets import ImageKind
 from gpunn.ensemble import Ensemble, load
 from gpunn.errors import ModelFileError
 from gpunn.files import check_writable
@@ -39,7 +40,7 @@ def show(model: Path, output: Path, *, half: bool, data_dir: Path | None, loss: 
         )
     test = None
     if data_dir is not None or _is_mnist(net.kind, net):
-        test = load_mnist(data_dir, n_classes=net.n_outputs).test
+        test = load_data(data_dir, n_classes=net.n_outputs).test
     else:
         click.echo(
             f"gpunn: the network wasn't trained on MNIST ({_named(net)}): the page gets no test images without "

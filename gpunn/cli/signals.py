@@ -1,11 +1,19 @@
 """Handling of Ctrl-C, SIGTERM and SIGHUP: they stop training, but don't interrupt saving."""
 
+import _thread
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+from gpunn.engines.stopping import stopped_by
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Sent by Ctrl-C; by `kill`, `timeout` and batch systems; and by closing the terminal (not on Windows)."""
@@ -16,23 +24,21 @@ def exit_code(number: int) -> int:
     return 128 + number
 
 
-INTERRUPTED = exit_code(signal.SIGINT)
-
 POSIX = hasattr(signal, "pthread_kill")
 
-IMPORTS = "<frozen importlib._bootstrap>"
-"""The file of Python's import system, as its frames name it."""
-
 AGAIN = 0.01
-"""Seconds after which a signal that came inside of it comes again."""
+"""Seconds after which a signal comes again whose `KeyboardInterrupt` was ignored."""
 
 
 class Interruptible:
-    """While entered, `SIGNALS` raise `KeyboardInterrupt` while `heeded` is true, and are ignored afterwards.
+    """While entered, `SIGNALS` raise `KeyboardInterrupt` with their number while `heeded` is true, then are ignored.
 
     `signal` is the number of the first signal received. Setting an attribute takes no call, so no signal can come
     between an `except KeyboardInterrupt:` and `heeded = False` in its `finally:`. Signals that are already ignored, as
     under `nohup`, stay ignored. Does nothing outside the main thread, which alone receives signals in Python.
+
+    Where exceptions are ignored, as in `__del__` and in callbacks of weak references, some of them Python's own, the
+    signal comes again. Should something else swallow the exception, training ends before its next batch by `Stopped`.
     """
 
     def __init__(self) -> None:
@@ -47,24 +53,52 @@ class Interruptible:
             self._before = {number: old for number, old in found.items() if old not in (signal.SIG_IGN, None)}
         for number in self._before:
             signal.signal(number, self._interrupt)
+        self._ignoring = sys.unraisablehook
+        if self._before:
+            sys.unraisablehook = self._ignored
+        self._stopping = ExitStack()
+        self._stopping.enter_context(stopped_by(self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After one signal the program is exiting: ignore further ones.
-        for number, handler in self._before.items():
-            signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
+        try:
+            # After one signal the program is exiting: ignore further ones, also after one in a block inside this one.
+            for number, handler in self._before.items():
+                if self.signal is not None:
+                    signal.signal(number, signal.SIG_IGN)
+                elif signal.getsignal(number) == self._interrupt:
+                    signal.signal(number, handler)
+        finally:
+            self.heeded = False  # also by what is to send a signal again
+            self._stopping.close()
+            sys.unraisablehook = self._ignoring
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+    def is_set(self) -> bool:
+        """Whether what is going on is to end: see `gpunn.engines.stopping`."""
+        return self.heeded and self.signal is not None
+
+    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
         if self.signal is None:
             self.signal = number
-        if self.heeded and frame is not None and frame.f_code.co_filename == IMPORTS:
-            # It may be a callback there, whose exceptions Python ignores. What waits in this thread must hear it too.
-            send, there = (signal.pthread_kill, [threading.get_ident()]) if POSIX else (signal.raise_signal, [])
-            threading.Timer(AGAIN, send, [*there, number]).start()
+        if self.heeded:
+            raise KeyboardInterrupt(number)
+
+    def _ignored(self, what: "UnraisableHookArgs") -> None:
+        """Let a signal come again whose exception Python has ignored: something may wait in the main thread."""
+        if self.signal is None or not issubclass(what.exc_type, KeyboardInterrupt):
+            self._ignoring(what)
         elif self.heeded:
-            raise KeyboardInterrupt
+            # The thread of a `Timer` would have to be waited for, maybe in the middle of its module's own code.
+            _thread.start_new_thread(self._send_again, (threading.get_ident(), self.signal))
+
+    def _send_again(self, thread: int, number: int) -> None:
+        time.sleep(AGAIN)
+        if self.heeded and POSIX:
+            signal.pthread_kill(thread, number)
+        elif self.heeded:
+            signal.raise_signal(number)
 
 
 @contextmanager

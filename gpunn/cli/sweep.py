@@ -11,12 +11,13 @@ import click
 from gpunn.activations import HIDDEN
 from gpunn.backends import get_backend
 from gpunn.cli import options
+from gpunn.cli.data import load_data
 from gpunn.cli.naming import default_name, ensemble_name, record_name
 from gpunn.cli.signals import Interruptible, exit_code
 from gpunn.cli.sweep_outcome import Files, Outcome, document, introduction, on_what, summary
 from gpunn.cli.sweep_progress import SweepProgress
 from gpunn.cli.values import hidden_layers, numbers
-from gpunn.datasets import Split, load_mnist
+from gpunn.datasets import Split
 from gpunn.defaults import BATCH_SIZE
 from gpunn.ensemble import Ensemble
 from gpunn.errors import ConfigurationError, DivergenceError
@@ -186,7 +187,7 @@ def sweep(
     files.check(force=force)
     if device != "auto" and scheduler is None:
         get_backend(device)  # raises before there is a record
-    dataset = load_mnist(data_dir, n_classes=classes)
+    dataset = load_data(data_dir, n_classes=classes)
     plan = Sweep(
         space,
         dataset,

@@ -56,4 +56,4 @@ def _page() -> str:
             # During compilation, an interrupt surfaces as a compiler error.
             if interruptible.signal is None:
                 raise
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(interruptible.signal)

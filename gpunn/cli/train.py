@@ -12,6 +12,7 @@ import click
 from gpunn import training
 from gpunn.checkpoint_file import is_checkpoint
 from gpunn.cli import characters, options
+from gpunn.cli.data import load_data
 from gpunn.cli.distortions import check_distortions, distortion_options, write_distortions
 from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
@@ -20,7 +21,7 @@ from gpunn.cli.recipes import learning_options, network_options, optimizer_with
 from gpunn.cli.resuming import checkpoint_for, network_from
 from gpunn.cli.show import page_line
 from gpunn.cli.signals import Interruptible, exit_code
-from gpunn.datasets import Dataset, load_mnist
+from gpunn.datasets import Dataset
 from gpunn.defaults import BATCH_SIZE
 from gpunn.distributed import Ranks
 from gpunn.early_stopping import EarlyStopping
@@ -165,7 +166,7 @@ def train(
     if page is not None and resume is not None:
         raise ConfigurationError("--page shows a training from its beginning, not one that --resume goes on with")
     if start is None:
-        dataset = load_mnist(data_dir, n_classes=classes)
+        dataset = load_data(data_dir, n_classes=classes)
         sizes = [dataset.train.images.shape[1], *hidden, classes or dataset.n_classes]
         net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
     else:

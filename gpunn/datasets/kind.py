@@ -10,7 +10,6 @@ from gpunn.errors import ConfigurationError
 FRAMINGS = ("whole", "digit", "emnist")
 LONGEST_NAME = 100
 MOST_CLASSES = 256
-LONGEST_FOLDER = 4096
 DIGEST = re.compile("[0-9a-f]{32}|")
 
 
@@ -23,9 +22,8 @@ class ImageKind:
     "whole": the whole picture is scaled to `shape` without cropping. `shape` is None if only the number of pixels is
     known, and `classes` is empty if classes have only numbers.
 
-    `digest` is a hash of the data set's files, see `gpunn.load_mnist`, and `folder` the absolute path that they were
-    read from, as `load_mnist` takes it; both are "" if unknown, or if the data set is embedded in gpunn. They don't
-    count where kinds are compared.
+    `digest` is a hash of the data set's files, see `gpunn.load_mnist`, or "" if unknown; it doesn't count where kinds
+    are compared.
 
     Raises `ConfigurationError` for invalid values.
     """
@@ -35,7 +33,6 @@ class ImageKind:
     framing: str = "whole"
     classes: tuple[str, ...] = ()
     digest: str = field(default="", compare=False)
-    folder: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not _is_name(self.name):
@@ -58,8 +55,6 @@ class ImageKind:
             )
         if not isinstance(self.digest, str) or not DIGEST.fullmatch(self.digest):
             raise ConfigurationError(f"digest must be 32 hexadecimal digits, or empty, got {reprlib.repr(self.digest)}")
-        if not is_folder(self.folder):
-            raise ConfigurationError(f"folder must be printable, and no network share, got {reprlib.repr(self.folder)}")
 
     def class_name(self, label: int) -> str:
         """Return the name of the class `label`, or its number if it has none."""
@@ -73,9 +68,8 @@ class ImageKind:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the description as JSON types, without what is unknown of its files."""
-        unknown = [name for name in ("digest", "folder") if not getattr(self, name)]
-        return {name: value for name, value in asdict(self).items() if name not in unknown}
+        """Return the description as JSON types, without a hash if that is unknown."""
+        return {name: value for name, value in asdict(self).items() if value or name != "digest"}
 
     @classmethod
     def from_dict(cls, found: object) -> Self:
@@ -91,16 +85,6 @@ class ImageKind:
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_NAME and value.isprintable()
-
-
-def is_folder(value: object) -> bool:
-    """Whether `value` can be the folder of a kind: no share, as Windows would log in to a server that a file names."""
-    return (
-        isinstance(value, str)
-        and len(value) <= LONGEST_FOLDER
-        and value.isprintable()
-        and not re.match(r"[/\\]{2}", value)
-    )
 
 
 def _is_shape(value: object) -> bool:

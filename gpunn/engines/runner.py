@@ -14,6 +14,7 @@ from gpunn.backends.base import TF32_OVERRIDE
 from gpunn.engines.base import Engine, Examples, Parameters, Recipe
 from gpunn.engines.devices import Job, training_device
 from gpunn.engines.distorting import Distorted, prepared
+from gpunn.engines.stopping import check_stopped
 from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.errors import OutOfMemoryError
@@ -100,6 +101,7 @@ class Runner:
         numbers = range(done + 1, epochs + 1)
         with self._changing(distorted, numbers) as change:
             for number in numbers:
+                check_stopped()
                 order, rates = begin(number)
                 started = time.perf_counter()
                 change(number)

@@ -1,20 +1,27 @@
-"""A way to end training in threads other than the main one, where Ctrl-C isn't raised."""
+"""A way to end training where Ctrl-C isn't raised: in threads other than the main one, or where it was swallowed."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
-_STOPS: ContextVar[tuple[threading.Event, ...]] = ContextVar("stops", default=())
+
+class Stop(Protocol):
+    """What tells whether training is to end, such as a `threading.Event`."""
+
+    def is_set(self) -> bool: ...
+
+
+_STOPS: ContextVar[tuple[Stop, ...]] = ContextVar("stops", default=())
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
-    """Training was ended by the event of `stopped_by`."""
+    """Training was ended by what was given to `stopped_by`."""
 
 
 @contextmanager
-def stopped_by(stop: threading.Event) -> Iterator[None]:
-    """Raise `Stopped` from `check_stopped` in this block once `stop` is set, or the event of a block around it."""
+def stopped_by(stop: Stop) -> Iterator[None]:
+    """Raise `Stopped` from `check_stopped` in this block once `stop` is set, or that of a block around it."""
     token = _STOPS.set((*_STOPS.get(), stop))
     try:
         yield

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from gpunn.backends import Backend, get_backend
 from gpunn.engines.speed import BUILT_IN, Speeds, constants, with_constants
 from gpunn.errors import OutputError
-from gpunn.files import check_writable, open_file, write_whole
-from gpunn.kernels.folders import user_folder
+from gpunn.files import check_writable, open_file, settings_file, write_whole
 from gpunn.printing import printable
 
 logger = logging.getLogger(__name__)
@@ -37,8 +36,7 @@ class Kept(NamedTuple):
 
 def path() -> Path | None:
     """Return the file's place in the user's folder for settings, or None if there is no such folder."""
-    folder = user_folder(xdg=("XDG_CONFIG_HOME", ".config"), mac="Application Support", windows=("APPDATA", "Roaming"))
-    return None if folder is None else folder / "gpunn" / "speeds.json"
+    return settings_file("speeds.json")
 
 
 def speeds(backend: Backend | None = None) -> Speeds:

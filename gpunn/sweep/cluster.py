@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, final
 
 from gpunn.datasets.split import Split
+from gpunn.engines.stopping import check_stopped
 from gpunn.errors import ClusterError, ConfigurationError
 from gpunn.network import MLP
 from gpunn.printing import printable
@@ -186,6 +187,7 @@ class _Handout:
     def run(self) -> None:
         try:
             while self._left or self._tasks:
+                check_stopped()
                 self._hand_out()
                 try:
                     future = self._ended.get(timeout=WATCHING)

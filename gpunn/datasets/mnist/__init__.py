@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from gpunn.datasets.folder import ROLES, find_files
 from gpunn.datasets.idx import read_idx
-from gpunn.datasets.kind import is_folder
 from gpunn.datasets.known import Known, kind_of
 from gpunn.datasets.split import Dataset, Split
 from gpunn.errors import DataError
@@ -70,9 +69,7 @@ def load_mnist(data_dir: str | bytes | os.PathLike[str] | None = None, *, n_clas
         raise DataError(f"{printable(folder)}: {error}") from error
     shape = (int(train.shape[1]), int(train.shape[2]))
     rows = train.reshape(len(train), -1)
-    kind = replace(
-        kind_of(known, folder, shape, rows, labels_from_0), digest=_digest(found.files), folder=_folder(data_dir)
-    )
+    kind = replace(kind_of(known, folder, shape, rows, labels_from_0), digest=_digest(found.files))
     splits = []
     for (images, _, labels_file), labels in zip(parts, labels_from_0, strict=True):
         split = Split(images.reshape(len(images), -1), labels, kind)
@@ -94,12 +91,6 @@ def _digest(files: Mapping[str, Path]) -> str:
         except OSError as error:
             raise DataError(f"cannot read {printable(files[role])}: {error.strerror or error}") from error
     return found.hexdigest()
-
-
-def _folder(data_dir: str | bytes | os.PathLike[str] | None) -> str:
-    """Return the absolute path of a data set for a model file, or "" for the embedded one or unprintable paths."""
-    folder = "" if data_dir is None else str(Path(os.fsdecode(data_dir)).absolute())
-    return folder if is_folder(folder) else ""
 
 
 def _first_label(known: Known, folder: Path, labels: NDArray[Any]) -> int:
