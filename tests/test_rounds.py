@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("pebble", reason='needs pebble: pip install -e ".[bench]"')
 
-from benchmarks.schema import Contestant, Task
+from benchmarks.schema import Contestant, Recipe, Task
 from benchmarks.timing import contestants
 from benchmarks.timing.budget import LONGEST, PREPARATION, Budget
 from benchmarks.timing.contestants import AbsentError, Entry, Outcome, Seat
@@ -227,6 +227,20 @@ def test_a_wrong_gradient_is_seen_even_where_it_hardly_moves_the_weights() -> No
     assert problem.judge([Trained(LOSS, nan)], EXACT)[0] == np.inf
     assert problem.judge([Trained(float("nan"), RIGHT)], EXACT)[0] == np.inf
     assert "found the loss" in (problem.judge([Trained(LOSS * 1.01, RIGHT)], EXACT)[1] or "")
+
+
+def test_what_float32_may_do_to_a_network_is_no_fault() -> None:
+    adam = Task("784-4-10", 50, Recipe("relu", "softmax", "cross_entropy", "adam", 1e-4), images=100)
+    problem, (start,) = Problem(adam), Problem(adam).starts
+    ((loss, right),) = exact = Problem(adam).exact("cpu")
+    (W, *more), (before, *_) = right.weights, start.weights
+    kinked = Parameters([W + 0.01 * (W - before), *more], right.biases)
+    assert problem.judge([Trained(loss, kinked)], exact)[1] is None
+    assert "found the loss" in (problem.judge([Trained(loss * 1.0015, right)], exact)[1] or "")  # a batch is left out
+    # The sums of a batch of 60,000, term by term.
+    (_, small), (_, large) = (Problem(Task("784-16-10", m)).tolerances for m in (1, 60_000))
+    assert small == pytest.approx(1e-3, rel=1e-3)
+    assert large > 0.0053
 
 
 def test_processes_that_hang_or_die_are_given_up() -> None:
