@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
-from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +22,9 @@ TOLERANCES = {"float32": 1e-3, "tf32": 2e-2}
 KINKED = {"sgd": 3e-3, "nesterov": 3e-3, "adam": 2e-2}
 """Of arrays with ReLU: a sum that rounds to the other side of 0 gives or takes an example's gradient.
 
-Adam's steps are as long for small gradients: one such sum of an epoch moved biases by 1.1 % of their way, with NumPy and
-with JAX alike, whose float64 versions follow `plain` to 1e-15. The loss stays within 1e-4, and shows a batch left out.
+Adam's steps are as long for small gradients: one such sum of an epoch moved biases by 1.1 % of their way, with NumPy
+and with JAX alike, whose float64 versions follow `plain` to 1e-15. The loss stays within 1e-4, and shows a batch that
+was left out.
 """
 
 EPS = float(np.finfo(np.float32).eps)
@@ -137,11 +137,9 @@ class Problem:
         loss, rest = self.tolerances
         for number, mine, theirs in zip(self.compared, found, exact, strict=True):
             which = f"network {number}: " if self.task.networks > 1 else ""
-            for allowed, (off, what) in zip(
-                chain([loss], repeat(rest)), deviations(len(self.split), mine, self.starts[number], theirs)
-            ):
+            for n, (off, what) in enumerate(deviations(len(self.split), mine, self.starts[number], theirs)):
                 worst = max(worst, off)
-                if off > allowed:
+                if off > (rest if n else loss):
                     wrong = wrong or f"wrong: {which}{what}"
         return worst, wrong
 
