@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.defaults import BAR, Combination, combinations
 from gpunn import MLP, SGD, Adam, Dataset, Split, train
 from gpunn.defaults import default_learning_rate
 from gpunn.engines.threads import blas_threads
 from gpunn.guessing import Guessing
 from gpunn.optimizers import OPTIMIZERS
+
+from .default_rates import BAR, Combination, combinations
 
 OFFERED = list(dict.fromkeys(combinations()))
 QUICK = [row for row in OFFERED if sum(row.hidden) <= 64 and row.batch_size >= 32]
