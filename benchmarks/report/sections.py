@@ -1,6 +1,6 @@
 """The sections of the page: what is said, drawn and listed of each question."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
@@ -49,6 +49,23 @@ BARS_SAY = (
 RACES_SAY = (
     "A dot is the median of several seeds; its whisker reaches from the fastest seed to the slowest. Squares: the best "
     "peer. The axis is logarithmic."
+)
+
+ADVICE_SAYS = (
+    f"The batch size is the smallest with {100 * tables.NEAR:.0f} % or more of the highest speed on the device: "
+    "smaller batches learn more in an epoch. Bold: the fastest device."
+)
+
+STARTS_SAY = (
+    "From the start of a fresh process to the end of its first epoch, imports included: cold with an empty kernel "
+    "cache, as after an installation, warm with a full one. Steady is an epoch of those that follow."
+)
+
+PUBLISHED_SAY = "met: the mean of the seeds is at most what was published."
+
+KERNELS_SAY = (
+    "How many times as fast as unfused operations, with an interval of 95 %. A copy is one of as many bytes as a "
+    "kernel reads and writes; it is faster where a cache holds them."
 )
 
 VERDICTS = {
@@ -172,15 +189,26 @@ def sections(found: Sequence[Machine], parts: Sequence[Part], tries: Sequence[Pa
     """
     groups = list(findings.by_kind(part for part in parts if part.task.networks == 1).items())
     yield _speeds("Speed by batch size", groups[:1])
-    yield _advice(found, parts)
+    yield _tables(
+        "Which engine, device and batch size to take",
+        found,
+        ("{machine}", lambda it: tables.advice([part for part in parts if part.place.machine is it]), ADVICE_SAYS),
+    )
     yield _speeds("Other networks, recipes and devices", groups[1:])
     yield _beside_peers(parts)
     yield _races(found)
-    yield _starts(found, parts)
+    starts = "{machine}", lambda it: tables.starts(it, parts), STARTS_SAY
+    yield _tables("The first epoch: cold, warm and steady", found, starts)
     yield _speeds("Many networks at once", findings.by_kind(it for it in parts if it.task.networks > 1).items())
-    yield _beside_sklearn(found)
-    yield _published(found)
-    yield _kernels(found)
+    yield _tables(
+        "In place of scikit-learn",
+        found,
+        ("An epoch of fit, with equal settings, on {machine}", tables.estimator_times, ""),
+        ("What both learn: accuracy on unseen images", tables.estimator_accuracies, ""),
+    )
+    yield _tables("Beside published test errors", found, ("{machine}", tables.published, PUBLISHED_SAY))
+    kernels = "Times and bytes per second on {machine}", tables.kernels, KERNELS_SAY
+    yield _tables("Fused kernels", found, kernels, folded=True)
     yield _changes(found)
     yield _speeds("Tries on fewer images, which don't compare with full runs", findings.by_kind(tries).items())
     yield _aside(found)
@@ -214,15 +242,14 @@ def lines_of(parts: Sequence[Part]) -> list[Line]:
     return lines
 
 
-def _advice(found: Sequence[Machine], parts: Sequence[Part]) -> Section:
-    section = Section("Which engine, device and batch size to take")
-    note = (
-        f"The batch size is the smallest with {100 * tables.NEAR:.0f} % or more of the highest speed on the device: "
-        "smaller batches learn more in an epoch. Bold: the fastest device."
-    )
+def _tables(
+    title: str, found: Sequence[Machine], *about: tuple[str, Callable[[Machine], Any], str], folded: bool = False
+) -> Section:
+    """Return tables of each machine; `about` has their titles, what makes them, and their notes."""
+    section = Section(title)
     for machine in found:
-        mine = [part for part in parts if part.place.machine is machine]
-        section.table(machine.name if len(found) > 1 else "", tables.advice(mine), note)
+        for heading, make, note in about:
+            section.table(heading.format(machine=machine.name), make(machine), note, folded=folded)
     return section
 
 
@@ -288,43 +315,6 @@ def _race_dot(race: Race, *, leads: bool) -> Dot:
         colour=charts.BEST if leads else charts.PEER if is_peer else charts.GPUNN,
         marker="s" if leads else "D" if is_peer else "o",
     )
-
-
-def _starts(found: Sequence[Machine], parts: Sequence[Part]) -> Section:
-    section = Section("The first epoch: cold, warm and steady")
-    note = (
-        "From the start of a fresh process to the end of its first epoch, imports included: cold with an empty kernel "
-        "cache, as after an installation, warm with a full one. Steady is an epoch of those that follow."
-    )
-    for machine in found:
-        section.table(machine.name if len(found) > 1 else "", tables.starts(machine, parts), note)
-    return section
-
-
-def _beside_sklearn(found: Sequence[Machine]) -> Section:
-    section = Section("In place of scikit-learn")
-    for machine in found:
-        section.table(f"An epoch of fit, with equal settings, on {machine.name}", tables.estimator_times(machine))
-        section.table("What both learn: accuracy on unseen images", tables.estimator_accuracies(machine))
-    return section
-
-
-def _published(found: Sequence[Machine]) -> Section:
-    section = Section("Beside published test errors")
-    for machine in found:
-        section.table("", tables.published(machine), "met: the mean of the seeds is at most what was published.")
-    return section
-
-
-def _kernels(found: Sequence[Machine]) -> Section:
-    section = Section("Fused kernels")
-    note = (
-        "How many times as fast as unfused operations, with an interval of 95 %. A copy is one of as many bytes as a "
-        "kernel reads and writes; it is faster where a cache holds them."
-    )
-    for machine in found:
-        section.table(f"Times and bytes per second on {machine.name}", tables.kernels(machine), note, folded=True)
-    return section
 
 
 def _changes(found: Sequence[Machine]) -> Section:
