@@ -1,5 +1,6 @@
 """A row's contestants take turns, and nobody gains by skipping work, not waiting, hanging or dying."""
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -49,6 +50,8 @@ class FakeSeat:
         if "error" in self.others:
             raise self.others["error"]
         self.number += 1
+        if self.number > self.others.get("last", math.inf):
+            raise RuntimeError("it breaks down")
         return self.outcome(self.seconds[self.number % len(self.seconds)])
 
     def close(self) -> None:
@@ -99,6 +102,8 @@ def test_bars_are_judged_and_undecided_ones_take_more_rounds() -> None:
     _, log = held(3, epoch=takes(0.1), jax=takes(0.2, 0.4), numpy=takes(0.39))
     assert (log.count("epoch"), log.count("jax"), log.count("numpy")) == (MOST, MOST, LEAST)
     assert verdict(3, epoch=takes(0.1), jax=takes(0.3, disturbed="others")) == ("undecided", LEAST + TRIES * MOST)
+    _, log = held(3, epoch=takes(0.1), jax=takes(0.3, disturbed="others", last=LEAST + 2))
+    assert log.count("epoch") == log.count("jax") == LEAST + 3
     assert verdict(3, epoch=takes(0.1), jax=takes(0.3, found=WRONG))[0] == "no result"
     assert verdict(3, epoch=takes(0.1, found=WRONG), fused=takes(0.1), jax=takes(0.3))[0] == "no result"
 

@@ -163,9 +163,10 @@ class RowOfRounds:
         started = time.perf_counter()
         for _ in range(TRIES * MOST):
             count = min((sum(it.disturbed is None for it in self._marked(each)) for each in compared), default=MOST)
-            if count >= MOST or time.perf_counter() - started > DECIDING:
+            runners = [each for each in self._runners() if each in compared]
+            if count >= MOST or len(runners) < len(compared) or time.perf_counter() - started > DECIDING:
                 break
-            self._round([each for each in self._runners() if each in compared])
+            self._round(runners)
 
     def _leave_those_behind(self) -> None:
         """Note who is far behind."""
