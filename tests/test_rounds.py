@@ -133,6 +133,7 @@ def test_nobody_wins_with_a_wrong_answer_nor_a_late_one() -> None:
         jax=takes(0.2),
         numpy=takes(0.01, found=WRONG),
         torch=takes(0.01, late=0.1),
+        busy=takes(0.25, late=0.1, disturbed="other processes"),
         torch_compile=takes(0.01, absent="not installed"),
         sklearn=takes(0.01, error=GivenUpError("hung: did not end within 30 s, and was stopped")),
     )

@@ -228,8 +228,8 @@ class Outcome(NamedTuple):
 
     @property
     def problem(self) -> str | None:
-        """Why this time counts for nothing, or None."""
-        if self.late <= LATE_SHARE * self.seconds + LATE_SECONDS:
+        """Why this time counts for nothing, or None; what disturbed the round may have delayed the reading, too."""
+        if self.disturbed is not None or self.late <= LATE_SHARE * self.seconds + LATE_SECONDS:
             return None
         return (
             f"the device was still computing when the time was taken: after {self.seconds * 1e3:.1f} ms its "
