@@ -1,5 +1,6 @@
 """`pytest --benchmark` runs `benchmarks/` instead of the tests; plain `pytest` knows nothing of pytest-benchmark."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from benchmarks.options import add_options
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 
 MOST_PROCESSES = 4
-"""For the tests; each has threads of its own."""
+"""For the tests."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,16 +21,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run the tests on several cores where all of them are asked for, and pytest-xdist is there."""
-    option = config.option
-    whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not (option.keyword or option.markexpr)
-    if not whole or option.benchmark or option.usepdb or option.collectonly or hasattr(config, "workerinput"):
-        return
-    if getattr(option, "numprocesses", 0) is None and option.dist == "no":
-        from gpunn.backends.limits import usable_cores
+    """Run the tests on several cores where all of them are asked for, and pytest-xdist is there.
 
-        # Compiled kernels use several cores by themselves. The tests on GPUs keep to one process.
+    Each process then has its share of the cores: threads that wait for each other, and those of BLAS, spin, and would
+    take the cores from other processes' tests. Tests of threads ask for their number.
+    """
+    option = config.option
+    if option.benchmark or not hasattr(option, "numprocesses") or hasattr(config, "workerinput"):
+        return
+    from gpunn.backends.limits import usable_cores
+
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not (option.keyword or option.markexpr)
+    if whole and not (option.usepdb or option.collectonly) and option.numprocesses is None and option.dist == "no":
+        # The tests on GPUs keep to one process.
         option.numprocesses, option.dist = min(MOST_PROCESSES, usable_cores()), "loadgroup"
+    if option.numprocesses:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // option.numprocesses)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -53,8 +53,8 @@ class Harness:
         self.found: dict[str, list[Any]] = {
             name: []
             for name in (
-                *("starts", "races", "kernels", "ceilings", "transfers", "published"),
-                *("estimator_times", "estimator_accuracies", "left_out", "failures"),
+                *("starts", "races", "kernels", "published", "estimator_times", "estimator_accuracies"),
+                *("left_out", "failures"),
             )
         }
         """By the fields of `Run`."""

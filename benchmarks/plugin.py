@@ -154,7 +154,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
     harness, say = terminalreporter.config.stash[HARNESS], terminalreporter.line
     run = harness.run()
-    timed = run.rows, run.starts, run.races, run.kernels, run.ceilings, run.transfers
+    timed = run.rows, run.starts, run.races, run.kernels
     if not any((*timed, run.published, run.estimator_times, run.estimator_accuracies)):
         return
     terminalreporter.section("benchmarks")

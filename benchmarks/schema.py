@@ -4,7 +4,6 @@ All times are in seconds. Absent values are None; nothing is NaN or infinite.
 """
 
 import os
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -82,12 +81,6 @@ class Task(Base, frozen=True):
     def examples(self) -> int:
         """The images that a round trains on, of all networks and epochs."""
         return self.images * self.networks * self.epochs
-
-    @property
-    def operations(self) -> int:
-        """Floating-point operations an image, as if no pixel were dark: forward, backward, and the update."""
-        layers = [2 * n_in * n_out for n_in, n_out in pairwise(map(int, self.network.split("-")))]
-        return 3 * sum(layers) - layers[0]
 
     @property
     def label(self) -> str:
@@ -269,27 +262,6 @@ class Kernel(Base, frozen=True):
         return f"{self.name} {'x'.join(map(str, self.shape))}"
 
 
-class Ceiling(Base, frozen=True):
-    """What a device can do at most, a second; None where it couldn't be measured."""
-
-    device: Device
-    copied_bytes: Number | None = None
-    """Read and written."""
-    operations: Number | None = None
-    """Of a large float32 product."""
-    tf32_operations: Number | None = None
-    missing: dict[Text, Text] = {}
-    """Why what is None couldn't be measured, by name."""
-
-
-class Transfer(Base, frozen=True):
-    """Images and labels on their way to a GPU."""
-
-    device: Device
-    n_bytes: Whole
-    times: Estimate
-
-
 class Published(Base, frozen=True):
     """A test error that others published, and those of gpunn's networks, in %."""
 
@@ -379,8 +351,6 @@ class Run(Struct, frozen=True, kw_only=True):
     starts: list[Start] = []
     races: list[Race] = []
     kernels: list[Kernel] = []
-    ceilings: list[Ceiling] = []
-    transfers: list[Transfer] = []
     published: list[Published] = []
     estimator_times: list[EstimatorTimes] = []
     estimator_accuracies: list[EstimatorAccuracies] = []

@@ -7,9 +7,8 @@ import pytest
 from benchmarks.harness import Harness, keep, use
 from benchmarks.schema import Contestant, Start
 from benchmarks.timing.contestants import AbsentError
-from benchmarks.timing.device import in_a_line, measure_transfer
-from benchmarks.timing.exactness import dataset
-from benchmarks.timing.fresh import PATIENCE, first_epochs
+from benchmarks.timing.device import in_a_line
+from benchmarks.timing.fresh import first_epochs
 from benchmarks.workloads.epochs import Work
 
 
@@ -32,14 +31,6 @@ def test_row(harness: Harness, benchmark: Any, work: Work, visit: int) -> None:
     wrong = [f"{result.contestant}, {result.problem}" for result in row.results if result.problem is not None]
     if wrong:
         pytest.fail(f"{work.task.label}: " + "; ".join(wrong), pytrace=False)
-
-
-def test_transfer(harness: Harness, device: str) -> None:
-    """Time how long the images and labels take to a GPU."""
-    if device == "cpu":
-        pytest.skip("nothing is copied to the CPU")
-    found = harness.call(measure_transfer, device, dataset(harness.options.images, False).train, seconds=PATIENCE)
-    harness.found["transfers"].append(found)
 
 
 def test_first_epochs(harness: Harness, contestant: Contestant) -> None:

@@ -1,24 +1,16 @@
-"""Each fused kernel beside its unfused form, over sizes, and what the device can do at most."""
+"""Each fused kernel beside its unfused form, over sizes."""
 
 from typing import Any
 
 import pytest
 
 from benchmarks.harness import Harness, keep, use
-from benchmarks.timing.device import measure_ceiling
 from benchmarks.timing.isolation import PREPARE
 from benchmarks.timing.kernels import time_kernel
 from gpunn.errors import ConfigurationError, OutOfMemoryError
 
 SHARE = 0.15
 """Of a row's seconds: these rows are many and short."""
-
-
-def test_ceilings(harness: Harness, device: str) -> None:
-    """Measure how fast the device copies its memory, and multiplies large matrices."""
-    found = harness.call(measure_ceiling, device, seconds=PREPARE)
-    harness.found["ceilings"].append(found)
-    assert len(found.missing) < 2, found.missing
 
 
 def test_kernel(harness: Harness, benchmark: Any, device: str, kernel: str, shape: tuple[int, int]) -> None:

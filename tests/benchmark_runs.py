@@ -5,7 +5,6 @@ import numpy as np
 from benchmarks.estimates import at_least, estimate, ratio, steady
 from benchmarks.schema import (
     Absent,
-    Ceiling,
     Comparison,
     Contestant,
     EstimatorAccuracies,
@@ -23,7 +22,6 @@ from benchmarks.schema import (
     Start,
     Target,
     Task,
-    Transfer,
 )
 
 ADAM = Recipe(hidden="relu", output="softmax", loss="cross_entropy", optimizer="adam", learning_rate=1e-3)
@@ -112,7 +110,7 @@ def sample_run(*, gpu: bool = False, images: int = 60_000, started: str = "2026-
                 result("torch.graphs", 0.03, "cuda:0", peer=True),
                 result("jax", 0.05, "cuda:0", peer=True),
             ]
-        gone = Absent(contestant=Contestant(name="thinc", device="cpu", is_peer=True), reason="not installed")
+        gone = Absent(contestant=Contestant(name="sklearn", device="cpu", is_peer=True), reason="not installed")
         rows.append(row(task, results, bar=4.4 if images == 60_000 else None, absent=[gone]))
     adam = Task(network="784-128-10", batch_size=128, recipe=ADAM, images=images)
     rows.append(row(adam, [result("epoch", 0.09, auto=True), result("jax", 0.37, peer=True)], bar=4.5))
@@ -137,7 +135,7 @@ def sample_run(*, gpu: bool = False, images: int = 60_000, started: str = "2026-
         machine=Machine(
             name="A processor made up for tests",
             cores=2,
-            versions={"python": "3.13.0", "numpy": "2.4.6", "numba": "0.68.1", "jax": "0.10.2", "thinc": "none"},
+            versions={"python": "3.13.0", "numpy": "2.4.6", "numba": "0.68.1", "jax": "0.10.2", "sklearn": "none"},
             devices={"cpu": {"name": "A processor made up for tests"}}
             | ({"cuda:0": {"name": "A GPU made up for tests", "driver": "580.1"}} if gpu else {}),
             absent_devices={} if gpu else {"cuda": "no CUDA driver found"},
@@ -166,8 +164,6 @@ def sample_run(*, gpu: bool = False, images: int = 60_000, started: str = "2026-
             ),
             Kernel(device="cpu", name="adam_step", shape=(128, 784), n_bytes=10**6, problem="wrong: differs"),
         ],
-        ceilings=[Ceiling(device="cpu", copied_bytes=2e10, operations=1.5e11)],
-        transfers=[Transfer(device="cuda:0", n_bytes=47_100_000, times=times)] if gpu else [],
         published=[
             Published(
                 network="784-30-10",

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numba
 import pytest
 
 from gpunn.kernels import cache
@@ -64,27 +65,34 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def used_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with cached kernels; a test may damage them, but leaves them intact."""
+def first_use(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A checkout with cached kernels, and what was printed when they were compiled."""
     folder = copy_packages(tmp_path_factory.mktemp("used"))
-    python(SIGMOID_OF_ZERO, folder)
-    return folder
+    return folder, python(SIGMOID_OF_ZERO, folder)
+
+
+@pytest.fixture
+def used_checkout(first_use: tuple[Path, list[str]], tmp_path: Path) -> Path:
+    """A copy of it: keys of kernels don't depend on where it is."""
+    folder, _ = first_use
+    return shutil.copytree(folder, tmp_path / "copy")
 
 
 def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def test_kernels_are_compiled_once_and_this_is_logged(checkout: Path) -> None:
-    assert python(SIGMOID_OF_ZERO, checkout) == compiled(checkout / "user/gpunn/kernels")
-    assert python(SIGMOID_OF_ZERO, checkout) == ["0.5"]
+def test_kernels_are_compiled_once_and_this_is_logged(first_use: tuple[Path, list[str]], used_checkout: Path) -> None:
+    folder, printed = first_use
+    assert printed == compiled(folder / "user/gpunn/kernels")
+    assert python(SIGMOID_OF_ZERO, used_checkout) == ["0.5"]
 
 
-def test_nothing_but_bytecode_is_put_beside_the_source(checkout: Path) -> None:
-    python(SIGMOID_OF_ZERO, checkout)
-    added = [path for path in files(checkout) if path.suffix not in {".py", ".pyc", ".typed", ".html", ".css", ".js"}]
+def test_nothing_but_bytecode_is_put_beside_the_source(used_checkout: Path) -> None:
+    suffixes = {".py", ".pyc", ".typed", ".html", ".css", ".js"}
+    added = [path for path in files(used_checkout) if path.suffix not in suffixes]
     assert added
-    assert all(path.is_relative_to(checkout / "user") for path in added)
+    assert all(path.is_relative_to(used_checkout / "user") for path in added)
 
 
 def test_numba_cache_dir_wins(checkout: Path) -> None:
@@ -95,24 +103,24 @@ def test_numba_cache_dir_wins(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "somewhere"])
-def test_a_cache_folder_that_is_not_absolute_is_ignored(checkout: Path, name: str) -> None:
-    home = checkout / "home"
-    home.mkdir()
-    said = python(SIGMOID_OF_ZERO, checkout, XDG_CACHE_HOME=name, HOME=str(home))
-    assert said == compiled(home / ".cache/gpunn/kernels")
+def test_a_cache_folder_that_is_not_absolute_is_ignored(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache.folder() == tmp_path / ".cache/gpunn/kernels"
 
 
-def test_kernels_are_compiled_again_when_a_function_that_they_call_changes(checkout: Path) -> None:
-    assert python(SIGMOID_OF_ZERO, checkout)[-1] == "0.5"
-    formulas = checkout / "kernels" / "cpu" / "activations.py"
+def test_kernels_are_compiled_again_when_a_function_that_they_call_changes(used_checkout: Path) -> None:
+    formulas = used_checkout / "kernels" / "cpu" / "activations.py"
     changed = formulas.read_text().replace("F(0.5) * z), F(0.5), F(0.5))", "F(0.5) * z), F(0.5), F(0.25))")
     formulas.write_text(changed)
-    assert python(SIGMOID_OF_ZERO, checkout)[-1] == "0.25"
+    assert python(SIGMOID_OF_ZERO, used_checkout)[-1] == "0.25"
 
 
-def test_kernels_are_compiled_again_for_another_cpu(checkout: Path) -> None:
-    assert python(SIGMOID_OF_ZERO, checkout)[0] == FIRST
-    assert python(SIGMOID_OF_ZERO, checkout, NUMBA_CPU_NAME="generic")[0] == FIRST
+def test_kernels_are_compiled_again_for_another_cpu(used_checkout: Path) -> None:
+    assert python(SIGMOID_OF_ZERO, used_checkout, NUMBA_CPU_NAME="generic")[0] == FIRST
 
 
 CANNOT = "compiled kernels can't be kept, and every process will compile them again: "
@@ -122,8 +130,7 @@ ADVICE = "; set NUMBA_CACHE_DIR to a folder that can be written to"
 def test_without_a_cache_folder_kernels_are_compiled_every_time(checkout: Path) -> None:
     nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null"}
     word = f"{CANNOT}[Errno 20] Not a directory: '/dev/null/gpunn/kernels'{ADVICE}"
-    for _ in range(2):
-        assert python(SIGMOID_OF_ZERO, checkout, **nowhere) == [FIRST, word, "compiled in T", "0.5"]
+    assert python(SIGMOID_OF_ZERO, checkout, **nowhere) == [FIRST, word, "compiled in T", "0.5"]
 
 
 FULL_DISK = """
@@ -145,15 +152,10 @@ def a_flipped_bit(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [lambda _: b"", lambda content: content[: len(content) // 2], a_flipped_bit, lambda _: pickle.dumps(7)],
-    ids=["empty", "cut", "a flipped bit", "foreign"],
-)
-def test_damaged_kernels_are_compiled_again_and_replaced(used_checkout: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_kernels_are_compiled_again_and_replaced(used_checkout: Path) -> None:
     kept = files(used_checkout / "user")
     for path in kept:
-        path.write_bytes(damage(path.read_bytes()))
+        path.write_bytes(a_flipped_bit(path.read_bytes()))
     word, *lines = python(SIGMOID_OF_ZERO, used_checkout)
     assert re.match(r"a cached kernel can't be used, and is compiled again: it was damaged: /", word)
     assert lines == compiled(used_checkout / "user/gpunn/kernels")
@@ -161,13 +163,46 @@ def test_damaged_kernels_are_compiled_again_and_replaced(used_checkout: Path, da
     assert files(used_checkout / "user") == kept
 
 
-@pytest.mark.parametrize("make", [lambda path: (path / "more").mkdir(parents=True), os.mkfifo], ids=["folder", "pipe"])
-def test_folders_and_pipes_in_place_of_kernels_are_replaced(used_checkout: Path, make: Callable[[Path], None]) -> None:
-    for path in files(used_checkout / "user"):
+def written(damage: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        content = path.read_bytes()
+        path.write_bytes(damage(content))
+
+    return write
+
+
+def replaced_by(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def replace(path: Path) -> None:
         path.unlink()
         make(path)
-    assert "it is not a regular file" in python(SIGMOID_OF_ZERO, used_checkout)[0]
-    assert python(SIGMOID_OF_ZERO, used_checkout) == ["0.5"]
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (written(lambda _: b""), "it was damaged: /"),
+        (written(lambda content: content[: len(content) // 2]), "it was damaged: /"),
+        (written(a_flipped_bit), "it was damaged: /"),
+        (written(lambda _: pickle.dumps(7)), "it was damaged: /"),
+        (replaced_by(lambda path: (path / "more").mkdir(parents=True)), "it is not a regular file"),
+        (replaced_by(os.mkfifo), "it is not a regular file"),
+    ],
+    ids=["empty", "cut", "a flipped bit", "foreign", "a folder", "a pipe"],
+)
+def test_whatever_is_in_place_of_a_kernel_is_not_used_and_replaced(
+    damage: Callable[[Path], None], message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gpunn")
+    shelf = Shelf(tmp_path)
+    shelf.write("a.nbc", b"code" * 100)
+    damage(tmp_path / "a.nbc")
+    assert shelf.read("a.nbc") is None
+    assert message in caplog.text
+    shelf.write("a.nbc", b"other code")
+    assert shelf.read("a.nbc") == b"other code"
+    assert shelf.keeps
 
 
 def test_kernels_that_this_numba_cannot_load_are_compiled_again(used_checkout: Path) -> None:
@@ -175,7 +210,7 @@ def test_kernels_that_this_numba_cannot_load_are_compiled_again(used_checkout: P
         for path in files(used_checkout / "user"):
             path.write_bytes(cache._sealed(content))
         assert "a cached kernel can't be used" in python(SIGMOID_OF_ZERO, used_checkout)[0]
-        assert python(SIGMOID_OF_ZERO, used_checkout) == ["0.5"]
+    assert python(SIGMOID_OF_ZERO, used_checkout) == ["0.5"]
 
 
 OUT_OF_BOUNDS = """

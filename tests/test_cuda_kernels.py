@@ -5,7 +5,7 @@ A further kernel is compiled if it is among the cases, and simulated by tests in
 
 import importlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -90,9 +90,11 @@ def assert_compiles(launch: Launch, *, computes_in_float64: bool) -> None:
     assert all(re.match(r"add\.(rn\.)?f64|cvt\.f64\.f32", found) for found in in_float64), in_float64
 
 
-def assert_registers_suffice(launch: Launch, *, spilled: int = 0) -> None:
+def assert_registers_suffice(
+    launch: Launch, *, spilled: int = 0, capabilities: Sequence[Capability] = CAPABILITIES
+) -> None:
     """Let all threads of a block have registers, and no more than `spilled` bytes of local memory."""
-    for capability in CAPABILITIES:
+    for capability in capabilities:
         needed = resources(launch.kernel, launch.types, capability)
         assert needed.functions == 1
         assert needed.local_bytes <= spilled, (capability, needed)
@@ -142,7 +144,9 @@ def test_whole_epoch_kernels_compile_for_real_gpus(gpu: HostGpu, case: EpochCase
 def test_registers_suffice_for_whole_epoch_kernels(gpu: HostGpu, case: EpochCase) -> None:
     launch = launch_of(gpu, case)
     assert launch.threads == 512
-    assert_registers_suffice(launch, spilled=case.spilled)
+    # For two GPUs each, in turn: every optimiser, loss and depth is in several cases.
+    turn = epoch_cases.EPOCH_CASES.index(case) % 2
+    assert_registers_suffice(launch, spilled=case.spilled, capabilities=CAPABILITIES[turn::2])
 
 
 def test_arrays_of_the_host_are_refused(cuda: Any) -> None:

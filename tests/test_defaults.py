@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.defaults import BAR, Combination, combinations
 from gpunn import MLP, SGD, Adam, Dataset, Split, train
 from gpunn.defaults import default_learning_rate
 from gpunn.engines.threads import blas_threads
 from gpunn.guessing import Guessing
 from gpunn.optimizers import OPTIMIZERS
 
+from .default_rates import BAR, Combination, combinations
+
 OFFERED = list(dict.fromkeys(combinations()))
 QUICK = [row for row in OFFERED if sum(row.hidden) <= 64 and row.batch_size >= 32]
 
-LESS = 0.07
-"""Loss of accuracy from training on a sixth of the images."""
+LESS = 0.1
+"""Loss of accuracy from training on a sixth of the images, for fewer epochs: a rate that is wrong loses far more."""
 
 
 def name_of(row: Combination) -> str:
@@ -44,7 +45,8 @@ def part(mnist: Dataset) -> Dataset:
 
 @pytest.mark.parametrize("row", QUICK, ids=name_of)
 def test_the_default_rate_teaches_every_combination_that_is_offered(part: Dataset, row: Combination) -> None:
-    assert row.train(part, engine="plain") >= row.bar - LESS
+    epochs = 15 if row.batch_size > 32 or row.init == "normal" else 6  # few steps, and a slow start
+    assert row.train(part, epochs=epochs, engine="plain") >= row.bar - LESS
 
 
 @pytest.mark.parametrize("hidden", [300, 512, 1024])

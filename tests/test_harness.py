@@ -1,6 +1,7 @@
 """`pytest --benchmark` times what is there, says what it found, and isn't fooled."""
 
 import json
+import os
 import subprocess
 import sys
 from argparse import ArgumentTypeError, Namespace
@@ -42,7 +43,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Done:
     folder = tmp_path_factory.mktemp("results")
     options = "--benchmark --images 300 --seconds 0 --network 784-16-10 --batch-sizes 50 --recipes sigmoid"
     who = "--devices cpu --peers numpy,torch.graphs -p tests.fake_engines --engines plain,lazy,late,broken,picky"
-    some = "row or ceilings or (descend and 16x784)"
+    some = "row or (descend and 16x784)"
     files = (f"--results={folder}/run.json", f"--benchmark-json={folder}/entries.json")
     return run_pytest(*options.split(), *who.split(), "-k", some, *files), folder
 
@@ -50,9 +51,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Done:
 def test_a_run_ends_with_tables_and_files_and_no_wrong_answer_passes(measured: Done) -> None:
     done, folder = measured
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
-    assert "2 failed, 2 passed" in done.stdout  # in both visits
+    assert "2 failed, 1 passed" in done.stdout  # in both visits
     assert "FAILED: 784-16-10, batch size 50" in done.stdout
-    assert "1 of 4: row[784-16-10-batch-50-sigmoid-visit-1]" in done.stdout
+    assert "1 of 3: row[784-16-10-batch-50-sigmoid-visit-1]" in done.stdout
     assert "s left: " in done.stdout
     assert f"all numbers: {folder}/run.json" in done.stdout
     assert f"the page: {folder}/run.html" in done.stdout
@@ -83,7 +84,6 @@ def test_the_file_says_what_was_found_of_whom(measured: Done) -> None:
     assert (comparison.ours, comparison.best_peer) == ("plain", "numpy")
     (kernel,) = run.kernels
     assert kernel.name == "descend"
-    assert (run.ceilings[0].copied_bytes or 0) > 1e8
     assert run.options["images"] == 300
     assert run.machine.versions["numpy"] == np.__version__
     assert run.finished
@@ -304,5 +304,8 @@ def test_all_tests_run_on_several_cores_and_parts_of_them_do_not(
     config: Any = SimpleNamespace(option=option, args_source=source)
     if where == "a worker":
         config.workerinput = {}
+    monkeypatch.setattr("os.environ", {})
     conftest.pytest_cmdline_main(config)
     assert option.numprocesses == (processes if where == "everything" else change.get("numprocesses"))
+    shared = bool(option.numprocesses) and where != "a worker"
+    assert os.environ.get("OMP_NUM_THREADS") == ("1" if shared else None)

@@ -28,7 +28,6 @@ PEERS = {
     "torch.compile": Entry("torch_compiled", "TorchCompiled", "pip install 'torch>=2.13', and a C++ compiler"),
     "jax": Entry("jax_scan", "JaxScan", "pip install jax, or jax[cuda13] for a GPU", BOTH),
     "sklearn": Entry("sklearn_mlp", "SklearnMlp", "pip install scikit-learn"),
-    "thinc": Entry("thinc_model", "ThincModel", "pip install thinc"),
     "jax.vmap": Entry("jax_vmap", "JaxVmap", "pip install jax, or jax[cuda13] for a GPU", BOTH, many=True),
     "torch.func": Entry("torch_func", "TorchFunc", "pip install torch", BOTH, many=True),
 }

@@ -91,8 +91,6 @@ class Dot:
     hollow: bool = False
     bar: float | None = None
     """What was to be reached: a stroke."""
-    others: Sequence[tuple[float, str]] = ()
-    """More marks in the row, each with its marker; smaller ones."""
 
 
 def lines_chart(title: str, lines: Sequence[Line]) -> Picture:
@@ -273,7 +271,7 @@ def _draw_dots(dots: Sequence[Dot], words: Words, one: str, roomy: bool) -> Any:
     left, right = (16 + max(map(_width, them)) for them in (labels, texts))
     figure, axes = _figure(roomy, LINE_HEIGHT * row, (18 if one else 6, right, 24, left))
     axes.set_ylim(row - 0.5, -0.5)
-    shown = [x for dot in dots for x in (dot.x, dot.low, dot.high, dot.bar or dot.x, *(x for x, _ in dot.others))]
+    shown = [x for dot in dots for x in (dot.x, dot.low, dot.high, dot.bar or dot.x)]
     low, high = min(shown + [1.0] * bool(one)), max(shown + [1.0] * bool(one))
     margin = (high / low) ** 0.05 if high > low else 1.1
     axes.set_xlim(low / margin, high * margin)
@@ -302,8 +300,6 @@ def _draw_dots(dots: Sequence[Dot], words: Words, one: str, roomy: bool) -> Any:
 def _draw_dot(axes: Any, place: int, dot: Dot) -> None:
     if dot.low < dot.high:
         axes.plot([dot.low, dot.high], [place, place], color=dot.colour, linewidth=1.4, solid_capstyle="butt")
-    for x, marker in dot.others:
-        axes.plot([x], [place], marker=marker, markersize=5, color=dot.colour, linestyle="", markerfacecolor=PAPER)
     if dot.bar is not None:
         axes.plot([dot.bar], [place], marker="|", markersize=11, color=INK, markeredgewidth=1.4)
     face = PAPER if dot.hollow else dot.colour

@@ -16,12 +16,10 @@ ROUGH = 0.1
 
 @dataclass(frozen=True)
 class Timed:
-    """The seconds of a contestant's epochs, `low` to `high` with a confidence of 95 %; of its first one if `rough`."""
+    """The seconds of a contestant's epochs, or of its first one where that is all there is."""
 
     contestant: Contestant
     seconds: float
-    low: float
-    high: float
     rough: bool
     """Whether the interval is wide, or there are too few rounds for one."""
     variation: float | None
@@ -45,10 +43,10 @@ def timed(result: Result) -> Timed | None:
     steady = result.steady
     if steady is None:
         first = result.first
-        return None if not first else Timed(result.contestant, first, first, first, True, None)
+        return None if not first else Timed(result.contestant, first, True, None)
     rough = not steady.sure or steady.high - steady.low > ROUGH * steady.median
     variation = steady.variation if steady.rounds > 1 else None
-    return Timed(result.contestant, steady.median, steady.low, steady.high, rough, variation)
+    return Timed(result.contestant, steady.median, rough, variation)
 
 
 @dataclass(frozen=True, eq=False)  # told apart by identity
@@ -163,8 +161,6 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "races": lambda it: (goal_of(it), it.contestant.key),
     "starts": lambda it: (name_of(it.task), it.contestant.key),
     "kernels": lambda it: (it.device, it.label),
-    "ceilings": lambda it: it.device,
-    "transfers": lambda it: it.device,
     "published": lambda it: (it.network, it.source, it.recipe, it.device),
     "estimator_times": lambda it: (it.hidden, it.batch_size, it.solver, it.device),
     "estimator_accuracies": lambda it: (it.data, it.hidden, it.solver, it.device),

@@ -1,6 +1,6 @@
 """The sections of the page: what is said, drawn and listed of each question."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
@@ -51,9 +51,21 @@ RACES_SAY = (
     "peer. The axis is logarithmic."
 )
 
+ADVICE_SAYS = (
+    f"The batch size is the smallest with {100 * tables.NEAR:.0f} % or more of the highest speed on the device: "
+    "smaller batches learn more in an epoch. Bold: the fastest device."
+)
+
 STARTS_SAY = (
-    "Triangle: cold. Square: warm. Dot: steady. The numbers are in this order, without cold for those that have no "
-    "kernel cache. The axis is logarithmic."
+    "From the start of a fresh process to the end of its first epoch, imports included: cold with an empty kernel "
+    "cache, as after an installation, warm with a full one. Steady is an epoch of those that follow."
+)
+
+PUBLISHED_SAY = "met: the mean of the seeds is at most what was published."
+
+KERNELS_SAY = (
+    "How many times as fast as unfused operations, with an interval of 95 %. A copy is one of as many bytes as a "
+    "kernel reads and writes; it is faster where a cache holds them."
 )
 
 VERDICTS = {
@@ -177,17 +189,26 @@ def sections(found: Sequence[Machine], parts: Sequence[Part], tries: Sequence[Pa
     """
     groups = list(findings.by_kind(part for part in parts if part.task.networks == 1).items())
     yield _speeds("Speed by batch size", groups[:1])
-    yield _advice(found, parts)
+    yield _tables(
+        "Which engine, device and batch size to take",
+        found,
+        ("{machine}", lambda it: tables.advice([part for part in parts if part.place.machine is it]), ADVICE_SAYS),
+    )
     yield _speeds("Other networks, recipes and devices", groups[1:])
     yield _beside_peers(parts)
-    yield _devices(found, parts)
     yield _races(found)
-    yield _starts(found, parts)
+    starts = "{machine}", lambda it: tables.starts(it, parts), STARTS_SAY
+    yield _tables("The first epoch: cold, warm and steady", found, starts)
     yield _speeds("Many networks at once", findings.by_kind(it for it in parts if it.task.networks > 1).items())
-    yield _beside_sklearn(found)
-    yield _published(found)
-    yield _kernels(found)
-    yield _limits(found)
+    yield _tables(
+        "In place of scikit-learn",
+        found,
+        ("An epoch of fit, with equal settings, on {machine}", tables.estimator_times, ""),
+        ("What both learn: accuracy on unseen images", tables.estimator_accuracies, ""),
+    )
+    yield _tables("Beside published test errors", found, ("{machine}", tables.published, PUBLISHED_SAY))
+    kernels = "Times and bytes per second on {machine}", tables.kernels, KERNELS_SAY
+    yield _tables("Fused kernels", found, kernels, folded=True)
     yield _changes(found)
     yield _speeds("Tries on fewer images, which don't compare with full runs", findings.by_kind(tries).items())
     yield _aside(found)
@@ -221,15 +242,14 @@ def lines_of(parts: Sequence[Part]) -> list[Line]:
     return lines
 
 
-def _advice(found: Sequence[Machine], parts: Sequence[Part]) -> Section:
-    section = Section("Which engine, device and batch size to take")
-    note = (
-        f"The batch size is the smallest with {100 * tables.NEAR:.0f} % or more of the highest speed on the device: "
-        "smaller batches learn more in an epoch. Bold: the fastest device."
-    )
+def _tables(
+    title: str, found: Sequence[Machine], *about: tuple[str, Callable[[Machine], Any], str], folded: bool = False
+) -> Section:
+    """Return tables of each machine; `about` has their titles, what makes them, and their notes."""
+    section = Section(title)
     for machine in found:
-        mine = [part for part in parts if part.place.machine is machine]
-        section.table(machine.name if len(found) > 1 else "", tables.advice(mine), note)
+        for heading, make, note in about:
+            section.table(heading.format(machine=machine.name), make(machine), note, folded=folded)
     return section
 
 
@@ -267,41 +287,6 @@ def _ratio_dot(part: Part) -> Iterator[Dot]:
     )
 
 
-def _devices(found: Sequence[Machine], parts: Sequence[Part]) -> Section:
-    section = Section("GPU beside CPU")
-    for kind in dict.fromkeys(kind_of(part.task) for part in parts if part.task.networks == 1):
-        mine = [part for part in parts if kind_of(part.task) == kind and part.ours]
-        places = sorted(dict.fromkeys(part.place for part in mine), key=lambda place: place.device == "cpu")
-        if len(places) < 2 or places[0].device == "cpu":
-            continue
-        for gpu in places:
-            for cpu in places:
-                if gpu.device != "cpu" and cpu.device == "cpu":
-                    section.text(_where_faster(kind, gpu, cpu, mine))
-        lines = []
-        for rank, place in enumerate(places):
-            points = [part.point(part.ours) for part in mine if part.place == place and part.ours is not None]
-            name = place.device if len(found) == 1 else str(place)
-            lines.append(Line(name, sorted(points), "other" if rank else "ours"))
-        if len({part.task.batch_size for part in mine}) > 1:
-            section.lines(kind, lines)
-    return section
-
-
-def _where_faster(kind: str, gpu: Place, cpu: Place, parts: Sequence[Part]) -> str:
-    """Return from which batch size on the GPU is faster, in a sentence."""
-    times = {(part.place, part.task.batch_size): part.ours.seconds for part in parts if part.ours is not None}
-    sizes = sorted(size for place, size in times if place == gpu and (cpu, size) in times)
-    faster = [size for size in sizes if times[gpu, size] < times[cpu, size]]
-    if not sizes:
-        return ""
-    if not faster:
-        return f"{kind}: {gpu} isn't faster than {cpu}."
-    last = faster == sizes[-len(faster) :]
-    where = f"from batch size {faster[0]:,} on" if last else f"at batch size {listed([f'{size:,}' for size in faster])}"
-    return f"{kind}: {gpu} is faster than {cpu} {where}."
-
-
 def _races(found: Sequence[Machine]) -> Section:
     section = Section("Time to accuracy")
     for machine in found:
@@ -330,75 +315,6 @@ def _race_dot(race: Race, *, leads: bool) -> Dot:
         colour=charts.BEST if leads else charts.PEER if is_peer else charts.GPUNN,
         marker="s" if leads else "D" if is_peer else "o",
     )
-
-
-def _starts(found: Sequence[Machine], parts: Sequence[Part]) -> Section:
-    section = Section("The first epoch: cold, warm and steady")
-    for machine in found:
-        dots = []
-        for start, steady in findings.starts(machine, parts):
-            marks = [(median(each), marker) for each, marker in ((start.cold, "^"), (start.warm, "s")) if each]
-            if steady is not None and marks:
-                every = [*(seconds for seconds, _ in marks), steady.seconds]
-                dot = Dot(name_of(start.task), _who(start.contestant), every[-1], min(every), max(every),
-                          " / ".join(map(time_in_words, every)), others=marks,
-                          colour=charts.PEER if start.contestant.is_peer else charts.GPUNN)  # fmt: skip
-                dots.append(dot)
-        if dots and not section.blocks:
-            section.text(
-                "From the start of a fresh process to the end of its first epoch, imports included: cold with an empty "
-                "kernel cache, as after an installation, warm with a full one. Steady is an epoch of those that follow."
-            )
-        section.dots(machine.name, dots, time_in_words, STARTS_SAY)
-        section.table("The same as a table", tables.starts(machine, parts), folded=bool(dots))
-    return section
-
-
-def _beside_sklearn(found: Sequence[Machine]) -> Section:
-    section = Section("In place of scikit-learn")
-    for machine in found:
-        section.table(f"An epoch of fit, with equal settings, on {machine.name}", tables.estimator_times(machine))
-        section.table("What both learn: accuracy on unseen images", tables.estimator_accuracies(machine))
-    return section
-
-
-def _published(found: Sequence[Machine]) -> Section:
-    section = Section("Beside published test errors")
-    for machine in found:
-        section.table("", tables.published(machine), "met: the mean of the seeds is at most what was published.")
-    return section
-
-
-def _kernels(found: Sequence[Machine]) -> Section:
-    section = Section("Fused kernels")
-    copies = "A copy is one of as many bytes as a kernel reads and writes; it is faster where a cache holds them."
-    for machine in found:
-        dots = [
-            Dot(f"on {machine.describe(it.device)}", it.label, it.ratio.median, it.ratio.low, it.ratio.high,
-                times_in_words(it.ratio.median), hollow=bool(sureness(it.ratio)))
-            for it in findings.newest(machine, "kernels") if it.ratio and it.problem is None
-        ]  # fmt: skip
-        note = f"Whiskers hold the true median with a confidence of 95 %. {TOLD_BY}"
-        section.dots("How many times as fast as unfused operations", dots, mark_in_words, note, one="no gain")
-        section.table("Times and bytes per second", tables.kernels(machine), copies, folded=True)
-    return section
-
-
-def _limits(found: Sequence[Machine]) -> Section:
-    section = Section("What the devices can do")
-    for machine in found:
-        for it in findings.newest(machine, "ceilings"):
-            rates = (
-                (it.operations, "GFLOP/s in large float32 products"),
-                (it.tf32_operations, "GFLOP/s in TF32"),
-                (it.copied_bytes, "GB/s read and written in large copies"),
-            )
-            said = [f"{rate / 1e9:,.0f} {what}" for rate, what in rates if rate]
-            section.text(f"{machine.describe(it.device)} reaches {listed(said)}." if said else "")
-        for it in findings.newest(machine, "transfers"):
-            took, size = time_in_words(it.times.median), it.n_bytes / 1e6
-            section.text(f"Images and labels, {size:,.1f} MB, take {took} to {machine.describe(it.device)}.")
-    return section
 
 
 def _changes(found: Sequence[Machine]) -> Section:

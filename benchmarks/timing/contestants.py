@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -84,7 +85,7 @@ def network(
     contestant: Contestant, threads: int | None, start: Parameters, problem: Problem, recipe: Recipe
 ) -> Network:
     """Return a network of one's own; raises `AbsentError` where that can't be."""
-    try:
+    with _absences(contestant):
         if not contestant.is_peer:
             return GpunnNetwork(contestant.name, contestant.device, start, problem, recipe)
         peer = _peer(contestant.name)
@@ -92,20 +93,23 @@ def network(
             raise AbsentError(f"{contestant.name} isn't written for this recipe here")
         made: Network = peer(start, problem.split, recipe, Place(contestant.device, threads or usable_cores()))
         return made
+
+
+@contextmanager
+def _absences(contestant: Contestant) -> Iterator[None]:
+    """Raise `AbsentError` instead of errors that aren't failures of gpunn's."""
+    try:
+        yield
     except AbsentError:
         raise
+    except (ConfigurationError, OutOfMemoryError) as error:
+        raise AbsentError(str(error)) from error
     except Exception as error:
-        raise _absence(contestant, error) from error
-
-
-def _absence(contestant: Contestant, error: Exception) -> Exception:
-    """Return the reason for an absence, or the error itself where it is a failure of gpunn's."""
-    if isinstance(error, ConfigurationError | OutOfMemoryError):
-        return AbsentError(str(error))
-    if contestant.is_peer:  # whatever a library raises where its compiler is missing
+        if not contestant.is_peer:
+            raise
+        # Whatever a library raises, such as where its compiler is missing.
         reason = str(error) if isinstance(error, GpunnError) else in_a_line(error)
-        return AbsentError(f"{contestant.name} can't run ({PEERS[contestant.name].install}): {reason}")
-    return error
+        raise AbsentError(f"{contestant.name} can't run ({PEERS[contestant.name].install}): {reason}") from error
 
 
 def _peer(name: str) -> Any:
@@ -186,12 +190,8 @@ class _PeerTeam:
 
     def __init__(self, contestant: Contestant, problem: Problem) -> None:
         place, recipe = Place(contestant.device, usable_cores()), problem.recipe()
-        try:
+        with _absences(contestant):
             peer = _peer(contestant.name)(problem.starts, problem.split, recipe, problem.rates, place)
-        except AbsentError:
-            raise
-        except Exception as error:
-            raise _absence(contestant, error) from error
         self._peer, self._orders = peer, problem.orders
         self.reset, self.parameters = peer.reset, peer.parameters
 
@@ -228,8 +228,8 @@ class Outcome(NamedTuple):
 
     @property
     def problem(self) -> str | None:
-        """Why this time counts for nothing, or None."""
-        if self.late <= LATE_SHARE * self.seconds + LATE_SECONDS:
+        """Why this time counts for nothing, or None; what disturbed the round may have delayed the reading, too."""
+        if self.disturbed is not None or self.late <= LATE_SHARE * self.seconds + LATE_SECONDS:
             return None
         return (
             f"the device was still computing when the time was taken: after {self.seconds * 1e3:.1f} ms its "

@@ -1,6 +1,7 @@
 """What a task asks for, and whether it was done: how far networks are from those that `plain` trains in float64."""
 
 import math
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -18,10 +19,12 @@ from gpunn.optimizers import optimizer_for
 TOLERANCES = {"float32": 1e-3, "tf32": 2e-2}
 """How far a network may be from the one of float64, relative to the loss and to how far each array has moved."""
 
-KINKED = 3e-3
-"""Tolerance with ReLU in float32: a sum that rounds to the other side of 0 gives or takes an example's gradient.
+KINKED = {"sgd": 3e-3, "nesterov": 3e-3, "adam": 2e-2}
+"""Of arrays with ReLU: a sum that rounds to the other side of 0 gives or takes an example's gradient.
 
-With Adam, one such sum among an epoch's 8 million moved weights by 1e-3 of their way.
+Adam's steps are as long for small gradients: one such sum of an epoch moved biases by 1.1 % of their way, with NumPy
+and with JAX alike, whose float64 versions follow `plain` to 1e-15. The loss stays within 1e-4, and shows a batch that
+was left out.
 """
 
 EPS = float(np.finfo(np.float32).eps)
@@ -94,10 +97,16 @@ class Problem:
         return tuple(dict.fromkeys((0, self.task.networks - 1)))
 
     @property
-    def tolerance(self) -> float:
-        """How far the networks may be from those of float64."""
-        tolerance = TOLERANCES[self.task.precision]
-        return max(tolerance, KINKED) if self.task.recipe.hidden == "relu" else tolerance
+    def tolerances(self) -> tuple[float, float]:
+        """How far the loss and the parameters may be from those of float64.
+
+        A library may add a batch's gradients one by one, and of as many terms of one sign loses eps of the sum a term:
+        PyTorch does on two threads, 0.5 % of the way at batches of 60,000.
+        """
+        task = self.task
+        loss = TOLERANCES[task.precision]
+        kinked = KINKED[task.recipe.optimizer] if task.recipe.hidden == "relu" else loss
+        return loss, max(loss, kinked) + EPS * task.batch_size
 
     def recipe(self, number: int = 0, precision: str | None = None) -> Recipe:
         """Return what an engine is told of a network."""
@@ -125,11 +134,13 @@ class Problem:
     def judge(self, found: list[Trained], exact: list[Trained]) -> tuple[float, str | None]:
         """Return the largest deviation from float64, and what is wrong if that is too much."""
         worst, wrong = 0.0, None
+        loss, rest = self.tolerances
         for number, mine, theirs in zip(self.compared, found, exact, strict=True):
-            off, what = deviation_of(len(self.split), mine, self.starts[number], theirs)
-            worst = max(worst, off)
-            if off > self.tolerance:
-                wrong = wrong or "wrong: " + (f"network {number}: " if self.task.networks > 1 else "") + what
+            which = f"network {number}: " if self.task.networks > 1 else ""
+            for n, (off, what) in enumerate(deviations(len(self.split), mine, self.starts[number], theirs)):
+                worst = max(worst, off)
+                if off > (rest if n else loss):
+                    wrong = wrong or f"wrong: {which}{what}"
         return worst, wrong
 
 
@@ -163,18 +174,22 @@ def on_host(backend: Backend, parameters: Parameters) -> Parameters:
     return Parameters(weights, biases, parameters.functions)
 
 
-def deviation_of(n_examples: int, found: Trained, start: Parameters, exact: Trained) -> tuple[float, str]:
-    """Return how far a network is from that of float64, and in words what differs most; infinity where it has NaN.
+def deviations(n_examples: int, found: Trained, start: Parameters, exact: Trained) -> Iterator[tuple[float, str]]:
+    """Yield how far the loss and then each array are from those of float64, and in words what was found.
 
     Parameters are measured by how far they were to move: a wide layer moves so little in a few steps that the largest
-    weight says nothing. They may be off by the roundings of a step for each example, which walk at random.
+    weight says nothing. They may be off by the roundings of a step for each example, which walk at random. NaN is
+    infinitely far away.
     """
     loss, right = found.loss, exact.loss
-    all_off = [(abs(loss - right) / right, f"found the loss {loss:.6g}, expected {right:.6g}")]
+    yield _finite(abs(loss - right) / right), f"found the loss {loss:.6g}, expected {right:.6g}"
     each = (found.parameters, start, exact.parameters)
     for mine, before, theirs in zip(*((*one.weights, *one.biases) for one in each), strict=True):
         rounding = EPS * math.sqrt(n_examples) * float(np.linalg.norm(theirs))
         away = float(np.linalg.norm(mine - theirs)) - rounding
-        off = max(away, 0.0) / max(float(np.linalg.norm(theirs - before)), float(np.finfo(np.float32).tiny))
-        all_off.append((off, f"found parameters of shape {theirs.shape} that differ by {off:.2g} of their change"))
-    return max((off if math.isfinite(off) else math.inf, what) for off, what in all_off)
+        off = _finite(away / max(float(np.linalg.norm(theirs - before)), float(np.finfo(np.float32).tiny)))
+        yield off, f"found parameters of shape {theirs.shape} that differ by {off:.2g} of their change"
+
+
+def _finite(off: float) -> float:
+    return max(off, 0.0) if math.isfinite(off) else math.inf

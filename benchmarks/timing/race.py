@@ -63,30 +63,26 @@ def race_to(goal: Goal, contestant: Contestant) -> Race:
 
 
 def _best_way(goal: Goal, contestant: Contestant) -> Way:
-    """Return the setting whose epochs take the shortest, and the number of threads."""
+    """Return the setting and the number of threads whose epochs promise the shortest way."""
     found: list[Way] = []
-    # From large batches to small ones, until they take longer: with small ones, some would take minutes. With how many
-    # threads, is found out with the largest, where it matters most, and once more for the setting that is taken.
-    choices = thread_choices(contestant)
+    # From large batches to small ones, until they take longer: with small ones, some would take minutes.
     for setting in sorted(goal.settings, key=lambda setting: -setting.batch_size):
-        found.append(_fastest(goal, setting, contestant, [found[0].threads] if found else choices))
+        ways = [_way(goal, setting, contestant, threads) for threads in thread_choices(contestant)]
+        found.append(min(ways, key=lambda way: way.epoch))
         expected = [way.setting.epochs * way.epoch for way in found]
         if expected[-1] > 2 * min(expected):
             break
-    best = min(found, key=lambda way: way.setting.epochs * way.epoch)
-    return _fastest(goal, best.setting, contestant, choices) if len(choices) > 1 else best
+    return min(found, key=lambda way: way.setting.epochs * way.epoch)
 
 
-def _fastest(goal: Goal, setting: Setting, contestant: Contestant, choices: list[int | None]) -> Way:
-    ways = []
-    for threads in choices:
-        made = _network(goal.task(setting), contestant, threads, goal.seeds[0])
-        order = np.random.default_rng(0).permutation(len(Problem(goal.task(setting)).split))
-        epoch = _seconds_of(made, order)
-        if epoch < SHORT:  # it may have spent the time on starting its threads
-            epoch = min(epoch, _seconds_of(made, order))
-        ways.append(Way(setting, threads, epoch))
-    return min(ways, key=lambda way: way.epoch)
+def _way(goal: Goal, setting: Setting, contestant: Contestant, threads: int | None) -> Way:
+    task = goal.task(setting)
+    made = _network(task, contestant, threads, goal.seeds[0])
+    order = np.random.default_rng(0).permutation(len(Problem(task).split))
+    epoch = _seconds_of(made, order)
+    if epoch < SHORT:  # it may have spent the time on starting its threads
+        epoch = min(epoch, _seconds_of(made, order))
+    return Way(setting, threads, epoch)
 
 
 def _network(task: Task, contestant: Contestant, threads: int | None, seed: int) -> Network:

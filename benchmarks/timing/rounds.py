@@ -21,6 +21,9 @@ from gpunn.errors import GpunnError
 LEAST, MOST = 6, 25
 """How many rounds a row has: six are needed for an interval of 95 %; more than `MOST` decide nothing."""
 
+DECIDING, TRIES = 20.0, 3
+"""Seconds of further rounds where a target is undecided, of those whom it compares; and how many, times `MOST`."""
+
 LONG = 20.0
 """Seconds of a round of all after which there is one alone, which decides nothing."""
 
@@ -140,17 +143,30 @@ class RowOfRounds:
         of_all = sum(each.fastest for each in runners)
         known = min((len(each.rounds) for each in runners), default=LEAST)
         least = -(-(LEAST - known) // (visits_left + 1)) if of_all < LONG else 1
-        most = (MOST - self._number) // (visits_left + 1)
-        started, extended = time.perf_counter(), False
-        for number in range(MOST - self._number):
-            if number >= least and (number >= most or time.perf_counter() - started > seconds):
-                # Looked at once: who looks after each round, and stops when it suits, is wrong more often than 1 in 20.
-                extended = extended or (visits_left == 0 and self._undecided())
-                if not (extended and self._worth_more(started, seconds)):
-                    break
-            self._round()
-            if not self._runners():
+        started = time.perf_counter()
+        for number in range(max(least, (MOST - self._number) // (visits_left + 1))):
+            if number >= least and time.perf_counter() - started > seconds:
                 break
+            self._round(self._runners())
+        if visits_left == 0:
+            self._decide()
+
+    def _decide(self) -> None:
+        """Run rounds of those whom undecided targets compare, until there are `MOST` that count, or the time is up.
+
+        Verdicts are looked at once: who looks after each round, and stops when it suits, is wrong more often than 1 in
+        20.
+        """
+        undecided = [each for each in self.comparisons() if any(it.verdict == "undecided" for it in each.targets)]
+        who = {(each.device, name) for each in undecided for name in (each.ours, each.best_peer)}
+        compared = [each for each in self.standings if (each.contestant.device, each.contestant.name) in who]
+        started = time.perf_counter()
+        for _ in range(TRIES * MOST):
+            count = min((sum(it.disturbed is None for it in self._marked(each)) for each in compared), default=MOST)
+            runners = [each for each in self._runners() if each in compared]
+            if count >= MOST or len(runners) < len(compared) or time.perf_counter() - started > DECIDING:
+                break
+            self._round(runners)
 
     def _leave_those_behind(self) -> None:
         """Note who is far behind."""
@@ -158,10 +174,6 @@ class RowOfRounds:
         for standing in runners:
             best = min(_median(each) for each in runners if each.rounds and each.like(standing))
             standing.behind = not standing.is_auto and bool(standing.rounds) and _median(standing) > BEHIND * best
-
-    def _worth_more(self, started: float, seconds: float) -> bool:
-        """Whether rounds may go on to decide a target."""
-        return self._number < MOST and time.perf_counter() - started < 3 * max(seconds, 1.0)
 
     def _enter(self, standing: Standing) -> None:
         self._tell(f"{standing.contestant}, preparing")
@@ -208,8 +220,7 @@ class RowOfRounds:
     def _runners(self) -> list[Standing]:
         return [each for each in self.standings if each.problem is None and not each.slow and not each.behind]
 
-    def _round(self) -> None:
-        runners = self._runners()
+    def _round(self, runners: list[Standing]) -> None:
         self._random.shuffle(runners)
         for standing in runners:
             self._tell(f"{standing.contestant}, round {self._number + 1}")
@@ -223,9 +234,6 @@ class RowOfRounds:
             standing.rounds.append(Round(self._number, outcome.seconds, outcome.disturbed))
             standing.cores.append(outcome.cores)
         self._number += 1
-
-    def _undecided(self) -> bool:
-        return any(target.verdict == "undecided" for each in self.comparisons() for target in each.targets)
 
     def _marked(self, standing: Standing) -> list[Round]:
         """Return the rounds, those marked too in which the process had fewer cores than usual."""

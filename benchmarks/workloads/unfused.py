@@ -5,8 +5,10 @@ and calls differ. Where there is little to compute, the call itself is what is t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -28,13 +30,20 @@ FACTOR = 1e-3
 class Case:
     """A kernel at the shape of a batch, or of the weights that it descends, on one device."""
 
-    shape: tuple[int, int]
     fused: Work
     unfused: Work
-    results: Callable[[], list[tuple[Array, Array]]]
-    """Pairs of what the two have computed."""
+    pairs: list[tuple[Array, Array]]
+    """What the two compute: outputs first, then sums and moments, which each call adds to."""
     n_bytes: int
     """Read and written by a kernel that touches every number once."""
+
+    def results(self) -> list[tuple[Array, Array]]:
+        """Return the `pairs` after one call of each."""
+        for array in chain(*self.pairs[1:]):
+            array[...] = 0
+        self.fused()
+        self.unfused()
+        return self.pairs
 
 
 class Arrays:
@@ -43,7 +52,7 @@ class Arrays:
     def __init__(self, backend: Backend) -> None:
         self._rng = np.random.default_rng(0)
         self._backend = backend
-        self.xp, self.kernels = backend.xp, backend.kernels
+        self.xp = backend.xp
 
     def uniform(self, *shape: int) -> Array:
         """Return float32 numbers in [0, 1)."""
@@ -57,63 +66,54 @@ class Arrays:
         """Return an array to write to."""
         return self.xp.empty(shape, dtype)
 
-    def shared(self, *arrays: Array) -> list[Array]:
-        """Return `arrays` as the kernels take them fastest: on GPUs as handles, made once."""
-        as_handle = getattr(self.kernels, "as_handle", lambda array: array)
-        return [as_handle(array) for array in arrays]
+    def pair(self, *shape: int, dtype: Any = np.float32) -> tuple[Array, Array]:
+        """Return two arrays of zeros."""
+        return self.xp.zeros(shape, dtype), self.xp.zeros(shape, dtype)
+
+    def kernel(self, name: str, *arguments: Any, out: Array) -> Work:
+        """Return a call of the kernel called `name`: on GPUs with handles, made once, which it takes fastest."""
+        kernels = self._backend.kernels
+        as_handle = getattr(kernels, "as_handle", lambda array: array)
+        given = [as_handle(each) if hasattr(each, "dtype") else each for each in arguments]
+        return partial(getattr(kernels, name), *given, out=as_handle(out))
 
 
 def _gather_scale(on: Arrays, m: int, n: int) -> Case:
-    images = on.whole(256, N_IMAGES, n, dtype=np.uint8)
-    rows = on.whole(N_IMAGES, m, dtype=np.int64)
-    X, gathered, expected = on.empty(m, n), on.empty(m, n, dtype=np.uint8), on.empty(m, n)
-    shared_images, shared_rows, shared_X = on.shared(images, rows, X)
+    images, rows = on.whole(256, N_IMAGES, n, dtype=np.uint8), on.whole(N_IMAGES, m, dtype=np.int64)
+    gathered, (out, expected) = on.empty(m, n, dtype=np.uint8), on.pair(m, n)
 
     def unfused() -> None:
         on.xp.take(images, rows, axis=0, out=gathered, **({"mode": "clip"} if on.xp is np else {}))
         on.xp.multiply(gathered, np.float32(1 / 255), out=expected)
 
-    def fused() -> None:
-        on.kernels.gather_scale(shared_images, shared_rows, out=shared_X)
-
-    return Case((m, n), fused, unfused, lambda: [(X, expected)], m * n * (1 + 4) + 8 * m)
+    return Case(on.kernel("gather_scale", images, rows, out=out), unfused, [(out, expected)], m * n * (1 + 4) + 8 * m)
 
 
 def _bias_activate(on: Arrays, m: int, n: int) -> Case:
-    Z, b, A, expected = on.uniform(m, n), on.uniform(n), on.empty(m, n), on.empty(m, n)
-    shared_Z, shared_b, shared_A = on.shared(Z, b, A)
+    Z, b, (out, expected) = on.uniform(m, n), on.uniform(n), on.pair(m, n)
 
     def unfused() -> None:
         on.xp.add(Z, b, out=expected)
         sigmoid(on.xp, expected, out=expected)
 
-    def fused() -> None:
-        on.kernels.bias_activate(shared_Z, shared_b, out=shared_A)
-
-    return Case((m, n), fused, unfused, lambda: [(A, expected)], 4 * (2 * m * n + n))
+    return Case(on.kernel("bias_activate", Z, b, out=out), unfused, [(out, expected)], 4 * (2 * m * n + n))
 
 
 def _hidden_delta(on: Arrays, m: int, n: int) -> Case:
-    delta, A, out, expected = on.uniform(m, n), on.uniform(m, n), on.empty(m, n), on.empty(m, n)
-    shared_delta, shared_A, shared_out = on.shared(delta, A, out)
+    delta, A, (out, expected) = on.uniform(m, n), on.uniform(m, n), on.pair(m, n)
 
     def unfused() -> None:
         on.xp.subtract(1, A, out=expected)
         on.xp.multiply(expected, A, out=expected)
         on.xp.multiply(expected, delta, out=expected)
 
-    def fused() -> None:
-        on.kernels.hidden_delta(shared_delta, shared_A, out=shared_out)
-
-    return Case((m, n), fused, unfused, lambda: [(out, expected)], 4 * 3 * m * n)
+    return Case(on.kernel("hidden_delta", delta, A, out=out), unfused, [(out, expected)], 4 * 3 * m * n)
 
 
 def _output_delta(on: Arrays, m: int, n: int) -> Case:
-    A, labels = on.uniform(m, n), on.whole(n, m, dtype=np.uint8)
+    A, labels, slope = on.uniform(m, n), on.whole(n, m, dtype=np.uint8), on.empty(m, n)
     Y = (labels[:, None] == on.xp.arange(n, dtype=np.uint8)).astype(np.float32)
-    total, losses = on.xp.zeros(1, np.float64), on.xp.zeros(1, np.float64)
-    out, expected, slope = on.empty(m, n), on.empty(m, n), on.empty(m, n)
-    shared_A, shared_labels, shared_total, shared_out = on.shared(A, labels, total, out)
+    (out, expected), (total, losses) = on.pair(m, n), on.pair(1, dtype=np.float64)
 
     def unfused() -> None:
         on.xp.subtract(A, Y, out=expected)
@@ -123,17 +123,8 @@ def _output_delta(on: Arrays, m: int, n: int) -> Case:
         on.xp.multiply(expected, np.float32(2 * FACTOR), out=expected)
         on.xp.multiply(expected, slope, out=expected)
 
-    def fused() -> None:
-        on.kernels.output_delta(shared_A, shared_labels, FACTOR, shared_total, out=shared_out)
-
-    def results() -> list[tuple[Array, Array]]:
-        """Return the deltas, and the losses of one more call."""
-        total[...], losses[...] = 0, 0
-        fused()
-        unfused()
-        return [(out, expected), (total, losses)]
-
-    return Case((m, n), fused, unfused, results, 4 * 2 * m * n + m)
+    fused = on.kernel("output_delta", A, labels, FACTOR, total, out=out)
+    return Case(fused, unfused, [(out, expected), (total, losses)], 4 * 2 * m * n + m)
 
 
 def _numbers(optimizer: SGD | Adam) -> Numbers:
@@ -142,42 +133,30 @@ def _numbers(optimizer: SGD | Adam) -> Numbers:
 
 def _descend(on: Arrays, m: int, n: int) -> Case:
     """Subtract a gradient from weights (m, n)."""
-    W, dW, out, expected = on.uniform(m, n), on.uniform(m, n), on.empty(m, n), on.empty(m, n)
-    shared_W, shared_dW, shared_out = on.shared(W, dW, out)
-    numbers = _numbers(SGD())
+    W, dW, (out, expected) = on.uniform(m, n), on.uniform(m, n), on.pair(m, n)
 
     def unfused() -> None:
         on.xp.multiply(dW, np.float32(FACTOR), out=expected)
         on.xp.subtract(W, expected, out=expected)
 
-    def fused() -> None:
-        on.kernels.optimizer_step(shared_W, shared_dW, numbers, out=shared_out)
-
-    return Case((m, n), fused, unfused, lambda: [(out, expected)], 4 * 3 * m * n)
+    return Case(on.kernel("optimizer_step", W, dW, _numbers(SGD()), out=out), unfused, [(out, expected)], 4 * 3 * m * n)
 
 
 def _descend_sums(on: Arrays, m: int, n: int) -> Case:
     """Subtract the sum of the rows of delta (m, n) from biases (n,)."""
-    b, deltas, out, expected = on.uniform(n), on.uniform(m, n), on.empty(n), on.empty(n)
-    shared_b, shared_deltas, shared_out = on.shared(b, deltas, out)
+    b, deltas, (out, expected) = on.uniform(n), on.uniform(m, n), on.pair(n)
 
     def unfused() -> None:
         on.xp.sum(deltas, axis=0, out=expected)
         on.xp.multiply(expected, np.float32(FACTOR), out=expected)
         on.xp.subtract(b, expected, out=expected)
 
-    def fused() -> None:
-        on.kernels.descend_sums(shared_b, shared_deltas, FACTOR, out=shared_out)
-
-    return Case((m, n), fused, unfused, lambda: [(out, expected)], 4 * (m * n + 2 * n))
+    return Case(on.kernel("descend_sums", b, deltas, FACTOR, out=out), unfused, [(out, expected)], 4 * (m * n + 2 * n))
 
 
 def _momentum_step(on: Arrays, m: int, n: int) -> Case:
     """Step weights (m, n) with momentum."""
-    W, dW, out, expected = on.uniform(m, n), on.uniform(m, n), on.empty(m, n), on.empty(m, n)
-    velocity, other = on.xp.zeros((m, n), np.float32), on.xp.zeros((m, n), np.float32)
-    shared_W, shared_dW, shared_velocity, shared_out = on.shared(W, dW, velocity, out)
-    numbers = _numbers(SGD(0.9))
+    W, dW, (out, expected), (velocity, other) = on.uniform(m, n), on.uniform(m, n), on.pair(m, n), on.pair(m, n)
 
     def unfused() -> None:
         on.xp.multiply(other, np.float32(0.9), out=other)
@@ -185,26 +164,15 @@ def _momentum_step(on: Arrays, m: int, n: int) -> Case:
         on.xp.multiply(other, np.float32(FACTOR), out=expected)
         on.xp.subtract(W, expected, out=expected)
 
-    def fused() -> None:
-        on.kernels.optimizer_step(shared_W, shared_dW, numbers, "momentum", shared_velocity, out=shared_out)
-
-    def results() -> list[tuple[Array, Array]]:
-        velocity[...], other[...] = 0, 0
-        fused()
-        unfused()
-        return [(out, expected), (velocity, other)]
-
-    return Case((m, n), fused, unfused, results, 4 * 5 * m * n)
+    fused = on.kernel("optimizer_step", W, dW, _numbers(SGD(0.9)), "momentum", velocity, out=out)
+    return Case(fused, unfused, [(out, expected), (velocity, other)], 4 * 5 * m * n)
 
 
 def _adam_step(on: Arrays, m: int, n: int) -> Case:
     """Step weights (m, n) as Adam does, but for the correction of its means."""
-    W, dW, out, expected = on.uniform(m, n), on.uniform(m, n), on.empty(m, n), on.empty(m, n)
-    moments = [on.xp.zeros((m, n), np.float32) for _ in range(4)]
-    mean, square, other_mean, other_square = moments
-    work = on.empty(m, n)
+    W, dW, work, (out, expected) = on.uniform(m, n), on.uniform(m, n), on.empty(m, n), on.pair(m, n)
+    (mean, other_mean), (square, other_square) = on.pair(m, n), on.pair(m, n)
     numbers = _numbers(Adam())._replace(rate=FACTOR, correction=1.0)
-    shared = on.shared(W, dW, mean, square, out)
 
     def unfused() -> None:
         on.xp.multiply(dW, np.float32(0.1), out=work)
@@ -220,17 +188,8 @@ def _adam_step(on: Arrays, m: int, n: int) -> Case:
         on.xp.multiply(work, np.float32(FACTOR), out=work)
         on.xp.subtract(W, work, out=expected)
 
-    def fused() -> None:
-        on.kernels.optimizer_step(*shared[:2], numbers, "adam", *shared[2:4], out=shared[4])
-
-    def results() -> list[tuple[Array, Array]]:
-        for moment in moments:
-            moment[...] = 0
-        fused()
-        unfused()
-        return [(out, expected), (mean, other_mean), (square, other_square)]
-
-    return Case((m, n), fused, unfused, results, 4 * 7 * m * n)
+    fused = on.kernel("optimizer_step", W, dW, numbers, "adam", mean, square, out=out)
+    return Case(fused, unfused, [(out, expected), (mean, other_mean), (square, other_square)], 4 * 7 * m * n)
 
 
 _LAYERS = ((32, 16), (1024, 128), (1024, 1024), (8192, 2048))
@@ -260,14 +219,14 @@ def copy_of(on: Arrays, n_bytes: int) -> Work:
     return lambda: on.xp.copyto(target, source)
 
 
-def difference(case: Case, backend: Backend) -> str | None:
-    """Return how the fused result differs from the unfused one, or None where it is the same but for rounding.
+def difference(pairs: Iterable[tuple[Array, Array]], rows: int, backend: Backend) -> str | None:
+    """Return how fused results differ from the unfused ones, or None where they are the same but for rounding.
 
-    A sum over a column rounds as often as it has rows, and the errors walk at random.
+    A sum over a column rounds as often as it has `rows`, and the errors walk at random.
     """
-    tolerance = float(np.finfo(np.float32).eps) * (16 + 4 * math.sqrt(case.shape[0]))
+    tolerance = float(np.finfo(np.float32).eps) * (16 + 4 * math.sqrt(rows))
     away = 0.0
-    for pair in case.results():
+    for pair in pairs:
         found, expected = map(backend.to_host, pair)
         away = max(away, float(np.abs(found - expected).max() / np.abs(expected).max()))
     return None if away <= tolerance else f"wrong: differs from the unfused result by {away:.2g} of its largest number"

@@ -1,4 +1,4 @@
-"""What accuracy the default learning rates reach: `python -m benchmarks.defaults`, for every choice that README offers.
+"""What accuracy the default learning rates reach: `python -m tests.default_rates`, for every choice that README offers.
 
 Each row trains a network on all 60,000 images with the defaults of `gpunn train` but for what the row names.
 """

@@ -1,10 +1,9 @@
-"""What disturbs a sheet with a digit, and the share still read right: `python -m benchmarks.disturbances`.
+"""What disturbs a sheet with a digit, and the share still read right: `python -m tests.disturbances`.
 
 Test digits of MNIST are drawn on sheets of 400 x 400, each sheet is disturbed in many ways, written to a file and read
 by `read_digit`. One network, 784-16-10 after 4 epochs, answers; beside it stands what it gets on MNIST's own images.
 """
 
-import importlib.util
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +22,6 @@ from gpunn.pictures import read_digit
 BAR = 0.95
 """The share of what the network gets on MNIST itself that is asked for under every disturbance."""
 
-Reader = Callable[[Path], NDArray[np.uint8]]
 Draw = Callable[[NDArray[np.float64], np.random.Generator], Image.Image]
 
 
@@ -242,9 +240,7 @@ DISTURBANCES = {
 }
 
 
-def read_share(
-    name: str, split: gpunn.Split, net: gpunn.MLP, *, reader: Reader = read_digit, factor: int = 10
-) -> float:
+def read_share(name: str, split: gpunn.Split, net: gpunn.MLP, *, factor: int = 10) -> float:
     """Return the share of images that is read right under the disturbance `name`; what isn't read at all is wrong."""
     disturbance, rng = DISTURBANCES[name], np.random.default_rng(0)
     right = 0
@@ -253,7 +249,7 @@ def read_share(
         for image, label in zip(split.images, split.labels, strict=True):
             disturbance.draw(sheet(image, factor), rng).save(path, compress_level=1)
             with suppress(gpunn.DataError):
-                right += int(net.predict(reader(path)[None])[0]) == label
+                right += int(net.predict(read_digit(path)[None])[0]) == label
     return right / len(split)
 
 
@@ -266,36 +262,20 @@ def trained(data: gpunn.Dataset) -> gpunn.MLP:
 
 @click.command()
 @click.option("--digits", default=200, show_default=True, help="How many test digits are drawn.")
-@click.option("--before", type=click.Path(path_type=Path), help="A module with another read_digit, to compare with.")
-def main(digits: int, before: Path | None) -> None:
+def main(digits: int) -> None:
     """Print the share of digits that is read right under each disturbance."""
     data = gpunn.load_mnist()
     net = trained(data)
     some = data.test[:digits]
     own = float(np.mean(net.predict(some.images) == some.labels))
-    readers: list[Reader] = [read_digit]
-    if before is not None:
-        readers.insert(0, _reader_in(before))
-    titles = ["before", "now"][-len(readers) :]
     click.echo(
         f"{digits} test digits of MNIST, read by 784-16-10 after 4 epochs; on MNIST's own images {own:.1%} right."
     )
     click.echo(f"At least {BAR:.0%} of that, {BAR * own:.1%}, is asked for under every disturbance.\n")
-    click.echo(f"{'disturbance':34}" + "".join(f"{title:>9}" for title in titles) + f"{'of own':>9}")
+    click.echo(f"{'disturbance':34}{'read':>9}{'of own':>9}")
     for name in DISTURBANCES:
-        shares = [read_share(name, some, net, reader=reader) for reader in readers]
-        verdict = "" if shares[-1] >= BAR * own else "   below"
-        click.echo(f"{name:34}" + "".join(f"{share:9.1%}" for share in shares) + f"{shares[-1] / own:9.1%}{verdict}")
-
-
-def _reader_in(path: Path) -> Reader:
-    spec = importlib.util.spec_from_file_location("another_reader", path)
-    if spec is None or spec.loader is None:
-        raise click.BadParameter(f"found {path}, expected a Python file", param_hint="--before")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    reader: Reader = module.read_digit
-    return reader
+        share = read_share(name, some, net)
+        click.echo(f"{name:34}{share:9.1%}{share / own:9.1%}{'' if share >= BAR * own else '   below'}")
 
 
 if __name__ == "__main__":
