@@ -16,7 +16,7 @@ from gpunn.cli.distortions import check_distortions, distortion_options, write_d
 from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.ranks import over_ranks
-from gpunn.cli.recipes import learning_options, network_options, optimizer_with
+from gpunn.cli.recipes import RECIPES_IN_WORDS, learning_options, network_options, optimizer_with, recipe_option
 from gpunn.cli.resuming import checkpoint_for, network_from
 from gpunn.cli.show import page_line
 from gpunn.cli.signals import Interruptible, exit_code
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from gpunn.show import Snapshots
 
 
-@click.command()
+@click.command(epilog=RECIPES_IN_WORDS)
+@recipe_option
 @click.option(
     "--hidden",
     metavar="SIZES",
@@ -73,6 +74,12 @@ if TYPE_CHECKING:
 )
 @options.data_dir
 @options.classes
+@click.option(
+    "--pad",
+    metavar="ROWSxCOLUMNS",
+    callback=options.image_shape,
+    help="Put background around images, up to this shape, such as 29x29; the model file remembers it.",
+)
 @options.path(
     "--output",
     help="Model file to write.  [default: named after sizes and seed, such as 784-16-10-seed0.safetensors]",
@@ -136,6 +143,7 @@ def train(
     precision: str,
     data_dir: Path | None,
     classes: int | None,
+    pad: tuple[int, int] | None,
     output: Path | None,
     page: Path | None,
     checkpoint_path: Path | None,
@@ -166,6 +174,7 @@ def train(
         raise ConfigurationError("--page shows a training from its beginning, not one that --resume goes on with")
     if start is None:
         dataset = load_mnist(data_dir, n_classes=classes)
+        dataset = dataset if pad is None else dataset.padded(pad)
         sizes = [dataset.train.images.shape[1], *hidden, classes or dataset.n_classes]
         net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
     else:

@@ -2,7 +2,7 @@
 
 import re
 import reprlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from gpunn.errors import ConfigurationError
@@ -27,6 +27,8 @@ class ImageKind:
     read from, as `load_mnist` takes it; both are "" if unknown, or if the data set is embedded in gpunn. They don't
     count where kinds are compared.
 
+    `unpadded` is the shape that images had before background was put around them, or None; see `Split.padded`.
+
     Raises `ConfigurationError` for invalid values.
     """
 
@@ -36,6 +38,7 @@ class ImageKind:
     classes: tuple[str, ...] = ()
     digest: str = field(default="", compare=False)
     folder: str = field(default="", compare=False)
+    unpadded: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not _is_name(self.name):
@@ -45,6 +48,12 @@ class ImageKind:
         if self.shape is not None and not _is_shape(self.shape):
             raise ConfigurationError(
                 f"shape must be a tuple of two integers >= 1, or None, got {reprlib.repr(self.shape)}"
+            )
+        if self.unpadded is not None and not (
+            _is_shape(self.unpadded) and self.shape is not None and fits_in(self.unpadded, self.shape)
+        ):
+            raise ConfigurationError(
+                f"unpadded must be a shape that fits into {self.shape}, or None, got {reprlib.repr(self.unpadded)}"
             )
         if self.framing not in FRAMINGS:
             raise ConfigurationError(f"framing must be one of {', '.join(FRAMINGS)}, got {reprlib.repr(self.framing)}")
@@ -61,6 +70,11 @@ class ImageKind:
         if not is_folder(self.folder):
             raise ConfigurationError(f"folder must be printable, and no network share, got {reprlib.repr(self.folder)}")
 
+    @property
+    def original(self) -> "ImageKind":
+        """The kind of the images before they were padded."""
+        return self if self.unpadded is None else replace(self, shape=self.unpadded, unpadded=None)
+
     def class_name(self, label: int) -> str:
         """Return the name of the class `label`, or its number if it has none."""
         return self.classes[label] if 0 <= label < len(self.classes) else str(label)
@@ -73,8 +87,8 @@ class ImageKind:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the description as JSON types, without what is unknown of its files."""
-        unknown = [name for name in ("digest", "folder") if not getattr(self, name)]
+        """Return the description as JSON types, without what is unknown of its files, or of padding."""
+        unknown = [name for name in ("digest", "folder", "unpadded") if not getattr(self, name)]
         return {name: value for name, value in asdict(self).items() if name not in unknown}
 
     @classmethod
@@ -83,7 +97,7 @@ class ImageKind:
         if not isinstance(found, dict):
             raise ConfigurationError(f"found {reprlib.repr(found)}, expected an object")
         values = {each.name: found[each.name] for each in fields(cls) if each.name in found}
-        for key in ("shape", "classes"):  # JSON has no tuples
+        for key in ("shape", "classes", "unpadded"):  # JSON has no tuples
             if isinstance(values.get(key), list):
                 values[key] = tuple(values[key])
         return cls(**values)
@@ -101,6 +115,11 @@ def is_folder(value: object) -> bool:
         and value.isprintable()
         and not re.match(r"[/\\]{2}", value)
     )
+
+
+def fits_in(shape: tuple[int, int], larger: tuple[int, int]) -> bool:
+    """Whether images of `shape` fit into images of the shape `larger`."""
+    return shape[0] <= larger[0] and shape[1] <= larger[1]
 
 
 def _is_shape(value: object) -> bool:
