@@ -46,7 +46,7 @@ def test_the_command_trains_the_network_that_python_does(run: Run, data_dir: Pat
     recipe = replace(RECIPES["ciresan-small"], hidden=(6, 5))
     data = recipe.prepared(load_mnist(data_dir))
     net = recipe.network(data, seed=2)
-    train(net, data, device="cpu", seed=2, **(recipe.training | SMALL))
+    train(net, data, device="cpu", seed=2, **{**recipe.training, **SMALL})
     for mine, theirs in zip(parameters(net), parameters(MLP.load("net")), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert found["sizes"] == [841, 6, 5, data.n_classes]
@@ -74,7 +74,7 @@ def test_a_recipe_goes_on_from_a_checkpoint_with_the_same_bits(run: Run, data_di
     def one(history: History) -> bool:
         return False
 
-    train(net, data, device="cpu", seed=2, checkpoint="state", on_epoch=one, **(recipe.training | SMALL))
+    train(net, data, device="cpu", seed=2, checkpoint="state", on_epoch=one, **{**recipe.training, **SMALL})
     outcome = run(*options, "--output", "resumed", "--resume", "state")
     assert outcome.code == 0, outcome.err
     assert Path("whole").read_bytes() == Path("resumed").read_bytes()

@@ -99,9 +99,9 @@ def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bo
 def _kind(net: Network, model: Path, framing: str | None) -> ImageKind:
     """Return the kind of images to prepare pictures for; raises `DataError` if the network's input size doesn't fit."""
     kind, n_inputs = net.kind, net.n_inputs
-    padding = None if kind is None or kind.unpadded is None else kind
-    if kind is not None and kind.unpadded is not None:
-        kind, n_inputs = kind.original, math.prod(kind.unpadded)
+    padded, unpadded = kind, None if kind is None else kind.unpadded
+    if kind is not None and unpadded is not None:
+        kind, n_inputs = kind.original, math.prod(unpadded)
     shape = kind.shape if kind is not None else None
     if shape is None or shape[0] * shape[1] != n_inputs:
         shape = (FIELD, FIELD)
@@ -114,9 +114,9 @@ def _kind(net: Network, model: Path, framing: str | None) -> ImageKind:
             f"use a network for MNIST{advice}"
         )
     known = kind or ImageKind()
-    return (
-        ImageKind(known.name, shape, framing, known.classes) if padding is None else replace(padding, framing=framing)
-    )
+    if padded is not None and unpadded is not None:
+        return replace(padded, framing=framing)
+    return ImageKind(known.name, shape, framing, known.classes)
 
 
 def _lines(answer: Answer, kind: ImageKind, show: bool) -> Iterator[str]:
