@@ -271,11 +271,6 @@ def optimizer_reason(recipe: Recipe) -> str | None:
     return f"it takes only SGD and Adam, got the optimiser {recipe.optimizer}"
 
 
-def dropout_reason(recipe: Recipe) -> str | None:
-    """Return why an engine without dropout can't use this recipe, or None."""
-    return "it doesn't support dropout" if recipe.dropout else None
-
-
 def kernels_reason(backend: Backend, start: Parameters, *modules: str) -> str | None:
     """Return why an engine with compiled float32 kernels that needs `modules` can't be used, or None."""
     dtype = start.weights[0].dtype
