@@ -56,6 +56,7 @@ def train_many(
     distort: str | Distortion | Sequence[str | Distortion | None] | None = None,
     label_smoothing: float | Sequence[float] | NDArray[np.floating] = 0.0,
     average: float | Averaging | Sequence[float | Averaging | None] | None = None,
+    max_norm: float | Sequence[float] | NDArray[np.floating] = 0.0,
     early_stopping: EarlyStopping | None = None,
     seed: int | Sequence[int] | NDArray[np.integer] = 0,
     on_epoch: OnEpoch | None = None,
@@ -64,10 +65,10 @@ def train_many(
     """Train every network of `nets` as `train` would, many at a time; return their histories in the same order.
 
     Networks may have different shapes. `batch_size`, `learning_rate`, `loss`, `optimizer`, `l2`, `schedule`, `dropout`,
-    `distort`, `label_smoothing`, `average` and `seed` are one value for all networks, or a list with one for each. All
-    arguments mean what they mean to `train`. With the engine `epoch` each network ends with the bits that `train` gives
-    it, and with `fused` with those of `train` by as many threads as it has here; with `plain` it is the same to
-    rounding.
+    `distort`, `label_smoothing`, `average`, `max_norm` and `seed` are one value for all networks, or a list with one
+    for each. All arguments mean what they mean to `train`. With the engine `epoch` each network ends with the bits that
+    `train` gives it, and with `fused` with those of `train` by as many threads as it has here; with `plain` it is the
+    same to rounding.
 
     - On a CPU every core trains one network at a time; the networks with most parameters come first. The sparse form
       of the images is made once, so that memory grows by the networks alone. With `early_stopping`, a network has its
@@ -104,6 +105,7 @@ def train_many(
         "distort": distort,
         "label_smoothing": label_smoothing,
         "average": average,
+        "max_norm": max_norm,
         "seed": seed,
     }
     settings = {name: _one_each(name, value, len(nets)) for name, value in lists.items()}

@@ -28,7 +28,7 @@ def test_every_published_network_can_be_made_and_has_its_source() -> None:
         assert row.sizes[0] == row.shape[0] * row.shape[1]
         assert 0 < row.error < 5
         assert "20" in row.source or "19" in row.source
-    assert len({row.name for row in PUBLISHED}) == len(PUBLISHED) == 16
+    assert len({row.name for row in PUBLISHED}) == len(PUBLISHED) == 19
 
 
 @pytest.fixture

@@ -60,6 +60,16 @@ def _lecun(hidden: tuple[int, ...], error: float, rate: float = 0.6) -> Publishe
     return Published(f"lecun-{'-'.join(map(str, hidden))}", (784, *hidden, 10), error, LECUN, recipe)
 
 
+def _srivastava(hidden: tuple[int, ...], error: float, max_norm: float = 0.0) -> Published:
+    recipe: dict[str, Any] = {"epochs": 100, "batch_size": 128, "learning_rate": 1e-3, "optimizer": "adam"}
+    recipe |= {"schedule": "cosine", "dropout": 0.5}
+    name, source = f"srivastava-{len(hidden)}x{hidden[0]}", f"{SRIVASTAVA}: ReLU and dropout"
+    if max_norm:
+        recipe["max_norm"] = max_norm
+        name, source = f"{name}-max-norm", f"{source} and max-norm"
+    return Published(name, (784, *hidden, 10), error, source, recipe, FUNCTIONS, long=True)
+
+
 def _ciresan(hidden: tuple[int, ...], error: float, recipe: str, members: int = 1) -> Published:
     """Return a row for a network on 29 x 29 pixels, trained as the recipe of that name says."""
     known = RECIPES[recipe]
@@ -107,22 +117,10 @@ PUBLISHED = (
         RECIPES["simard"].training,
         FUNCTIONS,
     ),
-    Published(
-        "srivastava-3x1024",
-        (784, 1024, 1024, 1024, 10),
-        1.25,
-        f"{SRIVASTAVA}: ReLU and dropout",
-        {
-            "epochs": 100,
-            "batch_size": 128,
-            "learning_rate": 1e-3,
-            "dropout": 0.5,
-            "optimizer": "adam",
-            "schedule": "cosine",
-        },
-        FUNCTIONS,
-        long=True,
-    ),
+    _srivastava((1024,) * 3, 1.25),
+    _srivastava((1024,) * 3, 1.06, max_norm=2.0),
+    _srivastava((4096,) * 2, 1.01, max_norm=2.0),
+    _srivastava((8192,) * 2, 0.95, max_norm=2.0),
     _ciresan((1000, 500), 0.49, "ciresan-small"),
     _ciresan((1500, 1000, 500), 0.46, "ciresan-small"),
     _ciresan((2000, 1500, 1000, 500), 0.41, "ciresan"),

@@ -87,6 +87,13 @@ def learning_options(command: Command) -> Command:
             help="Fraction of each class's target to spread over all classes.",
         ),
         click.option(
+            "--max-norm",
+            type=float,
+            default=0.0,
+            show_default=True,
+            help="Largest norm of the weights into a hidden neuron; 0 for no limit.",
+        ),
+        click.option(
             "--average",
             type=float,
             metavar="SHARE",

@@ -18,6 +18,7 @@ from gpunn.engines.base import (
     examples_reason,
     in_calls,
     kernels_reason,
+    max_norm_reason,
     optimizer_reason,
     tf32_reason,
 )
@@ -59,6 +60,7 @@ class EpochCudaEngine(Engine):
             or ("it doesn't support label smoothing" if recipe.label_smoothing else None)
             or examples_reason(examples)
             or optimizer_reason(recipe)
+            or max_norm_reason(recipe)
             or kernels_reason(backend, start)
         )
         if reason is not None:
