@@ -41,28 +41,31 @@ class NamedRecipe:
         return MLP((data.train.images.shape[1], *self.hidden, data.n_classes), seed=seed, **FUNCTIONS)
 
 
+COMMON = {
+    "batch_size": 64,
+    "learning_rate": 0.5,
+    "schedule": "cosine",
+    "label_smoothing": 0.03,
+    "distort": "ciresan",
+}
+"""Chosen by held-out images: of 784-800-10, 0.78 % of 5,000 were read wrong after 25 epochs, and 0.80 % with whole
+labels; after 10 epochs 0.86 % at a rate of 0.8, 1.14 % at 0.4 and 1.88 % at 0.1."""
+
 RECIPES = {
-    "simard": NamedRecipe(
-        "784-800-10; 0.7 % (Simard et al., 2003)",
-        (800,),
-        {"epochs": 100, "batch_size": 32, "learning_rate": 0.1, "schedule": "cosine", "distort": "ciresan"},
-    ),
+    "simard": NamedRecipe("784-800-10; 0.7 % (Simard et al., 2003)", (800,), {**COMMON, "epochs": 150}),
     "ciresan-small": NamedRecipe(
-        "841-1000-500-10; 0.49 % (Ciresan et al., 2010)",
-        (1000, 500),
-        {"epochs": 100, "batch_size": 32, "learning_rate": 0.1, "schedule": "cosine", "distort": "ciresan"},
-        (29, 29),
+        "841-1000-500-10; 0.49 % (Ciresan et al., 2010)", (1000, 500), {**COMMON, "epochs": 320}, (29, 29)
     ),
     "ciresan": NamedRecipe(
         "841-2500-2000-1500-1000-500-10; 0.35 % (Ciresan et al., 2010)",
         (2500, 2000, 1500, 1000, 500),
-        {"epochs": 100, "batch_size": 32, "learning_rate": 0.1, "schedule": "cosine", "distort": "ciresan"},
+        {**COMMON, "learning_rate": 0.15, "epochs": 250},
         (29, 29),
     ),
     "record": NamedRecipe(
-        "841-2500-2000-10; to get below 0.35 %",
-        (2500, 2000),
-        {"epochs": 100, "batch_size": 32, "learning_rate": 0.1, "schedule": "cosine", "distort": "ciresan"},
+        "841-2500-2000-1500-1000-500-10; to get below 0.35 %",
+        (2500, 2000, 1500, 1000, 500),
+        {**COMMON, "learning_rate": 0.15, "epochs": 400, "dropout": 0.1},
         (29, 29),
     ),
 }
