@@ -12,11 +12,13 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from gpunn.averaging import Averaging
 from gpunn.backends import Backend
 from gpunn.checkpoint_file import Resumed
 from gpunn.checkpoints import Checkpoint, Saver, engine_of, hashes_of, saved
 from gpunn.datasets.split import Dataset, Split
 from gpunn.defaults import EPOCHS
+from gpunn.distortion import Distortion
 from gpunn.early_stopping import EarlyStopping
 from gpunn.engines import Engine, Examples
 from gpunn.engines.cores import on_each_core
@@ -56,6 +58,10 @@ def train_many(
     l2: float | Sequence[float] | NDArray[np.floating] = 0.0,
     schedule: str | Schedule | Sequence[str | Schedule] = CONSTANT,
     dropout: float | Sequence[float] | NDArray[np.floating] = 0.0,
+    distort: str | Distortion | Sequence[str | Distortion | None] | None = None,
+    label_smoothing: float | Sequence[float] | NDArray[np.floating] = 0.0,
+    average: float | Averaging | Sequence[float | Averaging | None] | None = None,
+    max_norm: float | Sequence[float] | NDArray[np.floating] = 0.0,
     early_stopping: EarlyStopping | None = None,
     seed: int | Sequence[int] | NDArray[np.integer] = 0,
     checkpoint: Sequence[File | Checkpoint | None] | None = None,
@@ -65,16 +71,18 @@ def train_many(
 ) -> list[History]:
     """Train every network of `nets` as `train` would, many at a time; return their histories in the same order.
 
-    Networks may have different shapes. `batch_size`, `learning_rate`, `loss`, `optimizer`, `l2`, `schedule`, `dropout`
-    and `seed` are one value for all networks, or a list with one for each. All arguments mean what they mean to
-    `train`. With the engine `epoch` each network ends with the bits that `train` gives it, and with `fused` with those
-    of `train` by as many threads as it has here; with `plain` it is the same to rounding.
+    Networks may have different shapes. `batch_size`, `learning_rate`, `loss`, `optimizer`, `l2`, `schedule`, `dropout`,
+    `distort`, `label_smoothing`, `average`, `max_norm` and `seed` are one value for all networks, or a list with one
+    for each. All arguments mean what they mean to `train`. With the engine `epoch` each network ends with the bits that
+    `train` gives it, and with `fused` with those of `train` by as many threads as it has here; with `plain` it is the
+    same to rounding.
 
     - On a CPU every core trains one network at a time; the networks with most parameters come first. The sparse form
       of the images is made once, so that memory grows by the networks alone. With `early_stopping`, a network has its
       own copy of its examples while it is trained.
     - On a GPU one launch trains a network on each multiprocessor, if they have the same shape, functions, loss and rule
-      of optimisation, and their engine is `epoch`; others are trained one after another. An epoch's `seconds` are then
+      of optimisation, their engine is `epoch`, and neither `distort` nor `average` is asked for; others are trained one
+      after another. An epoch's `seconds` are then
       those of its launch.
 
     `checkpoint` and `resume` are lists with a file for each network, or None. On a GPU, networks that have one are
@@ -104,6 +112,10 @@ def train_many(
         "l2": l2,
         "schedule": schedule,
         "dropout": dropout,
+        "distort": distort,
+        "label_smoothing": label_smoothing,
+        "average": average,
+        "max_norm": max_norm,
         "seed": seed,
     }
     settings = {name: _one_each(name, value, len(nets)) for name, value in lists.items()}
@@ -230,8 +242,9 @@ class _Many:
         groups: dict[Hashable, list[int]] = {}
         for number in numbers:
             key: Hashable = number
-            if self._engines[number] is EpochCudaEngine and self._kept[number] == (None, None):
-                plan = self._plans[number]
+            plan = self._plans[number]
+            alone = plan.recipe.distort is not None or plan.recipe.average is not None
+            if self._engines[number] is EpochCudaEngine and not alone and self._kept[number] == (None, None):
                 with backend.activate():
                     key = group_key(plan.start, plan.recipe), plan.early_stopping is not None and plan.recipe.seed
             groups.setdefault(key, []).append(number)
@@ -325,7 +338,7 @@ class _Many:
     def _all_examples(self, plan: Plan) -> Examples:
         """Return all examples of a plan: the same arrays for all plans that have the same ones."""
         with self._preparing:
-            key = plan.net.dtype, plan.net.sizes[-1]
+            key = plan.net.dtype, plan.net.sizes[-1], plan.recipe.label_smoothing
             return self._examples.setdefault(key, self._examples.get(key) or plan.examples(Division(plan.data, None)))
 
     def _examples_like(self, plan: Plan) -> Examples:

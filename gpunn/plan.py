@@ -178,6 +178,7 @@ def plan_for(
     distort: str | Distortion | None = None,
     label_smoothing: float = 0.0,
     average: float | Averaging | None = None,
+    max_norm: float = 0.0,
 ) -> Plan:
     """Return the plan for the arguments of `train`; raises `ConfigurationError` and `DataError` as that does."""
     if not isinstance(net, MLP):
@@ -196,6 +197,8 @@ def plan_for(
     n = len(split)
     if dropout and len(net.sizes) == 2:
         raise ConfigurationError("dropout needs at least one hidden layer")
+    if max_norm and len(net.sizes) == 2:
+        raise ConfigurationError("max_norm needs at least one hidden layer")
     if early_stopping is not None:
         if not isinstance(early_stopping, EarlyStopping):
             raise ConfigurationError(f"early_stopping must be a gpunn.EarlyStopping, got {early_stopping!r}")
@@ -222,6 +225,7 @@ def plan_for(
             distort=distortion,
             label_smoothing=label_smoothing,
             average=averaging_for(average),
+            max_norm=max_norm,
         ),
         n,
     )
@@ -261,6 +265,7 @@ def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
     check_number("learning_rate", recipe.learning_rate, above=0)
     check_number("l2", recipe.l2, least=0)
     check_number("dropout", recipe.dropout, least=0, below=1)
+    check_number("max_norm", recipe.max_norm, least=0)
     check_number("label_smoothing", recipe.label_smoothing, least=0, below=1)
     if recipe.precision not in PRECISIONS:
         raise ConfigurationError(f"precision must be {' or '.join(PRECISIONS)}, got {recipe.precision!r}")
@@ -272,5 +277,6 @@ def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
         l2=float(recipe.l2),
         dropout=float(recipe.dropout),
         label_smoothing=float(recipe.label_smoothing),
+        max_norm=float(recipe.max_norm),
         seed=int(recipe.seed),
     )

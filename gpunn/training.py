@@ -45,6 +45,7 @@ def train(
     distort: str | Distortion | None = None,
     label_smoothing: float = 0.0,
     average: float | Averaging | None = None,
+    max_norm: float = 0.0,
     early_stopping: EarlyStopping | None = None,
     seed: int = 0,
     checkpoint: str | bytes | os.PathLike[str] | Checkpoint | None = None,
@@ -81,12 +82,12 @@ def train(
     `loss` is a name from `gpunn.losses`; the default is cross-entropy for softmax outputs, otherwise squared error.
     `optimizer` is a name ("sgd", "momentum", "nesterov", "adam", "adamw") or an object from `gpunn.optimizers`;
     `schedule` a name ("constant", "step", "exponential", "cosine", "one-cycle"), optionally with arguments
-    ("step:10,0.5"), or an object from `gpunn.schedules`. For `l2` and `dropout` see `gpunn.engines.Recipe`. `distort`
-    is a name ("affine", "simard", "ciresan") or a `gpunn.Distortion`: each epoch then trains on images distorted anew,
-    drawn from `seed`; the images of `data` stay as they are, and those evaluated are never distorted. Of each class's
-    target, 1, `label_smoothing` is spread evenly over all classes; losses of evaluations are those of whole ones. With
-    `average`, a share of the epochs or a `gpunn.Averaging`, the network after each of the last epochs is the average of
-    those so far. With
+    ("step:10,0.5"), or an object from `gpunn.schedules`. For `l2`, `dropout` and `max_norm` see
+    `gpunn.engines.Recipe`. `distort` is a name ("affine", "simard", "ciresan") or a `gpunn.Distortion`: each epoch then
+    trains on images distorted anew, drawn from `seed`; the images of `data` stay as they are, and those evaluated are
+    never distorted. Of each class's target, 1, `label_smoothing` is spread evenly over all classes; losses of
+    evaluations are those of whole ones. With `average`, a share of the epochs or a `gpunn.Averaging`, the network after
+    each of the last epochs is the average of those so far. With
     `early_stopping`, `net` ends with the parameters that were best on the held-out examples. Engines differ in what
     they support: "auto" picks one that supports the settings.
 
@@ -122,6 +123,7 @@ def train(
         distort=distort,
         label_smoothing=label_smoothing,
         average=average,
+        max_norm=max_norm,
         early_stopping=early_stopping,
         seed=seed,
     )

@@ -3,6 +3,7 @@
 A kernel is made for sizes, functions, loss and kind of optimiser, and for what finds room in shared memory.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -25,19 +26,21 @@ class EpochCase(NamedTuple):
     """KiB of shared memory that a block may have: those of an H100, or of a T4, 64."""
     rate: float = 0.05
     spilled: int = 64
-    """Bytes that may not find room in registers: more, where what batches collect is in the device's memory."""
+    """Bytes that may not find room in registers: more with dropout, or where what batches collect is outside."""
+    dropout: float = 0.0
 
     def __str__(self) -> str:
         sizes, functions = "-".join(map(str, self.sizes)), "-".join(self.functions)
-        l2 = " L2" * bool(self.l2)
-        return f"{sizes} {functions} {self.loss} {self.optimizer}{l2}, {self.batch_sizes[0]}, {self.capacity} KiB"
+        more = " L2" * bool(self.l2) + " dropout" * bool(self.dropout)
+        return f"{sizes} {functions} {self.loss} {self.optimizer}{more}, {self.batch_sizes[0]}, {self.capacity} KiB"
 
     def start(self) -> Parameters:
         return drawn(self.sizes, self.functions)
 
     def recipe(self, batch_size: int) -> Recipe:
         optimizer = OPTIMIZERS[self.optimizer]
-        return Recipe(batch_size, self.rate, loss=self.loss, optimizer=optimizer, l2=self.l2)
+        found = Recipe(batch_size, self.rate, loss=self.loss, optimizer=optimizer, l2=self.l2)
+        return replace(found, dropout=self.dropout, seed=5)
 
 
 SQUARED, LOG, SOFTMAX = "squared_error", "binary_cross_entropy", "cross_entropy"
@@ -71,6 +74,8 @@ EPOCH_CASES = [
     EpochCase(SMALL, ("identity", "softmax"), SOFTMAX, "Adam", (32, 1000), rate=0.002),
     EpochCase(SMALL, ("sigmoid", "sigmoid"), LOG, "AdamW", (128,), l2=0.1, rate=0.002),
     EpochCase(DEEP, ("tanh", "elu", "identity"), SQUARED, "Adam", (32,), l2=0.1, capacity=64, rate=0.002, spilled=480),
+    EpochCase(DEEP, ("relu", "tanh", "softmax"), SOFTMAX, "plain", (32, 1000), spilled=96, dropout=0.5),
+    EpochCase(SMALL, ("elu", "sigmoid"), LOG, "Nesterov", (128,), rate=0.02, dropout=0.2),
     EpochCase((784, 10), ("softmax",), SOFTMAX, "AdamW", (1000,), l2=0.1, capacity=64, rate=0.002, spilled=480),
 ]
 

@@ -109,7 +109,8 @@ for device, stream in ((0, 0), (1, 0), (1, 4096)):
     arrays = {
         "words": ((9, 196), np.uint32), "labels": (9, np.uint8), "orders": ((3, 9), np.int64),
         "batch_sizes": (3, np.int64), "numbers": ((3, 1, N_NUMBERS), np.float32), "parameters": ((3, n), np.float32),
-        "collected": ((3, 1), np.float32), "moments": ((3, 1), np.float32), "losses": ((3, 512), np.float64),
+        "collected": ((3, 1), np.float32), "moments": ((3, 1), np.float32), "drops": ((3, 1), np.uint32),
+        "losses": ((3, 512), np.float64),
     }
     kernel.prepare(**{name: DriverArray(np.zeros(shape, dtype)) for name, (shape, dtype) in arrays.items()})
     count = DriverArray(np.zeros(1, np.int64))

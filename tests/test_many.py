@@ -14,10 +14,12 @@ import pytest
 
 from gpunn import (
     MLP,
+    Averaging,
     Checkpoint,
     ConfigurationError,
     DataError,
     Dataset,
+    Distortion,
     DivergenceError,
     EarlyStopping,
     History,
@@ -27,6 +29,7 @@ from gpunn import (
 )
 from gpunn.backends import limits
 from gpunn.backends.cuda import CudaBackend
+from gpunn.datasets import ImageKind
 from gpunn.engines import Examples, Parameters, Recipe
 from gpunn.engines.cpu import sharing
 from gpunn.engines.cuda.epoch import EpochCudaGroup
@@ -49,6 +52,9 @@ LISTS: dict[str, Any] = {
     "l2": [0.0, 1e-3, 0.0, 1e-4, 0.0, 0.0, 0.0],
     "schedule": ["constant", "cosine", Cosine(), "constant", "step:1,0.5", "constant", "one-cycle"],
     "dropout": [0.0, 0.0, 0.2, 0.0, 0.5, 0.0, 0.0],
+    "label_smoothing": [0.0, 0.1, 0.0, 0.0, 0.2, 0.1, 0.0],
+    "average": [None, None, 0.5, Averaging(1, 0.9), None, 0.4, None],
+    "distort": [None, "affine", None, Distortion(shift=1), None, None, "ciresan"],
     "seed": list(range(N)),
 }
 
@@ -106,6 +112,7 @@ def test_each_network_comes_out_as_train_alone_gives_it(
 ) -> None:
     cores(n_cores)
     lists = LISTS if stopping is None else LISTS | {"batch_size": 20}
+    small = Split(small.images, small.labels, ImageKind(shape=(3, 4)))
     data, expected = Dataset(small, random_split(50, 12, 3, seed=1)), networks()
     common: dict[str, Any] = {"epochs": 3, "early_stopping": stopping, "device": "cpu", "engine": engine}
     alone = [
@@ -513,7 +520,9 @@ def test_on_a_gpu_networks_of_a_kind_share_launches(
         "learning_rate": [0.5, 0.1, 0.2, 0.3, 1e30, 0.1],
         "optimizer": ["sgd"] * 5 + ["adam"],
         "schedule": ["constant", "cosine"] * 3,
-        "dropout": [0.0] * 5 + [0.5],
+        "dropout": [0.4] * 3 + [0.0] * 2 + [0.5],
+        "label_smoothing": [0.0] * 5 + [0.1],
+        "average": [None] * 3 + [0.5] + [None] * 2,
         "seed": [3] * 6 if stopping else list(range(6)),
     }
     common: dict[str, Any] = {"epochs": 3, "early_stopping": stopping, "device": gpu.backend}

@@ -202,18 +202,18 @@ def test_engines_lack_what_the_readme_says(name: str) -> None:
         "dropout": unsupported_reason(on_cpu, examples=common, dropout=0.5),
         "floats": unsupported_reason(on_cpu, examples=Examples(FLOATS, LABELS)),
         "rows": unsupported_reason(on_cpu, examples=Examples(GREY, ROWS)),
+        "max-norm": unsupported_reason(on_cpu, examples=common, max_norm=1.0),
         "optimiser": unsupported_reason(on_cpu, examples=common, optimizer=OPTIMIZERS["adamw"], l2=0.1),
     }
+    lacks |= {"max-norm"} if name == "epoch" else set()
     assert {what for what, reason in found.items() if reason is not None} == lacks
     assert unsupported_reason(on_cpu, examples=common, precision="tf32") is not None
 
 
-def test_on_gpus_epoch_also_lacks_dropout_float_inputs_and_rows_of_targets() -> None:
+def test_on_gpus_epoch_also_lacks_float_inputs_and_rows_and_fused_max_norm() -> None:
     epoch, fused = CUDA_ENGINES["epoch"], CUDA_ENGINES["fused"]
     assert "its inputs must be grey levels" in (unsupported_reason(epoch, examples=Examples(FLOATS, LABELS)) or "")
-    assert "dropout" in (unsupported_reason(epoch, examples=Examples(GREY, LABELS), dropout=0.5) or "")
+    for engine in (epoch, fused):
+        assert "max-norm" in (unsupported_reason(engine, examples=Examples(GREY, LABELS), max_norm=1.0) or "")
     assert "its targets must be classes" in (unsupported_reason(epoch, examples=Examples(GREY, ROWS)) or "")
-    assert "it doesn't support dropout" in (
-        unsupported_reason(epoch, examples=Examples(GREY, LABELS), dropout=0.5) or ""
-    )
     assert unsupported_reason(fused, examples=Examples(FLOATS, ROWS)) is None

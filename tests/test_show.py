@@ -444,12 +444,20 @@ class TestInBrowser:
         assert sum(answer == str(label) for answer, label in zip(answers, mnist.test.labels[:50], strict=True)) >= 35
         assert browser.problems == []
 
-    @pytest.mark.parametrize("framing", ["emnist", "whole"])
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            ImageKind("letters", (28, 28), "emnist"),
+            ImageKind("letters", (28, 28), "whole"),
+            ImageKind("digits", (29, 31), "digit", unpadded=(28, 28)),
+        ],
+    )
     def test_drawings_are_framed_as_the_training_images_were(
-        self, browser: Chromium, tmp_path: Path, mnist: Dataset, framing: str
+        self, browser: Chromium, tmp_path: Path, mnist: Dataset, kind: ImageKind
     ) -> None:
-        net = MLP([784, 10])
-        net.kind = ImageKind("letters", (28, 28), framing)
+        assert kind.shape is not None
+        net = MLP([kind.shape[0] * kind.shape[1], 10])
+        net.kind = kind
         shown(browser, tmp_path, page(net))
         box = browser.run("(({x, y, width}) => [x, y, width])(at('drawing').getBoundingClientRect())")
         for row in range(5):

@@ -151,11 +151,12 @@ def published(machine: Machine) -> Frame:
     """Return test errors that others published, and gpunn's."""
     rows = [
         (it.network, it.source, f"{it.published:g} %", f"{mean(it.errors):.2f} %",
-         f"{len(it.errors)}", it.verdict, it.recipe)
+         f"{min(it.errors):.2f} to {max(it.errors):.2f}", f"{len(it.errors)}",
+         f"{mean(it.seconds):,.0f} s on {it.device}", it.verdict, it.recipe)
         for it in findings.newest(machine, "published")
         if it.errors
     ]  # fmt: skip
-    return table("network, source, published, gpunn's mean, seeds, verdict, recipe", rows)
+    return table("network, source, published, gpunn's mean, spread, seeds, a training, verdict, recipe", rows)
 
 
 def estimator_times(machine: Machine) -> Frame:

@@ -31,14 +31,25 @@ def data_for(net: Network, data_dir: Path | None) -> Dataset:
     known = folder_of(kind.digest) if data_dir is None and kind is not None and kind.digest else None
     if kind is not None and known is not None:
         try:
-            return load_mnist(known, n_classes=net.n_outputs)
+            return loaded_for(net, known)
         except DataError as error:
             if kind.name not in EMBEDDED:
                 error.add_note("the network was trained on what was there: give its folder by --data-dir")
                 raise
     elif data_dir is None and kind is not None and kind.name not in EMBEDDED:
         raise DataError(f"the network was trained on {printable(kind.name)}: give its folder by --data-dir")
-    return load_data(data_dir, n_classes=net.n_outputs)
+    return loaded_for(net, data_dir)
+
+
+def loaded_for(net: Network, data_dir: Path | None) -> Dataset:
+    """Return the data set in `data_dir`, or MNIST, padded if `net` was trained on padded images.
+
+    Raises the errors of `load_mnist`, and `DataError` for images that can't be padded.
+    """
+    data, kind = load_data(data_dir, n_classes=net.n_outputs), net.kind
+    if kind is None or kind.shape is None or kind.unpadded is None:
+        return data
+    return data.padded(kind.shape)
 
 
 def misfits(net: Network, data: Dataset) -> Iterator[str]:

@@ -48,6 +48,8 @@ def _of_data(net: Network) -> Iterator[tuple[str, str]]:
     """Yield names and texts about the images that the network takes."""
     kind = net.kind
     pixels = f"{net.n_inputs} inputs" if kind is None or kind.shape is None else "{} x {} pixels".format(*kind.shape)
+    if kind is not None and kind.unpadded is not None:
+        pixels += ", padded from {} x {}".format(*kind.unpadded)
     what = {True: "grey levels", False: "numbers", None: "unknown kind"}[net.grey]
     yield "data", ", ".join([*([kind.name] if kind is not None and kind.name else []), pixels, what])
     if kind is None:

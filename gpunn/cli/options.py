@@ -25,6 +25,16 @@ def layer_sizes(ctx: click.Context, param: click.Parameter, value: str) -> list[
     return [int(size) for size in sizes]
 
 
+def image_shape(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Parse "29x29" as (29, 29); raises `click.BadParameter` for anything else."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})", value, re.ASCII)
+    if found is None:
+        raise click.BadParameter(f"must be rows x columns, such as 29x29, got {value!r}", ctx, param)
+    return int(found[1]), int(found[2])
+
+
 def as_path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
     """Convert text to a path; raises `click.BadParameter` for "", as an unset shell variable gives."""
     if value == "":

@@ -1,8 +1,9 @@
 """`gpunn predict`: classify pictures."""
 
 import json
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,8 +98,10 @@ def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bo
 
 def _kind(net: Network, model: Path, framing: str | None) -> ImageKind:
     """Return the kind of images to prepare pictures for; raises `DataError` if the network's input size doesn't fit."""
-    n_inputs = net.n_inputs
-    kind = net.kind
+    kind, n_inputs = net.kind, net.n_inputs
+    padded, unpadded = kind, None if kind is None else kind.unpadded
+    if kind is not None and unpadded is not None:
+        kind, n_inputs = kind.original, math.prod(unpadded)
     shape = kind.shape if kind is not None else None
     if shape is None or shape[0] * shape[1] != n_inputs:
         shape = (FIELD, FIELD)
@@ -111,6 +114,8 @@ def _kind(net: Network, model: Path, framing: str | None) -> ImageKind:
             f"use a network for MNIST{advice}"
         )
     known = kind or ImageKind()
+    if padded is not None and unpadded is not None:
+        return replace(padded, framing=framing)
     return ImageKind(known.name, shape, framing, known.classes)
 
 

@@ -10,10 +10,44 @@ from gpunn.activations import HIDDEN
 from gpunn.cli import options
 from gpunn.errors import ConfigurationError
 from gpunn.optimizers import OPTIMIZERS, SGD, Optimizer
+from gpunn.recipes import FUNCTIONS, RECIPES, NamedRecipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 WITH_MOMENTUM = ("momentum", "nesterov")
+
+
+RECIPES_IN_WORDS = "\n".join(
+    [
+        "\b",
+        "Recipes, and the test errors that were published:",
+        *(f"  {name:14} {each.about}" for name, each in RECIPES.items()),
+    ]
+)
+"""For the end of the help: a line each."""
+
+
+def _use(ctx: click.Context, param: click.Parameter, name: str | None) -> None:  # noqa: ARG001
+    """Make the numbers of the recipe `name` the defaults of the options."""
+    if name is not None:
+        ctx.default_map = {**(ctx.default_map or {}), **_as_options(RECIPES[name])}
+
+
+def _as_options(recipe: NamedRecipe) -> dict[str, Any]:
+    """Return the values of the options of `gpunn train` that are as good as the recipe, by parameter."""
+    network = {"activation": FUNCTIONS["hidden"], "output_activation": FUNCTIONS["output"], "init": FUNCTIONS["init"]}
+    sizes = {"hidden": ",".join(map(str, recipe.hidden)), "pad": "{}x{}".format(*recipe.shape)}
+    return {**network, **sizes, **recipe.training}
+
+
+recipe_option = click.option(
+    "--recipe",
+    type=click.Choice(list(RECIPES)),
+    callback=_use,
+    expose_value=False,
+    is_eager=True,
+    help="Network and training of this recipe, see below; other options change it.",
+)
 
 
 def network_options(command: Command) -> Command:
@@ -51,6 +85,13 @@ def learning_options(command: Command) -> Command:
             default=0.0,
             show_default=True,
             help="Fraction of each class's target to spread over all classes.",
+        ),
+        click.option(
+            "--max-norm",
+            type=float,
+            default=0.0,
+            show_default=True,
+            help="Largest norm of the weights into a hidden neuron; 0 for no limit.",
         ),
         click.option(
             "--average",

@@ -1,12 +1,13 @@
 """`gpunn show`: a page that shows a network at work."""
 
 import json
+import math
 from pathlib import Path
 
 import click
 
 from gpunn.cli import options
-from gpunn.cli.data import load_data
+from gpunn.cli.data import loaded_for
 from gpunn.datasets import ImageKind
 from gpunn.ensemble import Ensemble, load
 from gpunn.errors import ModelFileError
@@ -40,7 +41,7 @@ def show(model: Path, output: Path, *, half: bool, data_dir: Path | None, loss: 
         )
     test = None
     if data_dir is not None or _is_mnist(net.kind, net):
-        test = load_data(data_dir, n_classes=net.n_outputs).test
+        test = loaded_for(net, data_dir).test
     else:
         click.echo(
             f"gpunn: the network wasn't trained on MNIST ({_named(net)}): the page gets no test images without "
@@ -61,7 +62,8 @@ def page_line(output: Path, net: MLP) -> str:
 def _is_mnist(kind: ImageKind | None, net: MLP) -> bool:
     """Whether MNIST's test images are of the network's kind, as far as is known."""
     named = kind is None or kind.name in ("", "MNIST")
-    return named and net.n_inputs == 784 and net.n_outputs in (1, 10)
+    unpadded = net.n_inputs if kind is None or kind.unpadded is None else math.prod(kind.unpadded)
+    return named and unpadded == 784 and net.n_outputs in (1, 10)
 
 
 def _named(net: MLP) -> str:

@@ -17,7 +17,7 @@ from gpunn.cli.distortions import check_distortions, distortion_options, write_d
 from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.ranks import over_ranks
-from gpunn.cli.recipes import learning_options, network_options, optimizer_with
+from gpunn.cli.recipes import RECIPES_IN_WORDS, learning_options, network_options, optimizer_with, recipe_option
 from gpunn.cli.resuming import checkpoint_for, network_from
 from gpunn.cli.show import page_line
 from gpunn.cli.signals import Interruptible, exit_code
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from gpunn.show import Snapshots
 
 
-@click.command()
+@click.command(epilog=RECIPES_IN_WORDS)
+@recipe_option
 @click.option(
     "--hidden",
     metavar="SIZES",
@@ -74,6 +75,12 @@ if TYPE_CHECKING:
 )
 @options.data_dir
 @options.classes
+@click.option(
+    "--pad",
+    metavar="ROWSxCOLUMNS",
+    callback=options.image_shape,
+    help="Put background around images, up to this shape, such as 29x29; the model file remembers it.",
+)
 @options.path(
     "--output",
     help="Model file to write.  [default: named after sizes and seed, such as 784-16-10-seed0.safetensors]",
@@ -127,6 +134,7 @@ def train(
     schedule: str,
     dropout: float,
     label_smoothing: float,
+    max_norm: float,
     average: float | None,
     distort: str | None,
     show_distortions: Path | None,
@@ -137,6 +145,7 @@ def train(
     precision: str,
     data_dir: Path | None,
     classes: int | None,
+    pad: tuple[int, int] | None,
     output: Path | None,
     page: Path | None,
     checkpoint_path: Path | None,
@@ -167,6 +176,7 @@ def train(
         raise ConfigurationError("--page shows a training from its beginning, not one that --resume goes on with")
     if start is None:
         dataset = load_data(data_dir, n_classes=classes)
+        dataset = dataset if pad is None else dataset.padded(pad)
         sizes = [dataset.train.images.shape[1], *hidden, classes or dataset.n_classes]
         net = MLP(sizes, hidden=activation, output=output_activation, init=init, seed=seed)
     else:
@@ -220,6 +230,7 @@ def train(
                 dropout=dropout,
                 label_smoothing=label_smoothing,
                 average=average,
+                max_norm=max_norm,
                 distort=distort,
                 early_stopping=stopping,
                 seed=seed,

@@ -2,7 +2,7 @@
 
 import re
 import reprlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from gpunn.errors import ConfigurationError
@@ -25,6 +25,8 @@ class ImageKind:
     `digest` is a hash of the data set's files, see `gpunn.load_mnist`, or "" if unknown; it doesn't count where kinds
     are compared.
 
+    `unpadded` is the shape that images had before background was put around them, or None; see `Split.padded`.
+
     Raises `ConfigurationError` for invalid values.
     """
 
@@ -33,6 +35,7 @@ class ImageKind:
     framing: str = "whole"
     classes: tuple[str, ...] = ()
     digest: str = field(default="", compare=False)
+    unpadded: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not _is_name(self.name):
@@ -42,6 +45,12 @@ class ImageKind:
         if self.shape is not None and not _is_shape(self.shape):
             raise ConfigurationError(
                 f"shape must be a tuple of two integers >= 1, or None, got {reprlib.repr(self.shape)}"
+            )
+        if self.unpadded is not None and not (
+            _is_shape(self.unpadded) and self.shape is not None and fits_in(self.unpadded, self.shape)
+        ):
+            raise ConfigurationError(
+                f"unpadded must be a shape that fits into {self.shape}, or None, got {reprlib.repr(self.unpadded)}"
             )
         if self.framing not in FRAMINGS:
             raise ConfigurationError(f"framing must be one of {', '.join(FRAMINGS)}, got {reprlib.repr(self.framing)}")
@@ -56,6 +65,11 @@ class ImageKind:
         if not isinstance(self.digest, str) or not DIGEST.fullmatch(self.digest):
             raise ConfigurationError(f"digest must be 32 hexadecimal digits, or empty, got {reprlib.repr(self.digest)}")
 
+    @property
+    def original(self) -> "ImageKind":
+        """The kind of the images before they were padded."""
+        return self if self.unpadded is None else replace(self, shape=self.unpadded, unpadded=None)
+
     def class_name(self, label: int) -> str:
         """Return the name of the class `label`, or its number if it has none."""
         return self.classes[label] if 0 <= label < len(self.classes) else str(label)
@@ -68,8 +82,8 @@ class ImageKind:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the description as JSON types, without a hash if that is unknown."""
-        return {name: value for name, value in asdict(self).items() if value or name != "digest"}
+        """Return the description as JSON types, without what is unknown of its files, or of padding."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("digest", "unpadded")}
 
     @classmethod
     def from_dict(cls, found: object) -> Self:
@@ -77,7 +91,7 @@ class ImageKind:
         if not isinstance(found, dict):
             raise ConfigurationError(f"found {reprlib.repr(found)}, expected an object")
         values = {each.name: found[each.name] for each in fields(cls) if each.name in found}
-        for key in ("shape", "classes"):  # JSON has no tuples
+        for key in ("shape", "classes", "unpadded"):  # JSON has no tuples
             if isinstance(values.get(key), list):
                 values[key] = tuple(values[key])
         return cls(**values)
@@ -85,6 +99,11 @@ class ImageKind:
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_NAME and value.isprintable()
+
+
+def fits_in(shape: tuple[int, int], larger: tuple[int, int]) -> bool:
+    """Whether images of `shape` fit into images of the shape `larger`."""
+    return shape[0] <= larger[0] and shape[1] <= larger[1]
 
 
 def _is_shape(value: object) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from gpunn.datasets.arrays import as_floats, as_images, as_targets, classes_of, in_rows, scaled
 from gpunn.datasets.framing import measured_framing
 from gpunn.datasets.kind import ImageKind
+from gpunn.datasets.padding import padded, padded_kind
 from gpunn.errors import ConfigurationError, DataError
 
 
@@ -105,6 +106,16 @@ class Split:
         name = f"{self.kind.name}: " if self.kind is not None and self.kind.name else ""
         return f"Split({name}{len(self):,} x {inputs}, {targets})"
 
+    def padded(self, shape: tuple[int, int]) -> "Split":
+        """Return the images with background around them, of `shape`, (rows, columns); itself if they are of that shape.
+
+        A network trained on them remembers it. Raises `DataError` if images are larger, or padded already.
+        """
+        if self.kind is not None and self.kind.shape == shape:
+            return self
+        kind = padded_kind(self.kind, shape)
+        return Split(padded(self.images, kind), self.labels, kind)
+
     def check_labels(self, n_classes: int) -> None:
         """Raise `DataError` unless all labels are from 0 to `n_classes` - 1."""
         if not self.labeled:
@@ -192,3 +203,7 @@ class Dataset(NamedTuple):
     def n_classes(self) -> int:
         """Number of classes, from the labels or the class names; or number of targets per row."""
         return max(split.n_classes for split in self)
+
+    def padded(self, shape: tuple[int, int]) -> "Dataset":
+        """Return the data set with background around its images, of `shape`, see `Split.padded`."""
+        return Dataset(self.train.padded(shape), self.test.padded(shape))

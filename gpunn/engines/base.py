@@ -138,7 +138,8 @@ class Recipe:
     count `largest_loss` for an output's where that is less; only the engine `plain` heeds this. No step depends on it.
     With `distort`, examples get other inputs before each epoch, see `Engine.use`. `label_smoothing` is the share of
     each class's target that their targets spread over all classes. `average` changes what the network is after an
-    epoch, not how it is trained.
+    epoch, not how it is trained. `max_norm`, unless 0, is the largest norm that weights into a hidden neuron have after
+    a step: larger ones are scaled down.
     """
 
     batch_size: int
@@ -154,6 +155,7 @@ class Recipe:
     distort: Distortion | None = None
     label_smoothing: float = 0.0
     average: Averaging | None = None
+    max_norm: float = 0.0
 
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, 1)
@@ -171,7 +173,9 @@ class Recipe:
         if self.average is not None:
             found["average"] = self.average.to_dict()
         return found | {
-            name: getattr(self, name) for name in ("l2", "dropout", "label_smoothing") if getattr(self, name)
+            name: getattr(self, name)
+            for name in ("l2", "dropout", "label_smoothing", "max_norm")
+            if getattr(self, name)
         }
 
 
@@ -264,16 +268,16 @@ def tf32_reason(recipe: Recipe) -> str | None:
     )
 
 
+def max_norm_reason(recipe: Recipe) -> str | None:
+    """Return why an engine without max-norm can't use this recipe, or None."""
+    return "it doesn't support max-norm" if recipe.max_norm else None
+
+
 def optimizer_reason(recipe: Recipe) -> str | None:
     """Return why an engine with compiled steps can't use this optimiser, or None."""
     if isinstance(recipe.optimizer, SGD | Adam):
         return None
     return f"it takes only SGD and Adam, got the optimiser {recipe.optimizer}"
-
-
-def dropout_reason(recipe: Recipe) -> str | None:
-    """Return why an engine without dropout can't use this recipe, or None."""
-    return "it doesn't support dropout" if recipe.dropout else None
 
 
 def kernels_reason(backend: Backend, start: Parameters, *modules: str) -> str | None:

@@ -17,6 +17,7 @@ from gpunn.engines.data_parallel import Sharing, SharingEngine, views
 from gpunn.engines.stopping import check_stopped
 from gpunn.equations import Array, backpropagate, scale
 from gpunn.losses import LOSSES
+from gpunn.max_norm import limit_norms
 from gpunn.optimizers import OptimizerState
 
 
@@ -76,6 +77,9 @@ class PlainEngine(SharingEngine):
                 check_stopped()
                 losses[number], gradients = differentiate(rows, batch, layers)
                 self._stepper.step(parameters, gradients, *step)
+                if self._recipe.max_norm:
+                    for W in self._weights[:-1]:
+                        limit_norms(xp, W, self._recipe.max_norm)
         self._epoch += 1
         # Batches are weighted by size, as the last one may be smaller.
         sizes = [batch.stop - batch.start for batch in batches]

@@ -34,7 +34,7 @@ class MLPClassifier(Accelerated, theirs.MLPClassifier):
       scorer, or a callable (estimator, X, y). `validation_loss_curve_` has the loss after each epoch.
     - `class_weight`: a dict of weights by label, for multilabel problems a list of them, or "balanced": weights of
       examples, on top of `sample_weight`.
-    - `dropout`: share of hidden activations dropped in training; on a GPU, the engine "epoch" lacks it.
+    - `dropout`: share of hidden activations dropped in training.
     - `schedule`: "cosine", "one_cycle" or another of `gpunn.schedules`: factors on the rates of a fit's batches.
     - `callbacks`: called after each epoch, one or several, with the estimator and a dict of the lists "loss",
       "validation_loss" and "validation_score"; an answer of False ends training.

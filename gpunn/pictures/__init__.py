@@ -12,6 +12,7 @@ from PIL import Image
 
 from gpunn.datasets.framing import FIELD
 from gpunn.datasets.kind import ImageKind
+from gpunn.datasets.padding import padded
 from gpunn.errors import DataError
 from gpunn.pictures.files import read_sheet, shown_name
 from gpunn.pictures.finding import EXPECTED, FILLED, FRAME, NONE, TOUCHING, Digit, find_digit
@@ -73,6 +74,9 @@ def prepare_digit(levels: NDArray[Any], kind: ImageKind | None = None) -> NDArra
 def prepare(sheet: Image.Image, kind: ImageKind | None = None) -> Prepared:
     """Convert `sheet`, a Pillow image of mode L, RGB or F, to an image of `kind`, by default MNIST's."""
     kind = kind or MNIST_KIND
+    if kind.unpadded is not None and kind.shape is not None:
+        found = prepare(sheet, kind.original)
+        return Prepared(padded(found.image[None], kind)[0], kind.shape, found.doubts)
     if kind.framing not in BOXES:
         if kind.shape is None:
             raise DataError("framing whole needs the shape of the images, got kind.shape None")

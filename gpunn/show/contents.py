@@ -53,6 +53,7 @@ def contents(
         "parameters": net.n_parameters,
         "half": half,
         "shape": kind.shape,
+        "unpadded": kind.original.shape,
         "framing": kind.framing,
         "classes": [kind.class_name(label) for label in range(max(2, net.n_outputs))],
         "layers": _layers(net.weights, net.biases, half=half),
@@ -74,7 +75,7 @@ def drawn_kind(net: MLP) -> ImageKind:
     """
     kind = net.kind
     if kind is not None and kind.shape is not None:
-        fits = kind.framing == "whole" or kind.shape == (FIELD, FIELD)
+        fits = kind.framing == "whole" or kind.original.shape == (FIELD, FIELD)
         return kind if fits else ImageKind(kind.name, kind.shape, "whole", kind.classes)
     if net.n_inputs != FIELD * FIELD:
         raise DataError(

@@ -56,7 +56,7 @@ function update() {
 
 function compute() {
   if (state.drawn) {
-    const levels = prepared(board.ink(), DATA.shape, DATA.framing);
+    const levels = prepared(board.ink(), DATA.shape, DATA.framing, DATA.unpadded);
     state.drawn = false;
     state.empty = levels === null;
     state.pixels = levels ? Float32Array.from(levels, (level) => level / 255) : new Float32Array(DATA.sizes[0]);

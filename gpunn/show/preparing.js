@@ -34,11 +34,14 @@ class Grid {
   }
 }
 
-/** Return the grey levels, 0 to 255, of an image of `shape` and `framing` from a Grid of ink, 0 to 1, or null. */
-function prepared(drawing, shape, framing) {
+/**
+ * Return the grey levels, 0 to 255, of an image of `shape` and `framing` from a Grid of ink, 0 to 1, or null.
+ * `unpadded` is the shape of images before background was put around them.
+ */
+function prepared(drawing, shape, framing, unpadded) {
   const ink = framing in BOXES ? cutOut(drawing) : drawing;
   if (!ink || !ink.values.some((value) => value > FAINT)) return null;
-  return framing in BOXES ? framed(ink, framing, shape) : shrunk(ink, shape);
+  return framing in BOXES ? framed(ink, framing, shape, unpadded) : shrunk(ink, shape);
 }
 
 /** Return the part of the drawing that has ink, the strongest of which is 1, or null. */
@@ -55,14 +58,16 @@ function cutOut(drawing) {
   return part;
 }
 
-function framed(ink, framing, [rows, columns]) {
+function framed(ink, framing, [rows, columns], [height, width]) {
   const digit = scaled(ink, BOXES[framing]);
   const field = new Uint8Array(rows * columns);
-  let top = Math.floor((rows - digit.rows) / 2), left = Math.floor((columns - digit.columns) / 2);
+  let top = Math.floor((height - digit.rows) / 2), left = Math.floor((width - digit.columns) / 2);
   if (framing === "digit") {
     const [byRow, byColumn] = digit.profiles((sum, value) => sum + value);
-    [top, left] = [offset(byRow, rows), offset(byColumn, columns)];
+    [top, left] = [offset(byRow, height), offset(byColumn, width)];
   }
+  top += Math.floor((rows - height) / 2);
+  left += Math.floor((columns - width) / 2);
   digit.values.forEach((value, k) => {
     const row = top + Math.floor(k / digit.columns), column = left + (k % digit.columns);
     field[row * columns + column] = rounded(value);

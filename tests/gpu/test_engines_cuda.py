@@ -247,6 +247,7 @@ def test_one_launch_trains_more_networks_than_there_are_multiprocessors(gpu: Bac
             parameters=parameters_there,
             collected=gpu.asarray(np.zeros((n_networks, layout.n_parameters), np.float32)),
             moments=gpu.asarray(np.zeros((n_networks, 1), np.float32)),
+            drops=gpu.asarray(np.zeros((n_networks, 1), np.uint32)),
             losses=losses,
         )
         kernel.compile(gpu.asarray(np.zeros(n_networks, np.int64)))

@@ -44,6 +44,7 @@ class Trained:
             parameters=packed,
             collected=np.zeros((len(nets), layout.n_parameters), np.float32),
             moments=np.zeros((len(nets), 2 * layout.n_parameters), np.float32),
+            drops=np.ones((len(nets), max(1, layout.n_drops)), np.uint32),
             losses=self.losses,
         )
         kernel.launch(np.full(len(nets), n))

@@ -65,6 +65,26 @@ def test_training_goes_on_with_what_is_remembered(gpu: CudaBackend, optimizer: s
     assert_resumes(gpu, "epoch", start, recipe, atol=1e-4 if "Adam" in optimizer else 4e-6)
 
 
+@pytest.mark.parametrize("functions", [("relu", "tanh", "softmax"), ("sigmoid", "elu", "softmax")], ids=str)
+@pytest.mark.parametrize(("optimizer", "batch_size"), [("plain", 7), ("plain", N), ("momentum", 15), ("Adam", 15)])
+def test_the_epoch_kernel_drops_what_plain_does(
+    gpu: CudaBackend, functions: tuple[str, ...], optimizer: str, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A launch ends after two batches, so that positions in the epoch go on.
+    monkeypatch.setattr("gpunn.engines.cuda.epoch.MAX_WORK_PER_CALL", 10_000)
+    monkeypatch.setattr("gpunn.kernels.cuda.epoch.run.shared_memory", lambda: 7_000)
+    recipe = Recipe(
+        batch_size, 0.002, loss="cross_entropy", optimizer=OPTIMIZERS[optimizer], l2=0.01, dropout=0.4, seed=5
+    )
+    engines = both(gpu, "epoch", drawn((12, 9, 6, 3), functions), recipe)
+    assert_same(gpu, engines, recipe, magnified=20)
+
+
+def test_dropout_goes_on_with_the_masks_of_later_epochs(gpu: CudaBackend) -> None:
+    recipe = Recipe(7, 0.005, loss="cross_entropy", dropout=0.4, seed=3)
+    assert_resumes(gpu, "epoch", drawn((12, 5, 3), ("relu", "softmax")), recipe, atol=4e-6)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "loss", "output", "floats"),
     [
@@ -84,7 +104,6 @@ def test_fused_trains_with_simulated_kernels(
 @pytest.mark.parametrize(
     ("recipe", "kind", "message"),
     [
-        (Recipe(7, 0.1, dropout=0.5), {}, "it doesn't support dropout"),
         (Recipe(7, 0.1), {"floats": True}, r"its inputs must be grey levels \(uint8\), got float32"),
         (Recipe(7, 0.1), {"rows": True}, "its targets must be classes"),
     ],

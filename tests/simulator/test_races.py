@@ -132,7 +132,8 @@ def test_the_epoch_kernels_threads_keep_apart(
     from gpunn.kernels.cuda.epoch.layout import KernelSpec
 
     monkeypatch.setattr(epoch_cuda, "shared_memory", lambda: capacity)
-    spec = KernelSpec(("sigmoid",) * (len(sizes) - 1), loss, optimizer, l2=optimizer != "descent")
+    dropout = 0.5 if optimizer == "adam" else 0.0
+    spec = KernelSpec(("sigmoid",) * (len(sizes) - 1), loss, optimizer, l2=optimizer != "descent", dropout=dropout)
     kernel = epoch_cuda.EpochKernel(sizes, batch_size=batch_size, threads=32, spec=spec)
     split = random_split(11, sizes[0], sizes[-1])
     by_rule = {each.rule: each for each in OPTIMIZERS.values()}

@@ -18,6 +18,7 @@ from gpunn.engines.base import (
     examples_reason,
     in_calls,
     kernels_reason,
+    max_norm_reason,
     optimizer_reason,
     tf32_reason,
 )
@@ -115,6 +116,7 @@ class EpochEngine(Engine):
             tf32_reason(recipe)
             or examples_reason(examples, floats=True, rows=True, sparse=True)
             or optimizer_reason(recipe)
+            or max_norm_reason(recipe)
             or kernels_reason(backend, start, "numba")
         )
 

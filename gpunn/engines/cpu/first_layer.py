@@ -10,6 +10,7 @@ from gpunn.engines.cpu.sharing import nonzero_of, writable_of
 from gpunn.engines.cpu.steps import Descent, ParamAndMoments
 from gpunn.engines.cpu.threads import part
 from gpunn.equations import Array
+from gpunn.max_norm import limit_norms
 
 SPARSE = 0.5
 """Share of non-zero pixels below which sparse products are faster."""
@@ -112,6 +113,10 @@ class DenseInputs:
         """Make a thread's share of the step, given the `gradient` (n_gradient,)."""
         own = part(self.width, thread, threads)
         descent.step([array[own] for array in self._param_and_moments], gradient.reshape(self.width, -1)[own])
+
+    def limit_norms(self, most: float, thread: int, threads: int) -> None:
+        """Scale down weights of a thread's share of the neurons where their norm is above `most`."""
+        limit_norms(np, self._param_and_moments[0][part(self.width, thread, threads)], most)
 
     def prepare(self, inputs: Array) -> Array:
         """Return other inputs, (n, n_0), in the form that `use` takes."""
@@ -231,6 +236,11 @@ class SparseInputs:
         for column, param_and_moments in self._blocks[thread::threads]:
             first = column * self._n_pixels
             descent.step(param_and_moments, gradient[first : first + len(param_and_moments[0])])
+
+    def limit_norms(self, most: float, thread: int, threads: int) -> None:
+        """Scale down weights of a thread's share of the neurons where their norm is above `most`."""
+        for _, (weights, *_) in self._blocks[thread::threads]:
+            limit_norms(np, weights.reshape(self._n_pixels, -1), most, axis=0)
 
     def prepare(self, inputs: NDArray[np.uint8]) -> Any:
         """Return other images, (n, n_0), in the form that `use` takes."""

@@ -31,6 +31,7 @@ from gpunn.engines.stopping import check_stopped
 from gpunn.engines.threads import blas_threads
 from gpunn.equations import Array
 from gpunn.losses import LOSSES
+from gpunn.max_norm import limit_norms
 from gpunn.optimizers import OptimizerState
 
 
@@ -180,10 +181,19 @@ class FusedEngine(SharingEngine):
         self._team.run(delta)
         if self._sharing is None:
             self._team.run(update)
-            return
-        self._team.run(differentiate)
-        self._sharing.add_up(self._gradient)
-        self._team.run(self._update_by_gradients)
+        else:
+            self._team.run(differentiate)
+            self._sharing.add_up(self._gradient)
+            self._team.run(self._update_by_gradients)
+        if self._recipe.max_norm:
+            self._team.run(self._limit_norms)
+
+    def _limit_norms(self, thread: int) -> None:
+        """Scale down weights of this thread's share of each hidden layer's neurons where their norm is too large."""
+        most, threads = self._recipe.max_norm, self._team.threads
+        self._inputs.limit_norms(most, thread, threads)
+        for weights, *_ in self._weights[:-1]:
+            limit_norms(np, weights[part(len(weights), thread, threads)], most)
 
     def _compute_delta(self, thread: int, own: slice, batch: _Batch) -> None:
         """Compute forward and backward passes of the part `own` of the examples."""

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpunn.backends import Backend
+from gpunn.dropout import keys
 from gpunn.engines.base import (
     Engine,
     Examples,
     Parameters,
     Recipe,
-    dropout_reason,
     examples_reason,
     in_calls,
     kernels_reason,
+    max_norm_reason,
     optimizer_reason,
     tf32_reason,
 )
@@ -59,7 +60,7 @@ class EpochCudaEngine(Engine):
             or ("it doesn't support label smoothing" if recipe.label_smoothing else None)
             or examples_reason(examples)
             or optimizer_reason(recipe)
-            or dropout_reason(recipe)
+            or max_norm_reason(recipe)
             or kernels_reason(backend, start)
         )
         if reason is not None:
@@ -107,7 +108,7 @@ class EpochCudaGroup:
         xp, asarray = backend.xp, backend.asarray
         self._backend, self._recipes = backend, list(recipes)
         self._functions = [tuple(start.functions) for start in starts]
-        self._steps = [start.steps for start in starts]
+        self._steps, self._epochs = [start.steps for start in starts], [start.epochs for start in starts]
         n, (self._n_images, n_pixels) = len(starts), images.shape
         self._kernel = _kernel(starts[0], recipes[0])
         self._layout = layout = self._kernel.layout
@@ -125,6 +126,7 @@ class EpochCudaGroup:
         batch_sizes = np.array([recipe.batch_size for recipe in recipes], np.int64)
         self._losses = xp.zeros((n, THREADS), np.float64)
         self._orders = xp.zeros((n, self._n_images), np.int64)
+        self._drops = xp.zeros((n, max(1, layout.n_drops)), np.uint32)
         self._numbers = xp.zeros((n, -(-self._n_images // int(batch_sizes.min())), N_NUMBERS), np.float32)
         self._kernel.prepare(
             words=padded.view(np.uint32),
@@ -135,6 +137,7 @@ class EpochCudaGroup:
             parameters=self._parameters,
             collected=self._collected,
             moments=self._moments,
+            drops=self._drops,
             losses=self._losses,
         )
         # No work, but the kernel is compiled here, and not in the first epoch's time.
@@ -152,17 +155,20 @@ class EpochCudaGroup:
         """
         orders = {network: checked_order(order, self._n_images) for network, (order, _) in epochs.items()}
         parts = {network: self._parts(network, orders[network], rates) for network, (_, rates) in epochs.items()}
-        losses = dict.fromkeys(epochs, 0.0)
+        losses, done = dict.fromkeys(epochs, 0.0), dict.fromkeys(epochs, 0)
         for of_all in itertools.zip_longest(*parts.values()):
             counts = np.zeros(len(self._recipes), np.int64)
             for network, part in zip(parts, of_all, strict=True):
                 if part is not None:
-                    self._upload(network, *part)
+                    self._upload(network, *part, first=done[network])
                     counts[network] = len(part[0])
+                    done[network] += len(part[0])
             self._kernel.launch(self._backend.asarray(counts))
             sums = self._backend.to_host(self._losses).sum(axis=1)
             for network in np.flatnonzero(counts).tolist():
                 losses[network] += float(sums[network])
+        for network in epochs:
+            self._epochs[network] += 1
         return {network: loss / len(orders[network]) for network, loss in losses.items()}
 
     def use(self, images: Array) -> None:
@@ -177,9 +183,12 @@ class EpochCudaGroup:
         rates = rates_of(recipe, len(order), rates)
         return in_calls(order, rates, recipe.batch_size, MAX_WORK_PER_CALL // self._layout.n_parameters)
 
-    def _upload(self, network: int, order: NDArray[np.int64], rates: NDArray[np.float64]) -> None:
-        """Put the order of a launch, and the numbers of its steps, on the device."""
+    def _upload(self, network: int, order: NDArray[np.int64], rates: NDArray[np.float64], *, first: int) -> None:
+        """Put the order of a launch that begins at position `first`, and the numbers of its steps, on the device."""
         asarray, recipe = self._backend.asarray, self._recipes[network]
+        if recipe.dropout:
+            of_layers = keys(recipe.seed, self._epochs[network], self._layout.n_drops - 1)
+            self._drops[network] = asarray(np.array([first, *of_layers], np.uint32))
         self._orders[network, : len(order)] = asarray(order)
         with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is seen to diverge
             numbers = recipe.optimizer.numbers(self._steps[network], rates, recipe.l2).astype(np.float32)
@@ -242,4 +251,4 @@ def _spec(start: Parameters, recipe: Recipe) -> Any:
 
     penalized, apart = recipe.l2 > 0, recipe.optimizer.decays_apart
     functions, rule = LOSSES[recipe.loss].computed(start.functions), recipe.optimizer.rule
-    return KernelSpec(functions, recipe.loss, rule, l2=penalized and not apart, decay=penalized and apart)
+    return KernelSpec(functions, recipe.loss, rule, penalized and not apart, penalized and apart, recipe.dropout)

@@ -7,7 +7,16 @@ from numpy.typing import NDArray
 
 from gpunn.backends import Backend
 from gpunn.dropout import keys
-from gpunn.engines.base import Engine, Examples, Parameters, Recipe, examples_reason, kernels_reason, optimizer_reason
+from gpunn.engines.base import (
+    Engine,
+    Examples,
+    Parameters,
+    Recipe,
+    examples_reason,
+    kernels_reason,
+    max_norm_reason,
+    optimizer_reason,
+)
 from gpunn.engines.checks import checked_order, own_examples, rates_of
 from gpunn.engines.cuda.arrays import Cublas, Shared
 from gpunn.engines.cuda.graphs import AT_ONCE, Replay, record
@@ -86,6 +95,7 @@ class FusedCudaEngine(Engine):
         reason = (
             examples_reason(examples, floats=True, rows=True)
             or optimizer_reason(recipe)
+            or max_norm_reason(recipe)
             or kernels_reason(backend, start)
         )
         if reason is None and recipe.precision == "tf32":

@@ -8,11 +8,12 @@ meet; `t` is the number of the one that calls.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from ..activations import FORMULAS
 from ..jit import device_function
+from .dropout import before_dropout, drop_step
 from .layout import TILE, CudaLayer, CudaLayout, KernelSpec
 from .outputs import output_steps
 from .tiles import GREY, N_SUMS, ZERO, U, clear, tile_products
@@ -25,13 +26,21 @@ def forward_steps(layout: CudaLayout, spec: KernelSpec) -> list[Any]:
     finish = [*(_finish(layer, function) for layer, function in hidden), finish_last]
     pairs = enumerate(pairwise(layout.layers), start=1)
     upper = [_forward(layout, below, layer, finish[number]) for number, (below, layer) in pairs]
-    return _forward_images(layout, finish[0]) + upper + after
+    steps = [_forward_images(layout, finish[0]), *([function] for function in upper)]
+    if spec.dropout:
+        for number, layer in enumerate(layout.layers[:-1]):
+            steps[number] = [*steps[number], drop_step(layout, spec, number, layer.activation)]
+    return [*chain.from_iterable(steps), *after]
 
 
 def backward_steps(layout: CudaLayout, spec: KernelSpec) -> list[Any]:
     """Return the functions that compute delta of all layers below the last one; they return 0."""
     pairs = zip(pairwise(layout.layers), spec.functions, strict=False)
-    return [_backward(layout, below, layer, function) for (below, layer), function in pairs][::-1]
+    steps = []
+    for number, ((below, layer), function) in enumerate(pairs):
+        step = _backward(layout, below, layer, function, before_dropout(spec))
+        steps.append([step, drop_step(layout, spec, number, below.delta)] if spec.dropout else [step])
+    return list(chain.from_iterable(steps[::-1]))
 
 
 def _finish(layer: CudaLayer, activation: str) -> Any:
@@ -122,7 +131,7 @@ def _forward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, finish: Any
     return forward
 
 
-def _backward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, activation: str) -> Any:
+def _backward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, activation: str, before: Any) -> Any:
     """Return the function for delta of the layer below `layer`."""
     _, slope = FORMULAS[activation]
     T = layout.threads
@@ -136,7 +145,7 @@ def _backward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, activation
                 for j in range(layer.n_out):
                     d = memory[U(layer.delta + b * layer.width + j)]
                     s += d * weights[U(layer.weights + k * layer.stride + j)]
-                s *= slope(memory[U(below.activation + i)])
+                s *= slope(before(memory[U(below.activation + i)]))
             memory[U(below.delta + i)] = s
         return ZERO
 

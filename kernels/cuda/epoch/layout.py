@@ -31,6 +31,8 @@ class KernelSpec(NamedTuple):
     """Whether the weights' gradients contain an L2 penalty."""
     decay: bool = False
     """Whether weight decay is decoupled (AdamW)."""
+    dropout: float = 0.0
+    """Share of the hidden activations that are dropped."""
 
     @property
     def collects(self) -> bool:
@@ -63,12 +65,23 @@ class CudaLayout:
     numbers: the work space comes first, then the parameters if `in_shared`, then the changes collected by a batch of
     several chunks, or with `collects` by every batch, if `collects_in_shared`; `shared_bytes` is the total. Two layouts
     are equal if the same compiled kernel serves both. Raises `ValueError` if the work space alone doesn't fit.
+
+    With `dropout`, the work space ends with `n_drops` uint32 numbers from `drops` on: the position in the epoch of a
+    chunk's first image, and a key for each hidden layer.
     """
 
     def __init__(
-        self, sizes: Sequence[int], *, batch_size: int, threads: int, capacity: int, collects: bool = False
+        self,
+        sizes: Sequence[int],
+        *,
+        batch_size: int,
+        threads: int,
+        capacity: int,
+        collects: bool = False,
+        dropout: bool = False,
     ) -> None:
         self.sizes = tuple(sizes)
+        self.n_drops = len(sizes) - 1 if dropout else 0
         self.threads = threads
         self.n_words = -(-sizes[0] // 4)
         self.x_stride = self.n_words | 1
@@ -95,7 +108,7 @@ class CudaLayout:
         self.collects_outside = collects and not self.collects_in_shared
         self.shared_bytes = int(needed[self.in_shared + self.collects_in_shared])
         # Everything else follows from these.
-        self._key = (self.sizes, threads, self.chunk_size, self.in_shared, self.collects_in_shared)
+        self._key = (self.sizes, threads, self.n_drops, self.chunk_size, self.in_shared, self.collects_in_shared)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CudaLayout) and self._key == other._key
@@ -125,7 +138,9 @@ class CudaLayout:
             )
             place += 2 * rows * width
             parameters = bias + width
-        self.n_work, self.n_parameters = place, parameters
+        self.drops = place
+        # Whole vectors of four, so that what follows begins with one.
+        self.n_work, self.n_parameters = place + -(-self.n_drops // 4) * 4, parameters
 
     def pack(
         self, weights: Sequence[NDArray[np.float32]], biases: Sequence[NDArray[np.float32]]

@@ -58,8 +58,9 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     `parameters` (B, n_parameters) float32, which are changed; `collected` likewise with momentum, whose
     velocities they are, and where the layout `collects_outside`, all 0 at first, and (B, any) otherwise;
     `moments` (B, n_parameters) with Nesterov's method and (B, 2 n_parameters) with Adam, float32, which are
-    changed, and (B, any) otherwise; `losses` (B, threads) float64, whose rows' sums will be those of the
-    examples' losses, each before its batch's step.
+    changed, and (B, any) otherwise; `drops` (B, number of layers) uint32 with dropout, the position in the epoch of
+    the first of a network's examples and a key for each hidden layer, and (B, any) otherwise; `losses` (B, threads)
+    float64, whose rows' sums will be those of the examples' losses, each before its batch's step.
     """
     logger.info("getting the GPU's kernel for %s ready: some seconds the first time", layout)
     forward, backward = in_turn(forward_steps(layout, spec)), in_turn(backward_steps(layout, spec))
@@ -70,6 +71,7 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     in_one_memory = in_shared == collects_in_shared
     collects, has_velocities = spec.collects, spec.optimizer == "momentum"
     n_work, n_parameters, n_image_words = layout.n_work, layout.n_parameters, layout.labels
+    n_drops, drops_at = layout.n_drops, layout.drops
 
     @device_function
     def rows_at(first: int, n: int, batch_size: int) -> Any:
@@ -89,6 +91,7 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
         parameters: Any,
         collected: Any,
         moments: Any,
+        drops: Any,
         losses: Any,
     ) -> None:
         network, t = cuda.blockIdx.x, cuda.threadIdx.x
@@ -115,6 +118,8 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
         # Images that pad a chunk to whole tiles are dark, so that four dark pixels are skipped there too.
         for i in range(t, n_image_words, T):
             x[i] = DARK
+        for i in range(t, n_drops, T):
+            x[drops_at + i] = drops[network, i]
         cuda.syncthreads()
         fetched, sums = cuda.local.array(WORDS_A_THREAD, UINT32), cuda.local.array(N_SUMS, FLOAT32)
         loss = 0.0
@@ -128,6 +133,8 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
             store_to_shared(t, fetched, rows, x)
             if t < rows:
                 x[labels_at + t] = label
+            if n_drops and t == 0:
+                x[drops_at] = U(drops[network, 0] + U(first))
             cuda.syncthreads()
             # What comes next is on its way while this chunk is worked on.
             after = first + rows
@@ -188,7 +195,14 @@ class EpochKernel:
     def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, spec: KernelSpec | None = None) -> None:
         self._spec = spec or KernelSpec(("sigmoid",) * (len(sizes) - 1))
         capacity, collects = shared_memory(), self._spec.collects
-        self.layout = CudaLayout(sizes, batch_size=batch_size, threads=threads, capacity=capacity, collects=collects)
+        self.layout = CudaLayout(
+            sizes,
+            batch_size=batch_size,
+            threads=threads,
+            capacity=capacity,
+            collects=collects,
+            dropout=self._spec.dropout > 0,
+        )
 
     def prepare(
         self,
@@ -201,6 +215,7 @@ class EpochKernel:
         parameters: Any,
         collected: Any,
         moments: Any,
+        drops: Any,
         losses: Any,
     ) -> None:
         """Take the arguments of `compile_epoch`'s kernel but for the counts, arrays on the device, and compile it.
@@ -209,7 +224,7 @@ class EpochKernel:
         """
         self._networks = len(parameters)
         self._before = [as_cuda_array(array) for array in (words, labels, orders)]
-        after = (batch_sizes, numbers, parameters, collected, moments, losses)
+        after = (batch_sizes, numbers, parameters, collected, moments, drops, losses)
         self._after = [as_cuda_array(array) for array in after]
         self._kernel = compile_epoch(self.layout, self._spec)
 
