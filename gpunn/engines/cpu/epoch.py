@@ -155,7 +155,7 @@ class EpochEngine(Engine):
                     Worker(thread, team.threads, self._counter, self._scratches[thread]),
                     self._data,
                     order,
-                    self._layout.table,
+                    self._layout.table.ravel(),
                     self._parameters,
                     self._collected,
                     self._work,

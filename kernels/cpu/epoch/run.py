@@ -15,7 +15,7 @@ from .dropout import with_pointers as dropout_with_pointers
 from .first_layer import add_images, clear_pending, flush_pending, multiply_images, update_and_multiply
 from .layers import backward, forward, transpose_copy, update
 from .outputs import compute_output_delta
-from .state import COLUMNS, Data, Network, Worker, barrier, layer_at, part_of
+from .state import COLUMNS, N_FIELDS, Data, Network, Worker, barrier, layer_at, part_of
 from .steps import make_step, with_pointers
 
 ONE = Static(1)
@@ -83,7 +83,7 @@ def run_epoch(
     functions, see `activations.of_layers`, and the name of the loss. `plan` is None for plain gradient descent;
     otherwise it is a `steps.StepPlan`, which has the rates, and `steps` are -1. `drop` is None, or a `dropout.Dropout`.
 
-    `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
+    `parameters` is changed in place. `table` int64 has the fields of each `Layer`. A batch larger than `chunk_size` is
     processed chunk by chunk, and its updates are summed in `collected`. With such batches, or a plan, `collected` is as
     long as the parameters, and zero before and after.
 
@@ -93,7 +93,7 @@ def run_epoch(
     """
     data = Data(pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.targets))
     worker = Worker(worker.thread, worker.threads, pointer(worker.counter), pointer(worker.scratch))
-    net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), worker.scratch)
+    net = Network(table.size // N_FIELDS, pointer(table), pointer(parameters), pointer(work), worker.scratch)
     order, n, steps = pointer(order), order.size, pointer(steps)
     collected, n_parameters = pointer(collected), parameters.size
     thread, threads = worker.thread, worker.threads
