@@ -6,22 +6,38 @@ If batches are single dense images, an image's update and the next image's produ
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from ...compilation import compiled
+from ..addresses import ANY, call, signature
 from ..gather import gather
 from ..matmul import ADD, FOUR, N_BLOCK, ONE, OVERWRITE, Chunk, Matrix, multiply
-from ..memory import at, load, store
-from ..sparse_matmul import add_sparse, multiply_sparse
+from ..memory import at, load, store, tuple_type
 from ..threads import share
 from ..vectors import LANES, add_scaled, zeros
-from .state import COLUMNS, FIRST, ROWS, barrier, layer_at, part_of, share_of
+from .state import COLUMNS, FIRST, FLOATS, OF_CHUNK, ROWS, barrier, layer_at, part_of, share_of
 
 F = np.float32
+
+OF_MATRIX = tuple_type(Matrix, FLOATS, *[types.int64] * 3)
+MULTIPLY = signature(types.void, None, None, None, OF_CHUNK, FLOATS, types.int64, OF_MATRIX, types.int64, types.int64)
+ADD_SPARSE = signature(
+    types.void,
+    *[None] * 3,
+    OF_CHUNK,
+    OF_MATRIX,
+    types.float32,
+    types.int64,
+    FLOATS,
+    types.int64,
+    types.int64,
+    None,
+)
 
 
 @compiled
 def multiply_images(
-    pixels: Any, images: Any, chunk: Any, piece: Any, net: Any, worker: Any, inner: Any, phase: int
+    calls: Any, pixels: Any, images: Any, chunk: Any, piece: Any, net: Any, worker: Any, inner: Any, phase: int
 ) -> int:
     """Compute z = X W^T of the first layer, without bias; one of `pixels` and `images` is None, as in `Data`.
 
@@ -32,7 +48,8 @@ def multiply_images(
     # Numba prunes the branch whose argument is None.
     if pixels is not None:
         z = Matrix(net.work, layer.activation, layer.width, 1)
-        multiply_sparse(pixels, chunk, net.parameters, layer.n_in, z, worker.thread, worker.threads)
+        thread, threads, weights = worker.thread, worker.threads, net.parameters
+        call(MULTIPLY, calls.multiply_sparse, ANY, ANY, pixels, chunk, weights, layer.n_in, z, thread, threads)
         phase = barrier(worker, phase)
     if images is not None:
         gather(images, layer.n_in, part_of(piece, inner), Matrix(net.work, layer.below, layer.width_in, 1))
@@ -41,13 +58,21 @@ def multiply_images(
         x = Matrix(net.work, layer.below + piece.row * layer.width_in, layer.width_in, 1)
         weights = Matrix(net.parameters, layer.forward + begin, layer.width, 1)
         z = Matrix(net.work, layer.activation + piece.row * layer.width + begin, layer.width, 1)
-        multiply(x, weights, z, piece.rows, layer.n_in, end - begin, OVERWRITE, net.scratch)
+        multiply(x, weights, z, piece.rows, layer.n_in, end - begin, OVERWRITE, inner.scratch)
     return phase
 
 
 @compiled
 def add_images(
-    pixels: Any, images: Any, chunk: Any, net: Any, target: Any, factor: float, worker: Any, by_columns: bool
+    calls: Any,
+    pixels: Any,
+    images: Any,
+    chunk: Any,
+    net: Any,
+    target: Any,
+    factor: float,
+    worker: Any,
+    by_columns: bool,
 ) -> None:
     """Compute W^1 += delta^1 X, summed over the examples, in `target`; threads share it as in `update`.
 
@@ -56,7 +81,22 @@ def add_images(
     layer = layer_at(net, FIRST)
     if pixels is not None:
         delta = Matrix(net.work, layer.delta, layer.width, 1)
-        add_sparse(pixels, chunk, delta, factor, layer.n_in, target, worker.thread, worker.threads, net.scratch)
+        thread, threads, n_pixels = worker.thread, worker.threads, layer.n_in
+        call(
+            ADD_SPARSE,
+            calls.add_sparse,
+            ANY,
+            ANY,
+            pixels,
+            chunk,
+            delta,
+            factor,
+            n_pixels,
+            target,
+            thread,
+            threads,
+            worker.scratch,
+        )
     if images is not None:
         columns, rows = share_of(worker, by_columns)
         left, right = share(layer.width, COLUMNS, columns.thread, columns.threads)
@@ -64,7 +104,7 @@ def add_images(
         x = Matrix(net.work, layer.below + top, 1, layer.width_in)
         delta = Matrix(net.work, layer.delta + left, layer.width, 1)
         weights = Matrix(target, layer.forward + top * layer.width + left, layer.width, 1)
-        multiply(x, delta, weights, bottom - top, chunk.rows, right - left, ADD, net.scratch)
+        multiply(x, delta, weights, bottom - top, chunk.rows, right - left, ADD, worker.scratch)
 
 
 @compiled
@@ -125,11 +165,11 @@ def clear_pending(net: Any) -> None:
 
 
 @compiled
-def flush_pending(images: Any, net: Any, number: int) -> None:
+def flush_pending(images: Any, net: Any, number: int, scratch: Any) -> None:
     """Apply the pending update: that of the last of `number` images, at least one."""
     if images is not None:
         layer = layer_at(net, FIRST)
         x = Matrix(net.work, layer.below + (number - 1) % 2 * layer.width_in, 1, 1)
         delta = Matrix(net.work, layer.delta, layer.width, 1)
         weights = Matrix(net.parameters, layer.forward, layer.width, 1)
-        multiply(x, delta, weights, layer.n_in, 1, layer.width, ADD, net.scratch)
+        multiply(x, delta, weights, layer.n_in, 1, layer.width, ADD, scratch)
