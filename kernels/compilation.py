@@ -20,6 +20,8 @@ OPTIONS: dict[str, Any] = {
     # Division by zero gives inf, as in NumPy; Numba's default check keeps loops from being vectorised.
     "error_model": "numpy",
     "nogil": True,
+    # Kernels neither create arrays nor keep them: without counting references, there is less to compile.
+    "_nrt": False,
 }
 
 PART: dict[str, Any] = OPTIONS | {

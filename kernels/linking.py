@@ -11,13 +11,16 @@ import uuid
 from typing import Any, Self
 
 import llvmlite.binding as llvm
+from numba.core import cgutils
 from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, CompileResult, PassManager
+from numba.core.compiler_machinery import register_pass
+from numba.core.lowering import Lower
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import (
+    BaseNativeLowering,
     IRLegalization,
-    NativeLowering,
     NoPythonBackend,
     NopythonTypeInference,
     PreLowerStripPhis,
@@ -32,6 +35,33 @@ from numba.core.untyped_passes import (
     TranslateByteCode,
 )
 
+
+class _Lower(Lower):  # type: ignore[misc, unused-ignore]
+    """Numba's lowering, for variables that hold no references to objects, and without debug information."""
+
+    def delvar(self, name: str) -> None:
+        """Do nothing: there is no reference to drop."""
+
+    def storevar(self, value: Any, name: str, argidx: int | None = None) -> None:  # noqa: ARG002
+        self._alloca_var(name, self.typeof(name))
+        if name in self._singly_assigned_vars and not self._disable_sroa_like_opt:
+            self._blk_local_varmap[name] = value
+        else:
+            self.builder.store(value, self.getvar(name))
+
+    def alloca_lltype(self, name: str, lltype: Any, datamodel: Any = None) -> Any:  # noqa: ARG002
+        return cgutils.alloca_once(self.builder, lltype, name=name)
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Lowering(BaseNativeLowering):  # type: ignore[misc, unused-ignore]
+    _name = "kernel_lowering"
+
+    @property
+    def lowering_class(self) -> type[Lower]:
+        return _Lower
+
+
 PASSES = (
     TranslateByteCode,
     FixupArgs,
@@ -43,7 +73,7 @@ PASSES = (
     NopythonTypeInference,
     PreLowerStripPhis,
     IRLegalization,
-    NativeLowering,
+    _Lowering,
     NoPythonBackend,
 )
 """Those of Numba's passes that kernels need: without closures, array expressions, and loops over tuples."""
@@ -80,6 +110,18 @@ class _Library(JITCodeLibrary):  # type: ignore[misc, unused-ignore]
     def linked(self) -> list[Any]:
         """Return the others."""
         return [library for library in self.called() if not isinstance(library, _Apart)]
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """Shorten the functions of a module a little: they are optimised when all is linked."""
+        ll_module.data_layout = self._codegen._data_layout
+        builder = llvm.create_pass_builder(self._codegen._tm, llvm.create_pipeline_tuning_options())
+        passes = llvm.create_new_function_pass_manager()
+        if hasattr(passes, "add_sroa_pass"):  # since llvmlite 0.45
+            passes.add_sroa_pass()
+        passes.add_simplify_cfg_pass()
+        passes.add_instruction_combine_pass()
+        for function in ll_module.functions:
+            passes.run(function, builder)
 
     def finalize(self) -> None:
         self._linking_libraries, apart = self.linked(), self.apart()

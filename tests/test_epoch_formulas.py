@@ -10,7 +10,8 @@ from gpunn.activations import HIDDEN, activation
 from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.cpu import epoch as epoch_engine
 from gpunn.kernels.compilation import compiled
-from gpunn.kernels.cpu.activations import activate, of_layers, slope
+from gpunn.kernels.cpu.activations import activate, slope
+from gpunn.kernels.cpu.epoch.run import run_epoch
 from gpunn.kernels.cpu.memory import load, store
 from gpunn.kernels.cpu.vectors import LANES, Static
 
@@ -149,9 +150,16 @@ def test_a_single_layer_follows_float64(digits: Split, output: str, loss: str) -
             assert_follows_plain(split, MLP([784, 10], output=output, seed=2), Recipe(batch_size, 0.003, loss=loss))
 
 
-def test_one_compilation_serves_all_depths_of_one_kind_of_neurons() -> None:
-    assert of_layers(["sigmoid"]).value == of_layers(["sigmoid"] * 5).value == "sigmoid"
-    assert of_layers(["relu", "relu", "identity"]).value == "relu,relu,identity"
+def test_one_compilation_of_the_epoch_serves_all_recipes(digits: Split) -> None:
+    def prepare(net: MLP, recipe: Recipe) -> int:
+        start = Parameters(net.weights, net.biases, net.functions)
+        ENGINES["epoch"](CPU, start, Examples(digits.images, digits.labels), recipe)
+        return len(run_epoch.overloads)
+
+    before = prepare(MLP([784, 16, 10]), Recipe(10, 0.1))
+    assert prepare(MLP([784, 30, 20, 10], hidden="relu", output="identity"), Recipe(1, 0.1, l2=0.1)) == before
+    recipe = Recipe(100, 0.1, loss="cross_entropy", optimizer=Adam(), dropout=0.2)
+    assert prepare(MLP([784, 40, 10], hidden="elu", output="softmax"), recipe) == before
 
 
 def test_engines_return_the_functions_that_they_were_given(digits: Split) -> None:

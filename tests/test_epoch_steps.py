@@ -145,7 +145,7 @@ def test_weights_of_a_rarely_nonzero_pixel_make_all_steps(optimizer: Optimizer, 
         ENGINES["plain"](CPU, start_of(net, np.float64), Examples(images, labels), recipe),
         ENGINES["epoch"](CPU, start_of(net), Examples(images, labels), recipe),
     ]
-    assert (engines[1]._stepping is not None and engines[1]._stepping._defers) == (optimizer.n_moments == 1)
+    assert (engines[1]._stepping is not None and engines[1]._stepping.defers) == (optimizer.n_moments == 1)
     order = np.arange(400)
     for part in (order[:150], order[150:201], order[201:], order[:1]):
         for engine in engines:

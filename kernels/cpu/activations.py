@@ -1,6 +1,5 @@
 """The activation functions of `gpunn.kernels.formulas.activations` on lanes; kernels take them as a `Static`."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -83,11 +82,6 @@ STATICS = {name: Static(name) for name in ACTIVATIONS}
 SIGMOID = STATICS["sigmoid"]
 
 
-def of_layers(names: Sequence[str]) -> Static:
-    """Return the activation functions of all layers, for `activate_layer`; a single name if all are the same."""
-    return Static(",".join(names) if len(set(names)) > 1 else names[0])
-
-
 def activate(activation: Any, z: Any) -> Any:
     """Return f(z), lane by lane."""
     raise NotImplementedError("for compiled code only")
@@ -95,16 +89,6 @@ def activate(activation: Any, z: Any) -> Any:
 
 def slope(activation: Any, a: Any) -> Any:
     """Return f'(z) in terms of a = f(z), lane by lane."""
-    raise NotImplementedError("for compiled code only")
-
-
-def activate_layer(functions: Any, number: int, z: Any) -> Any:
-    """Return f(z), lane by lane, with the f of layer `number`, counted from 0; `functions` are from `of_layers`."""
-    raise NotImplementedError("for compiled code only")
-
-
-def slope_of_layer(functions: Any, number: int, a: Any) -> Any:
-    """Return f'(z) in terms of a = f(z), lane by lane, with the f of layer `number`."""
     raise NotImplementedError("for compiled code only")
 
 
@@ -126,27 +110,3 @@ def _slope(activation: Any, a: Any) -> Any:
         return formula(a)
 
     return implementation
-
-
-def _choice(which: int, again: Any) -> Any:
-    """Return an overload that applies a layer's formula, chosen by its number unless all are the same."""
-
-    def chosen(functions: Any, number: Any, lanes: Any) -> Any:
-        first, *others = functions.value.split(",")
-        formula, rest = FORMULAS[first][which], Static(",".join(others))
-
-        def same_for_all(functions: Any, number: Any, lanes: Any) -> Any:
-            return formula(lanes)
-
-        def by_number(functions: Any, number: Any, lanes: Any) -> Any:
-            if number == 0:
-                return formula(lanes)
-            return again(rest, number - 1, lanes)
-
-        return by_number if set(others) - {first} else same_for_all
-
-    return chosen
-
-
-overload(activate_layer, jit_options=PART)(_choice(0, activate_layer))
-overload(slope_of_layer, jit_options=PART)(_choice(1, slope_of_layer))

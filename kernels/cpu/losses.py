@@ -67,19 +67,19 @@ def _compiled_formula(loss: str, activation: str) -> tuple[Any, ...]:
     return tuple(map(numba.njit(**PART), formula))
 
 
-def finish_output(loss: Any, functions: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
+def finish_output(loss: Any, activation: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
     """Return dC/dz times `factor`, and the losses, of outputs `o` with targets `y`, lane by lane.
 
-    `loss` is a `Static`, and so are `functions`, the layers' activation functions from `activations.of_layers`.
+    `loss` and `activation`, of the outputs, are `Static`.
     """
     raise NotImplementedError("for compiled code only")
 
 
 @overload(finish_output, jit_options=PART)
-def _finish_output(loss: Any, functions: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
-    activate, gradient, value = _compiled_formula(loss.value, functions.value.rpartition(",")[2])
+def _finish_output(loss: Any, activation: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
+    activate, gradient, value = _compiled_formula(loss.value, activation.value)
 
-    def implementation(loss: Any, functions: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
+    def implementation(loss: Any, activation: Any, o: Any, y: Any, row: Any, factor: float) -> Any:
         return gradient(activate(o, row), y, factor), value(o, y, row)
 
     return implementation

@@ -67,11 +67,7 @@ def multiply(x: Any, y: Any, out: Any, rows: int, inner: int, columns: int, accu
     """
     tiled = rows - rows % M_TILE
     if inner == 1 and accumulate:
-        whole = columns - columns % N_BLOCK
-        for first in range(0, whole, N_BLOCK):
-            _add_outer_product(x, y, out, rows, first, FOUR)
-        for first in range(whole, columns, LANES):
-            _add_outer_product(x, y, out, rows, first, ONE)
+        add_outer_product(x, y, out, rows, columns)
         return
     # Numba prunes this branch if `scratch` is None.
     if scratch is not None:  # noqa: SIM102
@@ -108,7 +104,17 @@ def multiply_by_columns(x: Any, y: Any, out: Any, rows: int, inner: int, columns
 
 
 @compiled
-def _add_outer_product(x: Any, y: Any, out: Any, rows: int, first: int, width: Any) -> None:
+def add_outer_product(x: Any, y: Any, out: Any, rows: int, columns: int) -> None:
+    """Compute out += X Y as `multiply` does, with X (rows, 1) and Y (1, columns)."""
+    whole = columns - columns % N_BLOCK
+    for first in range(0, whole, N_BLOCK):
+        _add_to_block(x, y, out, rows, first, FOUR)
+    for first in range(whole, columns, LANES):
+        _add_to_block(x, y, out, rows, first, ONE)
+
+
+@compiled
+def _add_to_block(x: Any, y: Any, out: Any, rows: int, first: int, width: Any) -> None:
     row = load(y.data, y.start + first, width)
     for r in range(rows - 1, -1, -1):
         offset = out.start + r * out.row + first

@@ -10,7 +10,6 @@ from typing import Any
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
-from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
 from .vectors import I32, LANES, VECTOR, LanesType, multiply_add, pack, splat, unpack
@@ -67,20 +66,77 @@ def _is_whole(builder: Any, count: Any) -> Any:
 
 @intrinsic
 def pointer(_typing: Any, array: Any) -> Any:
-    """Return the address of `array`, which the functions below take in its place.
+    """Return the address of `array`, which the functions below take in its place; in tuples, those of their arrays.
 
-    Numba passes an array as seven numbers and counts references to it, which costs more than the work on one example.
-    With bounds checking the array itself is returned; None stays None.
+    Numba passes an array as seven numbers, which costs more than the work on one example. With bounds checking the
+    array itself is returned; everything else is returned as it is.
     """
-    unchanged = array == types.none or config.BOUNDSCHECK
-    result = array if unchanged else types.CPointer(array.dtype)
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if unchanged:
-            return impl_ret_borrowed(context, builder, array, args[0])
-        return context.make_array(array)(context, builder, args[0]).data
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return _pointed(context, builder, array, args[0])
 
-    return result(array), generate
+    return pointed(array)(array), generate
+
+
+def pointed(kind: Any) -> Any:
+    """Return the Numba type of what `pointer` returns for an array or tuple of type `kind`."""
+    if isinstance(kind, types.BaseNamedTuple):
+        return types.BaseTuple.from_types([pointed(each) for each in kind.types], kind.instance_class)
+    return types.CPointer(kind.dtype) if isinstance(kind, types.Array) and not config.BOUNDSCHECK else kind
+
+
+def _pointed(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    if isinstance(kind, types.BaseNamedTuple):
+        values = cgutils.unpack_tuple(builder, value, len(kind.types))
+        parts = [_pointed(context, builder, *each) for each in zip(kind.types, values, strict=True)]
+        return context.make_tuple(builder, pointed(kind), parts)
+    return value if pointed(kind) == kind else context.make_array(kind)(context, builder, value).data
+
+
+def pointer_to(dtype: Any) -> Any:
+    """Return the Numba type of pointers to a one-dimensional array's elements, of Numba type `dtype`."""
+    return pointed(types.Array(dtype, 1, "C"))
+
+
+def tuple_type(kind: type, *fields: Any) -> Any:
+    """Return the Numba type of a named tuple, given those of its fields."""
+    return types.BaseTuple.from_types(fields, kind)
+
+
+@intrinsic
+def kept(_typing: Any, values: Any) -> Any:
+    """Return a pointer to a copy of a tuple, valid until the function that calls this returns; for `recalled`.
+
+    Passing it costs less than passing many values.
+    """
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        place = cgutils.alloca_once_value(builder, args[0])
+        return builder.bitcast(place, context.get_value_type(types.CPointer(values)))
+
+    return types.CPointer(values)(values), generate
+
+
+@intrinsic
+def recalled(_typing: Any, pointer: Any) -> Any:
+    """Return the tuple that `kept` has copied."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = context.get_value_type(pointer.dtype)
+        return _loaded(context, builder, pointer.dtype, builder.bitcast(args[0], kind.as_pointer()))
+
+    return pointer.dtype(pointer), generate
+
+
+def _loaded(context: Any, builder: Any, kind: Any, place: Any) -> Any:
+    """Load a tuple field by field, as most will not be used."""
+    if not isinstance(kind, types.BaseTuple):
+        return builder.load(place)
+    fields = [
+        _loaded(context, builder, each, cgutils.gep_inbounds(builder, place, 0, index))
+        for index, each in enumerate(kind.types)
+    ]
+    return context.make_tuple(builder, kind, fields)
 
 
 @intrinsic
@@ -286,6 +342,45 @@ def add_outer(_typing: Any, rows: Any, array: Any, index: Any, stride: Any, lane
         return pack(builder, summed)
 
     return rows(rows, array, types.int64, types.int64, lanes), generate
+
+
+@intrinsic
+def add_entries(_typing: Any, sums: Any, numbers: Any, y: Any, positions: Any, vectors: Any) -> Any:
+    """Return `sums`, each of `vectors` vectors, a `Static`, with a product added to each.
+
+    The products are those of each of the `numbers`, a tuple, and the lanes at y[position] for its position.
+    """
+    count = vectors.value
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        values = unpack(builder, args[0], sums.vectors)
+        pairs = zip(*(cgutils.unpack_tuple(builder, args[which], len(numbers)) for which in (1, 3)), strict=True)
+        for index, (number, position) in enumerate(pairs):
+            factor = splat(builder, number)
+            others = _read(builder, element(context, builder, y, VECTOR, args[2], position, LANES * count), count)
+            for place, other in enumerate(others, index * count):
+                values[place] = multiply_add(builder, factor, other, values[place])
+        return pack(builder, values)
+
+    return sums(sums, numbers, y, positions, vectors), generate
+
+
+@intrinsic
+def scatter_entries(_typing: Any, y: Any, positions: Any, numbers: Any, lanes: Any) -> Any:
+    """Add each of the `numbers`, a tuple, times `lanes` to the lanes at y[position] of its position, in turn."""
+    count = lanes.vectors
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        others = unpack(builder, args[3], count)
+        pairs = zip(*(cgutils.unpack_tuple(builder, args[which], len(numbers)) for which in (1, 2)), strict=True)
+        for position, number in pairs:
+            start = element(context, builder, y, VECTOR, args[0], position, LANES * count)
+            factor, values = splat(builder, number), _read(builder, start, count)
+            updated = [multiply_add(builder, factor, *each) for each in zip(others, values, strict=True)]
+            _write(builder, start, updated)
+        return context.get_dummy_value()
+
+    return types.none(y, positions, numbers, lanes), generate
 
 
 @intrinsic

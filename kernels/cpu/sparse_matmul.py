@@ -8,7 +8,6 @@ p times the block's width. One block stays in the cache close to a core while a 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 from numba.extending import overload
 from numpy.typing import NDArray
 
@@ -16,9 +15,9 @@ from ..checks import check_array, check_below
 from ..compilation import PART, compiled, compiled_apart
 from .gather import PREFETCH_DISTANCE
 from .matmul import FOUR, N_BLOCK, ONE, THREE, TWO, Chunk, Matrix
-from .memory import at, load, pointer, prefetch, store
+from .memory import add_entries, at, load, pointer, prefetch, scatter_entries, store
 from .sparse import GROUPS_A_LINE, PARTS, WORDS_A_LINE, NonzeroNumbers, NonzeroPixels
-from .vectors import LANES, add_scaled, n_lanes, zeros
+from .vectors import LANES, Static, n_lanes, total_of_four, zeros
 
 F = np.float32
 
@@ -56,7 +55,7 @@ def sparse_product(
     `TypeError`, wrong shapes `ValueError`, and a row out of range `IndexError`.
     """
     _check("out", out, pixels, rows, weights, changed=out)
-    _sparse_product(pixels, rows, weights, out.ravel(), pixels.n_pixels)
+    _sparse_product(*blocks_of(out.shape[1]), pixels, rows, weights, out.ravel(), pixels.n_pixels)
 
 
 def sparse_descend(
@@ -78,7 +77,9 @@ def sparse_descend(
     _check("delta", delta, pixels, rows, weights, changed=weights)
     if scratch is not None:
         check_array("scratch", scratch, np.dtype(np.float32), (N_BLOCK * pixels.n_pixels,))
-    _sparse_descend(pixels, rows, delta.ravel(), F(-learning_rate), weights, pixels.n_pixels, thread, threads, scratch)
+    arrays = pixels, rows, delta.ravel()
+    numbers = F(-learning_rate), weights, pixels.n_pixels, thread, threads, scratch
+    _sparse_descend(*blocks_of(delta.shape[1]), *arrays, *numbers)
 
 
 def _check(name: str, matrix: Any, pixels: Nonzero, rows: Any, weights: Any, changed: Any) -> None:
@@ -96,12 +97,14 @@ def _check(name: str, matrix: Any, pixels: Nonzero, rows: Any, weights: Any, cha
 
 
 @compiled
-def _sparse_product(pixels: Any, rows: Any, weights: Any, out: Any, n_pixels: int) -> None:
+def _sparse_product(whole: Any, rest: Any, pixels: Any, rows: Any, weights: Any, out: Any, n_pixels: int) -> None:
     m = rows.size
     if m:
         chunk = Chunk(pointer(rows), m, 0, 0, m)
         multiply_sparse(
-            pointers(pixels),
+            whole,
+            rest,
+            pointer(pixels),
             chunk,
             pointer(weights),
             n_pixels,
@@ -114,6 +117,8 @@ def _sparse_product(pixels: Any, rows: Any, weights: Any, out: Any, n_pixels: in
 
 @compiled
 def _sparse_descend(
+    whole: Any,
+    rest: Any,
     pixels: Any,
     rows: Any,
     delta: Any,
@@ -128,7 +133,9 @@ def _sparse_descend(
     if m:
         chunk = Chunk(pointer(rows), m, 0, 0, m)
         add_sparse(
-            pointers(pixels),
+            whole,
+            rest,
+            pointer(pixels),
             chunk,
             Matrix(pointer(delta), 0, delta.size // m, 1),
             factor,
@@ -141,53 +148,48 @@ def _sparse_descend(
         )
 
 
-def pointers(pixels: Any) -> Any:
-    """Return `NonzeroPixels` or `NonzeroNumbers` with pointers for arrays; None stays None."""
-    raise NotImplementedError("for compiled code only")
-
-
-@overload(pointers, jit_options=PART)
-def _pointers(pixels: Any) -> Any:
-    def none(pixels: Any) -> Any:
-        return None
-
-    def of_arrays(pixels: Any) -> Any:
-        words, starts = pointer(pixels.words), pointer(pixels.starts)
-        return NonzeroPixels(words, starts, pixels.n_pixels, pixels.middle, pixels.lines)
-
-    def of_numbers(pixels: Any) -> Any:
-        columns, values, starts = pointer(pixels.columns), pointer(pixels.values), pointer(pixels.starts)
-        return NonzeroNumbers(columns, values, starts, pixels.n_pixels, pixels.lines)
-
-    return none if pixels == types.none else of_numbers if _are_numbers(pixels) else of_arrays
-
-
 def _are_numbers(pixels: Any) -> bool:
     """Whether a Numba type is that of `NonzeroNumbers`."""
     return pixels.instance_class is NonzeroNumbers
 
 
+def blocks_of(columns: int) -> tuple[Static | None, Static | None]:
+    """Return the widths of blocks, in vectors, of a matrix of `columns`: that of whole ones, and of the last; or None.
+
+    Products are compiled for them.
+    """
+    rest = columns % N_BLOCK // LANES
+    return FOUR if columns >= N_BLOCK else None, (None, ONE, TWO, THREE)[rest]
+
+
 @compiled_apart
 def multiply_sparse(
-    pixels: Any, chunk: Any, weights: Any, n_pixels: int, out: Any, parts: Any, thread: int, threads: int
+    whole: Any,
+    rest: Any,
+    pixels: Any,
+    chunk: Any,
+    weights: Any,
+    n_pixels: int,
+    out: Any,
+    parts: Any,
+    thread: int,
+    threads: int,
 ) -> None:
     """Compute out = X W for the `parts` of the images of `chunk`; W is (n_pixels, columns) in blocks.
 
-    `out` is a `Matrix`; columns is the distance between its rows. Each of `threads` concurrent callers computes every
-    `threads`-th block, the same ones as in `add_sparse`, so that they stay in the cache of one core.
+    `out` is a `Matrix`; columns is the distance between its rows, and `whole` and `rest` are from `blocks_of` it. Each
+    of `threads` concurrent callers computes every `threads`-th block, the same ones as in `add_sparse`, so that they
+    stay in the cache of one core.
     """
     for column in range(thread * N_BLOCK, out.row, threads * N_BLOCK):
         ask = column < threads * N_BLOCK
-        start = column * n_pixels
-        vectors = (out.row - column) // LANES
-        if vectors >= 4:
-            _multiply_block(pixels, chunk, weights, start, out, column, parts, ask, FOUR)
-        elif vectors == 3:
-            _multiply_block(pixels, chunk, weights, start, out, column, parts, ask, THREE)
-        elif vectors == 2:
-            _multiply_block(pixels, chunk, weights, start, out, column, parts, ask, TWO)
-        else:
-            _multiply_block(pixels, chunk, weights, start, out, column, parts, ask, ONE)
+        # Numba prunes the branches whose argument is None.
+        if whole is not None:  # noqa: SIM102
+            if out.row - column >= N_BLOCK:
+                _multiply_block(pixels, chunk, weights, column * n_pixels, out, column, parts, ask, whole)
+        if rest is not None:  # noqa: SIM102
+            if out.row - column < N_BLOCK:
+                _multiply_block(pixels, chunk, weights, column * n_pixels, out, column, parts, ask, rest)
 
 
 @compiled
@@ -201,19 +203,19 @@ def _multiply_block(
             _prefetch_example(pixels, chunk, chunk.first + r + PREFETCH_DISTANCE, parts)
         image = PARTS * at(chunk.order, chunk.first + r)
         # Four sums, as each addition to a sum waits for the previous one.
-        z0, z1, z2, z3 = zeros(ONE, width), zeros(ONE, width), zeros(ONE, width), zeros(ONE, width)
-        p3 = before
+        sums = zeros(FOUR, width)
+        last = before
         for word in range(at(pixels.starts, image + parts.first), at(pixels.starts, image + parts.end)):
-            p0, p1, p2, p3, g0, g1, g2, g3 = entries(pixels, word, p3, start, step)
-            z0 = add_scaled(z0, g0, load(weights, p0, width))
-            z1 = add_scaled(z1, g1, load(weights, p1, width))
-            z2 = add_scaled(z2, g2, load(weights, p2, width))
-            z3 = add_scaled(z3, g3, load(weights, p3, width))
-        store(out.data, out.start + (chunk.row + r) * out.row + column, (z0 + z1) + (z2 + z3))
+            positions, values = entries(pixels, word, last, start, step)
+            last = positions[3]
+            sums = add_entries(sums, values, weights, positions, width)
+        store(out.data, out.start + (chunk.row + r) * out.row + column, total_of_four(sums))
 
 
 @compiled_apart
 def add_sparse(
+    whole: Any,
+    rest: Any,
     pixels: Any,
     chunk: Any,
     delta: Any,
@@ -242,28 +244,34 @@ def add_sparse(
                 size = min(delta.row - column, N_BLOCK) * n_pixels
                 for offset in range(0, size, LANES):
                     store(scratch, offset, zeros(ONE, ONE))
-                _add_columns(pixels, chunk, delta, factor, column, scratch, 0, parts)
+                _add_columns(whole, rest, pixels, chunk, delta, factor, column, scratch, 0, parts)
                 for offset in range(0, size, LANES):
                     updated = load(weights, start + offset, ONE) + load(scratch, offset, ONE)
                     store(weights, start + offset, updated)
                 continue
-        _add_columns(pixels, chunk, delta, factor, column, weights, start, parts)
+        _add_columns(whole, rest, pixels, chunk, delta, factor, column, weights, start, parts)
 
 
 @compiled
 def _add_columns(
-    pixels: Any, chunk: Any, delta: Any, factor: float, column: int, weights: Any, start: int, parts: Any
+    whole: Any,
+    rest: Any,
+    pixels: Any,
+    chunk: Any,
+    delta: Any,
+    factor: float,
+    column: int,
+    weights: Any,
+    start: int,
+    parts: Any,
 ) -> None:
     """Update the block of weights from `column` on, which starts at `start`."""
-    vectors = (delta.row - column) // LANES
-    if vectors >= 4:
-        _add_block(pixels, chunk, delta, factor, column, weights, start, parts, FOUR)
-    elif vectors == 3:
-        _add_block(pixels, chunk, delta, factor, column, weights, start, parts, THREE)
-    elif vectors == 2:
-        _add_block(pixels, chunk, delta, factor, column, weights, start, parts, TWO)
-    else:
-        _add_block(pixels, chunk, delta, factor, column, weights, start, parts, ONE)
+    if whole is not None:  # noqa: SIM102
+        if delta.row - column >= N_BLOCK:
+            _add_block(pixels, chunk, delta, factor, column, weights, start, parts, whole)
+    if rest is not None:  # noqa: SIM102
+        if delta.row - column < N_BLOCK:
+            _add_block(pixels, chunk, delta, factor, column, weights, start, parts, rest)
 
 
 @compiled
@@ -279,13 +287,11 @@ def _add_block(
         for r in range(chunk.rows):
             image = PARTS * at(chunk.order, chunk.first + r) + part
             d = factor * load(delta.data, delta.start + (chunk.row + r) * delta.row + column, width)
-            p3 = before
+            last = before
             for word in range(at(pixels.starts, image), at(pixels.starts, image + count)):
-                p0, p1, p2, p3, g0, g1, g2, g3 = entries(pixels, word, p3, start, step)
-                _add_pixel(weights, p0, g0, d, width)
-                _add_pixel(weights, p1, g1, d, width)
-                _add_pixel(weights, p2, g2, d, width)
-                _add_pixel(weights, p3, g3, d, width)
+                positions, values = entries(pixels, word, last, start, step)
+                last = positions[3]
+                scatter_entries(weights, positions, values, d)
         part += count
 
 
@@ -296,7 +302,7 @@ def _position(pixels: Any, part: int) -> int:
 
 
 def entries(pixels: Any, word: int, before: int, start: int, step: int) -> Any:
-    """Return where the weights of the four entries of a word start, and the entries' values.
+    """Return where the weights of the four entries of a word start, and the entries' values, as two tuples.
 
     Each position has `step` weights, and those of position 0 begin at `start`; those of the entry before the word begin
     at `before`.
@@ -314,7 +320,7 @@ def _entries(pixels: Any, word: int, before: int, start: int, step: int) -> Any:
         p0, p1 = start + at(columns, first) * step, start + at(columns, first + 1) * step
         p2, p3 = start + at(columns, first + 2) * step, start + at(columns, first + 3) * step
         x0, x1, x2, x3 = at(values, first), at(values, first + 1), at(values, first + 2), at(values, first + 3)
-        return p0, p1, p2, p3, x0, x1, x2, x3
+        return (p0, p1, p2, p3), (x0, x1, x2, x3)
 
     return of_numbers if _are_numbers(pixels) else of_pixels
 
@@ -344,12 +350,7 @@ def _decoded(word: int, start: int, step: int) -> Any:
     p3 = p2 + (word >> 24 & 255) * step
     g0, g1 = at(GREYS, word >> 32 & 255), at(GREYS, word >> 40 & 255)
     g2, g3 = at(GREYS, word >> 48 & 255), at(GREYS, word >> 56 & 255)
-    return p0, p1, p2, p3, g0, g1, g2, g3
-
-
-@compiled
-def _add_pixel(weights: Any, offset: int, grey: Any, d: Any, width: Any) -> None:
-    store(weights, offset, add_scaled(load(weights, offset, width), grey, d))
+    return (p0, p1, p2, p3), (g0, g1, g2, g3)
 
 
 @compiled

@@ -37,7 +37,8 @@ I32 = ir.IntType(32)
 class Static:
     """A compile-time constant: a value that is part of its type, such as a number of vectors or a formula's name."""
 
-    def __init__(self, value: int | str) -> None:
+    def __init__(self, value: Any) -> None:
+        """Take a value that its `repr` determines."""
         self.value = value
         self.type = StaticType(value)
         """Stored, as Numba asks for it at every call from Python."""
@@ -46,7 +47,7 @@ class Static:
 class StaticType(types.Type):
     """The Numba type of `Static(value)`."""
 
-    def __init__(self, value: int | str) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
         super().__init__(name=f"Static({value!r})")
 
@@ -148,6 +149,20 @@ def add_scaled(_typing: Any, lanes: Any, number: Any, others: Any) -> Any:
         return pack(builder, [multiply_add(builder, factor, other, value) for value, other in pairs])
 
     return lanes(lanes, types.float32, others), generate
+
+
+@intrinsic
+def total_of_four(_typing: Any, sums: Any) -> Any:
+    """Return the sum of the four parts of `sums`, added in pairs."""
+    count = sums.vectors // 4
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        vectors = unpack(builder, args[0], 4 * count)
+        parts = [vectors[part * count : (part + 1) * count] for part in range(4)]
+        halves = [[builder.fadd(*pair) for pair in zip(*parts[half : half + 2], strict=True)] for half in (0, 2)]
+        return pack(builder, [builder.fadd(*pair) for pair in zip(*halves, strict=True)])
+
+    return LanesType(count)(sums), generate
 
 
 @intrinsic

@@ -54,19 +54,16 @@ class EpochEngine(Engine):
     def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:  # noqa: ARG002
         from gpunn.engines.cpu.threads import Team
         from gpunn.kernels.announcement import announced
-        from gpunn.kernels.cpu.activations import of_layers
+        from gpunn.kernels.cpu.epoch.calls import calls_of, table_of
         from gpunn.kernels.cpu.epoch.layout import Layout, aligned_zeros
-        from gpunn.kernels.cpu.epoch.run import run_epoch
+        from gpunn.kernels.cpu.epoch.run import TRANSPOSE_FROM, run_epoch
         from gpunn.kernels.cpu.matmul import scratch_size
         from gpunn.kernels.cpu.sparse import PARTS
         from gpunn.kernels.cpu.threads import HAS_SCHED_YIELD
-        from gpunn.kernels.cpu.vectors import Static
 
         self._steps, self._epoch = start.steps, start.epochs
         self._run = run_epoch
         self._names = tuple(start.functions)
-        self._functions = of_layers(LOSSES[recipe.loss].computed(self._names))
-        self._loss = Static(recipe.loss)
         self._recipe = recipe
         sizes = start.sizes
         examples = own_examples(np, examples, sizes[0], sizes[-1])
@@ -105,6 +102,19 @@ class EpochEngine(Engine):
             self._work_of_example -= int(unused * sizes[0] * self._layout.layers[0].width)
         with announced(kind_of(self.name, start, recipe, examples, sparse=sparse, wide=bool(scratch))):
             self._data = _data(examples, sizes, self._layout.layers[-1].width, sparse=sparse)
+            activations = LOSSES[recipe.loss].computed(self._names)
+            self._table = table_of(self._layout, activations, drops=bool(recipe.dropout))
+            self._calls = calls_of(
+                self._layout,
+                activations[-1],
+                recipe.loss,
+                self._data.pixels,
+                self._scratches[0],
+                rule=None if self._stepping is None else recipe.optimizer.rule,
+                defers=self._stepping is not None and self._stepping.defers,
+                shrinks=self._stepping is None and bool(recipe.l2),
+                transposes=recipe.batch_size >= TRANSPOSE_FROM,
+            )
             # An empty epoch compiles the kernel here, not in the time of the first epoch.
             self._run_batches(np.zeros(0, np.int64), np.zeros(0), Team(1), self._dropout(0))
 
@@ -126,28 +136,30 @@ class EpochEngine(Engine):
         parts = in_calls(order, rates, self._recipe.batch_size, MAX_WORK_PER_CALL // self._work_of_example)
         total, first, drop = 0.0, 0, self._dropout(self._epoch)
         for part in parts:
-            total += self._run_batches(*part, self._team, drop and drop._replace(first=first))
+            total += self._run_batches(*part, self._team, drop._replace(first=first))
             first += len(part[0])
         self._epoch += 1
         return total / len(order)
 
     def _dropout(self, epoch: int) -> Any:
-        """Return the kernel's `Dropout` for an epoch, from 0; None without dropout."""
-        from gpunn.kernels.cpu.epoch.dropout import Dropout
+        """Return the kernel's `Dropout` for an epoch, from 0."""
+        from gpunn.kernels.cpu.epoch.dropout import NONE
+        from gpunn.kernels.cpu.epoch.state import Dropout
         from gpunn.kernels.formulas.dropout import threshold
 
         share = self._recipe.dropout
         if not share:
-            return None
+            return NONE
         of_layers = np.array(keys(self._recipe.seed, epoch, len(self._names) - 1), np.int64)
         return Dropout(of_layers, 0, threshold(share), np.float32(1 / (1 - share)), np.float32(1 - share))
 
     def _run_batches(self, order: NDArray[np.int64], rates: NDArray[np.float64], team: Any, drop: Any) -> float:
         """Train on the examples `order`, whole batches, at the learning `rates`; return the sum of their losses."""
         from gpunn.kernels.cpu.epoch.state import Worker
+        from gpunn.kernels.cpu.epoch.steps import NO_PLAN
 
         self._counter[0] = 0
-        plans = [None] * team.threads
+        plans = [NO_PLAN] * team.threads
         steps, penalty = rates, float(self._recipe.l2)
         if self._stepping is not None:
             plans = self._stepping.plans(rates, self._steps, team.threads)
@@ -159,7 +171,7 @@ class EpochEngine(Engine):
                     Worker(thread, team.threads, self._counter, self._scratches[thread]),
                     self._data,
                     order,
-                    self._layout.table,
+                    self._table,
                     self._parameters,
                     self._collected,
                     self._work,
@@ -169,8 +181,7 @@ class EpochEngine(Engine):
                     self._layout.by_pixels,
                     steps,
                     penalty,
-                    self._functions,
-                    self._loss,
+                    self._calls,
                     plans[thread],
                     drop,
                 )
@@ -203,13 +214,13 @@ class EpochEngine(Engine):
 def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool) -> Any:
     """Return the examples as the kernel's `Data`; `width` is the padded width of the last layer."""
     from gpunn.kernels.checks import check_array
-    from gpunn.kernels.cpu.epoch.state import Data
+    from gpunn.kernels.cpu.epoch.state import Data, Targets
 
     inputs, targets, _ = examples
     n = examples.n
     if not examples.sparse:  # those are checked when they are coded
         check_array("images", inputs, np.dtype(np.uint8 if examples.grey else np.float32), (n, sizes[0]))
-    labels = None
+    labels = np.zeros(0, np.uint8)
     if examples.labeled:
         check_array("labels", targets, np.dtype(np.uint8), (n,))
         labels = targets
@@ -217,7 +228,7 @@ def _data(examples: Examples, sizes: Sequence[int], width: int, *, sparse: bool)
     else:
         check_array("targets", targets, np.dtype(np.float32), (n, sizes[-1]))
         rows = np.pad(targets, ((0, 0), (0, width - sizes[-1])))
-    return Data(*_inputs(inputs, sparse=sparse), labels, rows.ravel())
+    return Data(*_inputs(inputs, sparse=sparse), Targets(labels, rows.ravel(), np.bool_(examples.labeled)))
 
 
 def _inputs(inputs: Array, *, sparse: bool) -> tuple[Any, Array | None]:

@@ -253,8 +253,11 @@ class SparseInputs:
     def compile(self, nothing: NDArray[np.int64]) -> None:
         """Compile the kernels of `step` by a step on `nothing`, an empty batch."""
         scratch = self._scratches[0] if self._implicit and self._scratches[0].size else None
-        delta = np.zeros((0, self._padded), np.float32)
-        self._descend(self._all, self._pixels, nothing, delta, 0.0, scratch=scratch)
+        at_once = self._implicit and self.width == self._padded
+        blocks = [self._all] if at_once else [param_and_moments[0] for _, param_and_moments in self._blocks]
+        for weights in {len(block): block for block in blocks}.values():
+            delta = np.zeros((0, len(weights) // self._n_pixels), np.float32)
+            self._descend(weights, self._pixels, nothing, delta, 0.0, scratch=scratch)
 
     @staticmethod
     def _part(delta: NDArray[np.float32], column: int, n: int, scratch: NDArray[np.float32]) -> NDArray[np.float32]:

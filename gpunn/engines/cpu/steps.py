@@ -130,11 +130,12 @@ class EpochSteps:
         n = len(start.weights)
         for which, moments in enumerate(optimizer.moments(np, (*start.weights, *start.biases), start.memory)):
             self._moments[which] = layout.pack(moments[:n], moments[n:])
-        self._defers = isinstance(optimizer, SGD) and bool(optimizer.momentum) and layout.sparse
+        self.defers = isinstance(optimizer, SGD) and bool(optimizer.momentum) and layout.sparse
         if share is None:
-            self._defers &= layout.sizes[1] >= MIN_NEURONS_TO_DEFER * recipe.batch_size
+            self.defers &= layout.sizes[1] >= MIN_NEURONS_TO_DEFER * recipe.batch_size
         else:
-            self._defers &= share * recipe.batch_size <= MAX_SHARE_TO_DEFER
+            self.defers &= share * recipe.batch_size <= MAX_SHARE_TO_DEFER
+        """Whether updates of zero pixels are deferred, while learning rates don't change."""
         self._powers, self._rate = np.zeros((0, 4), np.float32), np.nan
 
     def plans(self, rates: NDArray[np.float64], steps: int, threads: int) -> list[Any]:
@@ -142,7 +143,7 @@ class EpochSteps:
 
         `steps` is the number of steps made before.
         """
-        from gpunn.kernels.cpu.epoch.steps import StepPlan
+        from gpunn.kernels.cpu.epoch.steps import NOTHING, StepPlan
 
         optimizer, n_pixels, (moments, squares) = self._optimizer, self._layout.sizes[0], self._moments
         with np.errstate(over="ignore", invalid="ignore"):  # overflows become infinite, and are reported as divergence
@@ -150,9 +151,8 @@ class EpochSteps:
         return [
             StepPlan(
                 numbers.ravel(),
-                moments,
-                squares,
-                np.bool_(isinstance(optimizer, SGD) and optimizer.nesterov),
+                NOTHING if moments is None else moments,
+                NOTHING if squares is None else squares,
                 np.bool_(len(powers) > 0),
                 powers.ravel(),
                 np.zeros(n_pixels, np.int64),
@@ -165,7 +165,7 @@ class EpochSteps:
         """Return the matrices of deferred steps; none if the rates differ, or no updates are deferred."""
         from gpunn.kernels.cpu.epoch.deferred import deferred_powers
 
-        if not self._defers or not len(rates) or rates.min() != rates.max():
+        if not self.defers or not len(rates) or rates.min() != rates.max():
             return np.zeros((0, 4), np.float32)
         if rates[0] != self._rate or len(self._powers) <= len(rates):
             self._rate = float(rates[0])

@@ -1,61 +1,51 @@
 """Dropout in whole-epoch kernels: activations are stored as they are after it, and backward computes the mask again."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from numba import types
+import numpy as np
 from numba.extending import overload
 
-from ...compilation import PART, compiled
-from ..activations import slope_of_layer
+from ...compilation import PART
+from ..activations import slope
 from ..elementwise import mask
-from ..memory import at, pointer
+from ..memory import at
+from ..vectors import Static
+from .state import Dropout
+
+NONE = Dropout(np.zeros(0, np.int64), 0, 0, np.float32(1), np.float32(1))
+"""Without dropout."""
+
+WITH, WITHOUT = Static("dropout"), Static("no dropout")
 
 
-class Dropout(NamedTuple):
-    """What masks of hidden layers are made of, see `gpunn.dropout`."""
-
-    keys: Any
-    """One for each hidden layer, int64."""
-    first: int
-    """Position in the epoch of the first example of the call."""
-    least: int
-    """The threshold of hashes."""
-    scale: Any
-    """1 / (1 - share), float32."""
-    kept: Any
-    """1 - share, float32."""
-
-
-def with_pointers(drop: Any) -> Any:
-    """Return a `Dropout` with a pointer for its array; None stays None."""
+def dropped(dropout: Any, drop: Any, layer: int, example: int, column: int, a: Any) -> Any:
+    """Return 16 activations of an example from `column` on after dropout, if `dropout` is `WITH`."""
     raise NotImplementedError("for compiled code only")
 
 
-@overload(with_pointers, jit_options=PART)
-def _with_pointers(drop: Any) -> Any:
-    def none(drop: Any) -> Any:
-        return None
+@overload(dropped, jit_options=PART)
+def _dropped(dropout: Any, drop: Any, layer: int, example: int, column: int, a: Any) -> Any:
+    def masked(dropout: Any, drop: Any, layer: int, example: int, column: int, a: Any) -> Any:
+        return a * mask(drop.first + example, column, at(drop.keys, layer), drop.least, drop.scale)
 
-    def of_arrays(drop: Any) -> Any:
-        return Dropout(pointer(drop.keys), drop.first, drop.least, drop.scale, drop.kept)
+    def unchanged(dropout: Any, drop: Any, layer: int, example: int, column: int, a: Any) -> Any:
+        return a
 
-    return none if drop == types.none else of_arrays
-
-
-@compiled
-def dropped(drop: Any, layer: int, layers: int, example: int, column: int, a: Any) -> Any:
-    """Return 16 activations of an example from `column` on after dropout, if there is any in the layer."""
-    # Numba prunes this if `drop` is None.
-    if drop is not None:  # noqa: SIM102
-        if layer + 1 < layers:
-            a = a * mask(drop.first + example, column, at(drop.keys, layer), drop.least, drop.scale)
-    return a
+    return masked if dropout.value == WITH.value else unchanged
 
 
-@compiled
-def slope_with_dropout(functions: Any, drop: Any, layer: int, example: int, column: int, a: Any) -> Any:
-    """Return f'(z) of a hidden layer times dropout's mask, in terms of activations after dropout."""
-    if drop is not None:
+def slope_with_dropout(function: Any, dropout: Any, drop: Any, layer: int, example: int, column: int, a: Any) -> Any:
+    """Return f'(z) times dropout's mask if `dropout` is `WITH`, in terms of activations after dropout."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(slope_with_dropout, jit_options=PART)
+def _slope_with_dropout(function: Any, dropout: Any, drop: Any, layer: int, example: int, column: int, a: Any) -> Any:
+    def masked(function: Any, dropout: Any, drop: Any, layer: int, example: int, column: int, a: Any) -> Any:
         kept = mask(drop.first + example, column, at(drop.keys, layer), drop.least, drop.scale)
-        return slope_of_layer(functions, layer, a * drop.kept) * kept
-    return slope_of_layer(functions, layer, a)
+        return slope(function, a * drop.kept) * kept
+
+    def whole(function: Any, dropout: Any, drop: Any, layer: int, example: int, column: int, a: Any) -> Any:
+        return slope(function, a)
+
+    return masked if dropout.value == WITH.value else whole

@@ -6,17 +6,38 @@ If batches are single dense images, an image's update and the next image's produ
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from ...compilation import compiled
+from ..addresses import ANY, call, signature
 from ..gather import gather
 from ..matmul import ADD, FOUR, N_BLOCK, ONE, OVERWRITE, Chunk, Matrix, multiply
-from ..memory import at, load, store
-from ..sparse_matmul import WHOLE, Parts, add_sparse, multiply_sparse
+from ..memory import at, load, store, tuple_type
+from ..sparse_matmul import WHOLE, Parts
 from ..threads import share
 from ..vectors import LANES, add_scaled, zeros
-from .state import COLUMNS, FIRST, ROWS, barrier, layer_at, part_of, share_of
+from .state import COLUMNS, FIRST, FLOATS, OF_CHUNK, ROWS, barrier, layer_at, part_of, share_of
 
 F = np.float32
+
+OF_MATRIX = tuple_type(Matrix, FLOATS, *[types.int64] * 3)
+OF_PARTS = tuple_type(Parts, types.int64, types.int64)
+MULTIPLY = signature(
+    types.void, None, None, None, OF_CHUNK, FLOATS, types.int64, OF_MATRIX, OF_PARTS, types.int64, types.int64
+)
+ADD_SPARSE = signature(
+    types.void,
+    *[None] * 3,
+    OF_CHUNK,
+    OF_MATRIX,
+    types.float32,
+    types.int64,
+    FLOATS,
+    OF_PARTS,
+    types.int64,
+    types.int64,
+    None,
+)
 
 ALONE = np.int64(1)
 """The number of threads; typed, as Numba compiles again for literals."""
@@ -31,6 +52,7 @@ def own_parts(worker: Any, by_pixels: bool) -> Any:
 
 @compiled
 def multiply_images(
+    calls: Any,
     pixels: Any,
     images: Any,
     chunk: Any,
@@ -52,19 +74,20 @@ def multiply_images(
     # Numba prunes the branch whose argument is None.
     if pixels is not None:
         z = Matrix(net.work, layer.activation, layer.width, 1)
+        thread, threads, weights = worker.thread, worker.threads, net.parameters
         if by_pixels:
             # The second part's sums are where delta will be. One thread adds them in the same order as two.
             z1 = Matrix(net.work, layer.delta, layer.width, 1)
             for part in range(parts.first, parts.end):
-                one = Parts(part, part + 1)
-                multiply_sparse(pixels, chunk, net.parameters, layer.n_in, z1 if part else z, one, FIRST, ALONE)
+                to, one = z1 if part else z, Parts(part, part + 1)
+                call(MULTIPLY, calls.multiply_sparse, ANY, ANY, pixels, chunk, weights, layer.n_in, to, one, 0, 1)
             phase = barrier(worker, phase)
             for offset in range(piece.row * layer.width, (piece.row + piece.rows) * layer.width, LANES):
                 total = load(net.work, z.start + offset, ONE) + load(net.work, z1.start + offset, ONE)
                 store(net.work, z.start + offset, total)
         else:
-            thread, threads = worker.thread, worker.threads
-            multiply_sparse(pixels, chunk, net.parameters, layer.n_in, z, parts, thread, threads)
+            n_in = layer.n_in
+            call(MULTIPLY, calls.multiply_sparse, ANY, ANY, pixels, chunk, weights, n_in, z, parts, thread, threads)
             phase = barrier(worker, phase)
     if images is not None:
         gather(images, layer.n_in, part_of(piece, inner), Matrix(net.work, layer.below, layer.width_in, 1))
@@ -73,12 +96,13 @@ def multiply_images(
         x = Matrix(net.work, layer.below + piece.row * layer.width_in, layer.width_in, 1)
         weights = Matrix(net.parameters, layer.forward + begin, layer.width, 1)
         z = Matrix(net.work, layer.activation + piece.row * layer.width + begin, layer.width, 1)
-        multiply(x, weights, z, piece.rows, layer.n_in, end - begin, OVERWRITE, net.scratch)
+        multiply(x, weights, z, piece.rows, layer.n_in, end - begin, OVERWRITE, inner.scratch)
     return phase
 
 
 @compiled
 def add_images(
+    calls: Any,
     pixels: Any,
     images: Any,
     chunk: Any,
@@ -98,9 +122,23 @@ def add_images(
     layer = layer_at(net, FIRST)
     if pixels is not None:
         delta = Matrix(net.work, layer.delta, layer.width, 1)
-        columns = share_of(worker, not by_pixels)[0]
-        n_in, scratch = layer.n_in, net.scratch
-        add_sparse(pixels, chunk, delta, factor, n_in, target, parts, columns.thread, columns.threads, scratch)
+        columns, n_pixels = share_of(worker, not by_pixels)[0], layer.n_in
+        call(
+            ADD_SPARSE,
+            calls.add_sparse,
+            ANY,
+            ANY,
+            pixels,
+            chunk,
+            delta,
+            factor,
+            n_pixels,
+            target,
+            parts,
+            columns.thread,
+            columns.threads,
+            worker.scratch,
+        )
     if images is not None:
         columns, rows = share_of(worker, by_columns)
         left, right = share(layer.width, COLUMNS, columns.thread, columns.threads)
@@ -108,7 +146,7 @@ def add_images(
         x = Matrix(net.work, layer.below + top, 1, layer.width_in)
         delta = Matrix(net.work, layer.delta + left, layer.width, 1)
         weights = Matrix(target, layer.forward + top * layer.width + left, layer.width, 1)
-        multiply(x, delta, weights, bottom - top, chunk.rows, right - left, ADD, net.scratch)
+        multiply(x, delta, weights, bottom - top, chunk.rows, right - left, ADD, worker.scratch)
 
 
 @compiled
@@ -169,11 +207,11 @@ def clear_pending(net: Any) -> None:
 
 
 @compiled
-def flush_pending(images: Any, net: Any, number: int) -> None:
+def flush_pending(images: Any, net: Any, number: int, scratch: Any) -> None:
     """Apply the pending update: that of the last of `number` images, at least one."""
     if images is not None:
         layer = layer_at(net, FIRST)
         x = Matrix(net.work, layer.below + (number - 1) % 2 * layer.width_in, 1, 1)
         delta = Matrix(net.work, layer.delta, layer.width, 1)
         weights = Matrix(net.parameters, layer.forward, layer.width, 1)
-        multiply(x, delta, weights, layer.n_in, 1, layer.width, ADD, net.scratch)
+        multiply(x, delta, weights, layer.n_in, 1, layer.width, ADD, scratch)

@@ -36,7 +36,7 @@ def aligned_zeros(size: int) -> NDArray[np.float32]:
 class Layout:
     """Layout of the arrays of `run.run_epoch` for a network of `sizes`, trained on sparse or dense images.
 
-    `table` (L, 11) has a `Layer` a row; `n_parameters` and `n_work` are the lengths of the float32 arrays, `chunk_size`
+    `layers` has a `Layer` each; `n_parameters` and `n_work` are the lengths of the float32 arrays, `chunk_size`
     is the number of images processed at a time, and `n_shares` the maximum number of useful threads, which share
     neurons if `by_columns`, otherwise images. In the first layer of sparse images they share neurons; if it is narrow
     and the images are in `parts`, they share the pixels, `by_pixels`.
@@ -80,7 +80,6 @@ class Layout:
                 )
             )
         self.n_parameters = offset
-        self.table = np.array(self.layers, np.int64)
         self.by_columns = max(widths[1:]) >= WIDE and rows <= FEW
         # With sparse images, sharing the first layer by blocks of columns moves the least between caches.
         self.n_shares = -(-widths[1] // N_BLOCK) if sparse else -(-rows // M_TILE)

@@ -2,44 +2,44 @@
 
 from typing import Any
 
-from ...compilation import compiled
+from numba import types
+
+from ...compilation import compiled_apart
+from ..addresses import signature
 from ..losses import finish_output, row_of
 from ..matmul import M_TILE
-from ..memory import at, load, mask_lanes, store
+from ..memory import at, load, mask_lanes, recalled, store
 from ..vector_math import lane_sum
 from ..vectors import LANES, Static, zeros
-from .state import layer_at
+from .state import OF_SURROUNDINGS, layer_at
 
 ONE = Static(1)
 
 
-@compiled
-def _target_row(labels: Any, example: int) -> Any:
-    """Return the row of an example's targets; with labels, a row of a one-hot table."""
-    # Numba prunes the branch whose argument is None.
-    if labels is not None:
-        return at(labels, example)
-    return example
+OUTPUT = signature(types.float64, None, None, OF_SURROUNDINGS, *[types.int64] * 3, types.float32)
 
 
-@compiled
-def compute_output_delta(loss: Any, functions: Any, data: Any, chunk: Any, net: Any, factor: float) -> Any:
-    """Compute delta^L times `factor` for the examples of `chunk`; return the sum of their losses.
+@compiled_apart
+def compute_output_delta(loss: Any, function: Any, around: Any, first: int, row: int, rows: int, factor: float) -> Any:
+    """Compute delta^L times `factor` for the examples of a `Chunk`; return the sum of their losses.
 
-    `loss` is its name as a `Static`, `functions` are the layers' activation functions, see `activations.of_layers`; the
-    last one is the identity if the loss takes z^L.
+    `around` are the kept `Surroundings`. The names of the loss and of the last layer's activation function are
+    `Static`; the latter is the identity if the loss takes z^L.
     """
+    net, _, targets, order = recalled(around)
     layer = layer_at(net, net.n_layers - 1)
     losses = zeros(ONE, ONE)
     total = 0.0
-    for r in range(chunk.rows):
-        offset = (chunk.row + r) * layer.width
+    for r in range(rows):
+        offset = (row + r) * layer.width
         outputs, deltas = layer.activation + offset, layer.delta + offset
-        targets = _target_row(data.labels, at(chunk.order, chunk.first + r)) * layer.width
-        row = row_of(loss, net.work, outputs, layer.n_out)
+        example = at(order, first + r)
+        # With labels, targets are rows of a one-hot table.
+        wanted = (at(targets.labels, example) if targets.labeled else example) * layer.width
+        statistics = row_of(loss, net.work, outputs, layer.n_out)
         for c in range(0, layer.width, LANES):
-            o, y = load(net.work, outputs + c, ONE), load(data.targets, targets + c, ONE)
-            delta, values = finish_output(loss, functions, o, y, row, factor)
+            o, y = load(net.work, outputs + c, ONE), load(targets.rows, wanted + c, ONE)
+            delta, values = finish_output(loss, function, o, y, statistics, factor)
             # Keeps the padding 0, as its delta and loss may not be.
             store(net.work, deltas + c, mask_lanes(delta, layer.n_out - c))
             losses = losses + mask_lanes(values, layer.n_out - c)

@@ -3,20 +3,32 @@
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from ...compilation import compiled, compiled_apart
+from ..addresses import ANY, call, signature
 from ..matmul import Chunk
-from ..memory import at, load, pointer, store
-from ..sparse_matmul import pointers
+from ..memory import at, kept, load, pointer, store
 from ..threads import share
 from ..vectors import LANES, Static, fma, zeros
-from .deferred import catch_up, catch_up_all
-from .dropout import with_pointers as dropout_with_pointers
+from .deferred import CATCH_UP, CATCH_UP_ALL
 from .first_layer import add_images, clear_pending, flush_pending, multiply_images, own_parts, update_and_multiply
-from .layers import backward, forward, transpose_copy, update
-from .outputs import compute_output_delta
-from .state import COLUMNS, Data, Network, Worker, barrier, layer_at, part_of
-from .steps import make_step, with_pointers
+from .layers import TRANSPOSE, backward, forward, update
+from .outputs import OUTPUT
+from .state import (
+    COLUMNS,
+    N_FIELDS,
+    OF_NETWORK,
+    OF_SHARE,
+    Network,
+    Share,
+    Surroundings,
+    Worker,
+    barrier,
+    layer_at,
+    part_of,
+)
+from .steps import STEP, STEP_NONZERO
 
 ONE = Static(1)
 F = np.float32
@@ -28,6 +40,9 @@ FOLD_SCALE = np.bool_(True)
 
 TRANSPOSE_FROM = 64
 """Batch size from which copying a layer's new weights, transposed, is faster than updating both forms."""
+
+
+SHRINK = signature(types.void, OF_NETWORK, types.float64, types.float64, types.boolean, types.boolean, OF_SHARE)
 
 
 @compiled_apart
@@ -58,6 +73,34 @@ def add_collected(net: Any, collected: Any, count: int, worker: Any) -> None:
 
 
 @compiled
+def catch_up_batch(calls: Any, plan: Any, pixels: Any, batch: Any, net: Any, number: int, worker: Any) -> int:
+    """Call `deferred.catch_up` if updates are deferred; return the number of pixels."""
+    if plan.defers:
+        thread, threads = worker.thread, worker.threads
+        found: int = call(CATCH_UP, calls.catch_up, plan, pixels, batch, net, number, thread, threads)
+        return found
+    return 0
+
+
+@compiled
+def catch_up_all_batches(calls: Any, plan: Any, net: Any, batches: int, worker: Any) -> None:
+    """Call `deferred.catch_up_all` if updates are deferred."""
+    if plan.defers:
+        call(CATCH_UP_ALL, calls.catch_up_all, plan, net, batches, worker.thread, worker.threads)
+
+
+@compiled
+def step_batch(
+    calls: Any, plan: Any, net: Any, collected: Any, number: int, n_nonzero: int, both_layouts: bool, worker: Any
+) -> None:
+    """Make the optimiser's step, given the number of pixels from `catch_up_batch`."""
+    thread, threads = worker.thread, worker.threads
+    if plan.defers:
+        call(STEP_NONZERO, calls.step_nonzero, ANY, plan, net, collected, number, n_nonzero, thread, threads)
+    call(STEP, calls.make_step, ANY, plan, net, collected, number, both_layouts, thread, threads)
+
+
+@compiled
 def run_epoch(
     worker: Any,
     data: Any,
@@ -72,19 +115,18 @@ def run_epoch(
     by_pixels: bool,
     steps: Any,
     penalty: float,
-    functions: Any,
-    loss: Any,
+    calls: Any,
     plan: Any,
     drop: Any,
 ) -> float:
     """Train on the examples `order` in batches; return the sum of losses, each before its batch's step.
 
     `steps`, float64, are the learning rates of the batches. After each batch, weights are multiplied by 1 - step *
-    `penalty`, float64, which must be 0 for dense images. `functions` and `loss` are `Static`: the layers' activation
-    functions, see `activations.of_layers`, and the name of the loss. `plan` is None for plain gradient descent;
-    otherwise it is a `steps.StepPlan`, which has the rates, and `steps` are -1. `drop` is None, or a `dropout.Dropout`.
+    `penalty`, float64, which must be 0 for dense images. `calls` are the `Calls` that the recipe needs. For other
+    optimisers than plain gradient descent, `plan` is a `steps.StepPlan`, which has the rates, and `steps` are -1;
+    otherwise it is `steps.NO_PLAN`. `drop` is a `Dropout`, or `dropout.NONE`.
 
-    `parameters` is changed in place. `table` (L, 11) int64 has a `Layer` a row. A batch larger than `chunk_size` is
+    `parameters` is changed in place. `table` int64 has the fields of each `Layer`. A batch larger than `chunk_size` is
     processed chunk by chunk, and its updates are summed in `collected`. With such batches, or a plan, `collected` is as
     long as the parameters, and zero before and after.
 
@@ -93,19 +135,18 @@ def run_epoch(
     neurons of every layer, so that large weights stay in the cache of one core. In the first layer, with sparse images,
     they share the neurons, or at most two threads the pixels with `by_pixels`.
     """
-    data = Data(pointers(data.pixels), pointer(data.images), pointer(data.labels), pointer(data.targets))
-    worker = Worker(worker.thread, worker.threads, pointer(worker.counter), pointer(worker.scratch))
-    net = Network(len(table), pointer(table.ravel()), pointer(parameters), pointer(work), worker.scratch)
+    data, worker, plan, drop = pointer(data), pointer(worker), pointer(plan), pointer(drop)
+    net = Network(table.size // N_FIELDS, pointer(table), pointer(parameters), pointer(work))
     order, n, steps = pointer(order), order.size, pointer(steps)
+    around = kept(Surroundings(net, drop, data.targets, order))
     collected, n_parameters = pointer(collected), parameters.size
     thread, threads = worker.thread, worker.threads
     alone = Worker(0, 1, worker.counter, worker.scratch)
     # Threads that share neurons have a barrier after every layer, those that share examples after backward.
     inner, outer = (worker, alone) if by_columns else (alone, worker)
     parts = own_parts(worker, by_pixels)
-    online = batch_size == 1 and threads == 1 and data.pixels is None and plan is None
-    collects = plan is not None
-    plan, drop = with_pointers(plan), dropout_with_pointers(drop)
+    collects = calls.make_step != 0
+    online = batch_size == 1 and threads == 1 and data.pixels is None and not collects
     if online:
         clear_pending(net)
     # Deferred weight decay: the first layer's weights are those in `parameters` times this scale.
@@ -113,16 +154,16 @@ def run_epoch(
     sums = 0.0
     phase = np.int64(0)
     for start in range(0, n, batch_size):
-        m = min(batch_size, n - start)
-        step = F(-at(steps, start // batch_size) / m)
-        decay = at(steps, start // batch_size) * penalty
+        number, m = start // batch_size, min(batch_size, n - start)
+        step = F(-at(steps, number) / m)
+        decay = at(steps, number) * penalty
         shrunk = scale * (1 - decay)
         fold_scale = shrunk < SMALLEST_SCALE
         factor = F(1) if fold_scale else F(1 / shrunk)
         target = collected if collects or m > chunk_size else net.parameters
         # With a plan, a smaller last batch needs the same layouts: velocities must match.
         both_layouts = (batch_size if collects else m) < TRANSPOSE_FROM
-        n_nonzero = catch_up(plan, data.pixels, Chunk(order, n, start, 0, m), net, start // batch_size, worker)
+        n_nonzero = catch_up_batch(calls, plan, data.pixels, Chunk(order, n, start, 0, m), net, number, worker)
         for first in range(start, start + m, chunk_size):
             chunk = Chunk(order, n, first, 0, min(chunk_size, start + m - first))
             own = part_of(chunk, worker)
@@ -131,34 +172,36 @@ def run_epoch(
                 update_and_multiply(data.images, chunk, net, first)
             else:
                 phase = multiply_images(
-                    data.pixels, data.images, chunk, piece, net, worker, inner, parts, by_pixels, phase
+                    calls, data.pixels, data.images, chunk, piece, net, worker, inner, parts, by_pixels, phase
                 )
-            phase = forward(functions, drop, piece, net, inner, phase, F(scale))
-            sums += compute_output_delta(loss, functions, data, own, net, step)
+            phase = forward(around, piece, net, inner, phase, F(scale))
+            sums += call(OUTPUT, calls.output, ANY, ANY, around, own.first, own.row, own.rows, step)
             phase = barrier(inner, phase)
-            phase = backward(functions, drop, piece, net, inner, phase, both_layouts)
+            phase = backward(around, piece, net, inner, phase, both_layouts)
             phase = barrier(outer, phase)
             if penalty > 0 and first + chunk_size >= start + m:
-                shrink(net, decay, shrunk, fold_scale, both_layouts, worker)
+                call(SHRINK, calls.shrink, net, decay, shrunk, fold_scale, both_layouts, Share(thread, threads))
                 phase = barrier(worker, phase)
             update(chunk, net, target, both_layouts, worker, by_columns)
             if not online:
-                add_images(data.pixels, data.images, chunk, net, target, factor, worker, by_columns, parts, by_pixels)
+                of_images, shared = (data.pixels, data.images), (worker, by_columns, parts, by_pixels)
+                add_images(calls, *of_images, chunk, net, target, factor, *shared)
             phase = barrier(worker, phase)
         scale = 1.0 if fold_scale else shrunk
         if collects:
-            make_step(plan, net, collected, start // batch_size, n_nonzero, both_layouts, worker)
+            step_batch(calls, plan, net, collected, number, n_nonzero, both_layouts, worker)
             phase = barrier(worker, phase)
         elif m > chunk_size:
             add_collected(net, collected, n_parameters, worker)
             phase = barrier(worker, phase)
         if not both_layouts:
             # A smaller batch that follows, or the next call, reads the copies.
-            transpose_copy(net, thread, threads, n - (start + m) < TRANSPOSE_FROM)
+            everywhere = n - (start + m) < TRANSPOSE_FROM
+            call(TRANSPOSE, calls.transpose_copy, net, thread, threads, everywhere)
             phase = barrier(worker, phase)
     if scale != 1:
-        shrink(net, 0.0, scale, FOLD_SCALE, FOLD_SCALE, worker)
-    catch_up_all(plan, net, (n + batch_size - 1) // batch_size, worker)
+        call(SHRINK, calls.shrink, net, 0.0, scale, FOLD_SCALE, FOLD_SCALE, Share(thread, threads))
+    catch_up_all_batches(calls, plan, net, (n + batch_size - 1) // batch_size, worker)
     if online and n > 0:
-        flush_pending(data.images, net, n)
+        flush_pending(data.images, net, n, worker.scratch)
     return sums

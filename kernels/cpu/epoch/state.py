@@ -3,10 +3,11 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
 from ...compilation import compiled
 from ..matmul import M_TILE, Chunk
-from ..memory import at
+from ..memory import at, pointer_to, tuple_type
 from ..threads import share, wait_for_others
 from ..vectors import LANES
 
@@ -36,6 +37,10 @@ class Layer(NamedTuple):
     activation: int
     delta_below: int
     delta: int
+    activate: int = 0
+    """Address of `layers.activate_rows` for the layer's activation function."""
+    slope: int = 0
+    """Address of `layers.multiply_by_slopes` for that of the layer below."""
 
 
 N_FIELDS = len(Layer._fields)
@@ -47,10 +52,19 @@ class Data(NamedTuple):
     pixels: Any
     images: Any
     """uint8 or float32, see `gather`."""
-    labels: Any
-    """uint8, or None if each example has its own row of targets."""
     targets: Any
+    """`Targets`."""
+
+
+class Targets(NamedTuple):
+    """What outputs should be."""
+
+    labels: Any
+    """uint8; empty if each example has its own row."""
+    rows: Any
     """Flat; row j, padded to the last layer's width, has the targets of class j, or of example j."""
+    labeled: Any
+    """Whether there are labels; a NumPy bool."""
 
 
 class Network(NamedTuple):
@@ -60,8 +74,34 @@ class Network(NamedTuple):
     table: Any
     parameters: Any
     work: Any
-    scratch: Any
-    """Work space of this thread, for products."""
+
+
+class Dropout(NamedTuple):
+    """What masks of hidden layers are made of, see `gpunn.dropout`."""
+
+    keys: Any
+    """One for each hidden layer, int64."""
+    first: int
+    """Position in the epoch of the first example of the call."""
+    least: int
+    """The threshold of hashes."""
+    scale: Any
+    """1 / (1 - share), float32."""
+    kept: Any
+    """1 - share, float32."""
+
+
+class Surroundings(NamedTuple):
+    """What functions that are called by address need and no batch changes; `memory.kept`."""
+
+    net: Any
+    """`Network`."""
+    drop: Any
+    """`Dropout`."""
+    targets: Any
+    """`Targets`."""
+    order: Any
+    """Indices of examples, as in `Chunk`."""
 
 
 class Worker(NamedTuple):
@@ -72,6 +112,21 @@ class Worker(NamedTuple):
     counter: Any
     scratch: Any
     """Work space of this thread, as long as `matmul.scratch_size` says, or None."""
+
+
+class Calls(NamedTuple):
+    """Addresses of functions that not all recipes need, see `addresses`; 0 if this one doesn't."""
+
+    output: int
+    """Address of `outputs.compute_output_delta`; other fields are named after functions."""
+    multiply_sparse: int = 0
+    add_sparse: int = 0
+    transpose_copy: int = 0
+    shrink: int = 0
+    make_step: int = 0
+    catch_up: int = 0
+    catch_up_all: int = 0
+    step_nonzero: int = 0
 
 
 class Share(NamedTuple):
@@ -121,4 +176,17 @@ def layer_at(net: Any, number: int) -> Any:
         at(net.table, row + 8),
         at(net.table, row + 9),
         at(net.table, row + 10),
+        at(net.table, row + 11),
+        at(net.table, row + 12),
     )
+
+
+FLOATS, WHOLE = pointer_to(types.float32), pointer_to(types.int64)
+"""Numba types of arrays in compiled code."""
+
+OF_CHUNK = tuple_type(Chunk, WHOLE, *[types.int64] * 4)
+OF_NETWORK = tuple_type(Network, types.int64, WHOLE, FLOATS, FLOATS)
+OF_TARGETS = tuple_type(Targets, pointer_to(types.uint8), FLOATS, types.boolean)
+OF_DROPOUT = tuple_type(Dropout, WHOLE, types.int64, types.int64, types.float32, types.float32)
+OF_SURROUNDINGS = types.CPointer(tuple_type(Surroundings, OF_NETWORK, OF_DROPOUT, OF_TARGETS, WHOLE))
+OF_SHARE = tuple_type(Share, types.int64, types.int64)

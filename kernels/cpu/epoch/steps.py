@@ -9,18 +9,17 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from ...compilation import PART, compiled
-from ...formulas.steps import N_NUMBERS, Numbers
+from ...compilation import PART, compiled, compiled_apart
+from ...formulas.steps import N_MOMENTS, N_NUMBERS, Numbers
+from ..addresses import signature
 from ..matmul import N_BLOCK, ONE
-from ..memory import at, load, pointer, store
-from ..steps import RULES
+from ..memory import at, load, store, tuple_type
+from ..steps import step_by
 from ..threads import share
 from ..vectors import LANES, zeros
-from .state import COLUMNS, FIRST, layer_at
+from .state import COLUMNS, FIRST, FLOATS, OF_NETWORK, WHOLE, layer_at
 
 F = np.float32
-
-descent, momentum, nesterov, adam = (RULES[name] for name in ("descent", "momentum", "nesterov", "adam"))
 
 
 class StepPlan(NamedTuple):
@@ -29,11 +28,9 @@ class StepPlan(NamedTuple):
     numbers: Any
     """`Numbers` of each batch's step, a row a batch, flat; float32."""
     moments: Any
-    """Velocities or Adam's means, laid out as the parameters; None without momentum."""
+    """Velocities or Adam's means, laid out as the parameters; empty without momentum."""
     squares: Any
-    """Adam's mean squares, laid out likewise; None for other optimisers."""
-    nesterov: Any
-    """A NumPy bool."""
+    """Adam's mean squares, laid out likewise; empty for other optimisers."""
     defers: Any
     """Whether updates of zero pixels are deferred; a NumPy bool."""
     powers: Any
@@ -44,29 +41,11 @@ class StepPlan(NamedTuple):
     """Work space of this thread: pairs of a pixel and the number of steps it has missed; int64."""
 
 
-def with_pointers(plan: Any) -> Any:
-    """Return a `StepPlan` with pointers for arrays; None stays None."""
-    raise NotImplementedError("for compiled code only")
+OF_PLAN = tuple_type(StepPlan, *[FLOATS] * 3, types.boolean, FLOATS, WHOLE, WHOLE)
 
-
-@overload(with_pointers, jit_options=PART)
-def _with_pointers(plan: Any) -> Any:
-    def none(plan: Any) -> Any:
-        return None
-
-    def of_arrays(plan: Any) -> Any:
-        return StepPlan(
-            pointer(plan.numbers),
-            pointer(plan.moments),
-            pointer(plan.squares),
-            plan.nesterov,
-            plan.defers,
-            pointer(plan.powers),
-            pointer(plan.seen),
-            pointer(plan.nonzero),
-        )
-
-    return none if plan == types.none else of_arrays
+NOTHING, NO_PIXELS = np.zeros(0, np.float32), np.zeros(0, np.int64)
+NO_PLAN = StepPlan(NOTHING, NOTHING, NOTHING, np.bool_(False), NOTHING, NO_PIXELS, NO_PIXELS)
+"""That of plain gradient descent."""
 
 
 @compiled
@@ -85,37 +64,37 @@ def _numbers_at(plan: Any, batch: int) -> Any:
     )
 
 
-@compiled
-def make_step(
-    plan: Any, net: Any, gradients: Any, number: int, n_nonzero: int, both_layouts: bool, worker: Any
+STEP = signature(types.void, None, OF_PLAN, OF_NETWORK, FLOATS, types.int64, types.boolean, types.int64, types.int64)
+STEP_NONZERO = signature(
+    types.void, None, OF_PLAN, OF_NETWORK, FLOATS, types.int64, types.int64, types.int64, types.int64
+)
+
+
+@compiled_apart
+def step_nonzero(
+    rule: Any, plan: Any, net: Any, gradients: Any, number: int, count: int, thread: int, threads: int
 ) -> None:
-    """Update all parameters after the batch `number`, and set their gradients to 0.
-
-    If updates are deferred, only the `n_nonzero` pixels found by `catch_up` are updated in the first layer. With
-    `both_layouts`, the copies of weights for backward are updated too. The threads share each array.
-    """
-    if plan is not None:
-        numbers = _numbers_at(plan, number)
-        if plan.defers:
-            _step_nonzero(plan, numbers, net, gradients, n_nonzero, worker)
-        _step_all(plan, numbers, net, gradients, both_layouts, worker)
-
-
-@compiled
-def _step_nonzero(plan: Any, numbers: Any, net: Any, gradients: Any, count: int, worker: Any) -> None:
-    """Update the first layer's weights of the `count` pixels in `plan.nonzero`."""
+    """Update the first layer's weights of the `count` pixels in `plan.nonzero`; otherwise as `make_step`."""
+    numbers = _numbers_at(plan, number)
     layer = layer_at(net, FIRST)
-    for column in range(worker.thread * N_BLOCK, layer.width, worker.threads * N_BLOCK):
+    for column in range(thread * N_BLOCK, layer.width, threads * N_BLOCK):
         width = min(N_BLOCK, layer.width - column)
         start = layer.forward + column * layer.n_in
         for i in range(count):
             first = start + at(plan.nonzero, 2 * i) * width
-            _step_range(plan, plan.moments, plan.squares, numbers, net, gradients, first, first + width)
+            _step_range(rule, plan, numbers, net, gradients, first, first + width)
 
 
-@compiled
-def _step_all(plan: Any, numbers: Any, net: Any, gradients: Any, both_layouts: bool, worker: Any) -> None:
-    """Update all parameters; the first layer's weights only if updates aren't deferred."""
+@compiled_apart
+def make_step(
+    rule: Any, plan: Any, net: Any, gradients: Any, number: int, both_layouts: bool, thread: int, threads: int
+) -> None:
+    """Update all parameters after the batch `number` by `rule`, a `Static`, and set their gradients to 0.
+
+    The first layer's weights are only updated if updates aren't deferred. With `both_layouts`, the copies of weights
+    for backward are updated too. The threads share each array.
+    """
+    numbers = _numbers_at(plan, number)
     # Biases have no penalty.
     free = Numbers(
         numbers.rate,
@@ -128,42 +107,62 @@ def _step_all(plan: Any, numbers: Any, net: Any, gradients: Any, both_layouts: b
         F(0),
         F(1),
     )
-    for number in range(net.n_layers):
-        layer = layer_at(net, number)
-        if number > 0 or not plan.defers:
-            _step_part(plan, numbers, net, gradients, layer.forward, layer.backward, worker)
-        if number > 0 and both_layouts:
-            _step_part(plan, numbers, net, gradients, layer.backward, layer.bias, worker)
-        _step_part(plan, free, net, gradients, layer.bias, layer.bias + layer.width, worker)
+    for index in range(net.n_layers):
+        layer = layer_at(net, index)
+        first = layer.bias if index == 0 and plan.defers else layer.forward
+        last = layer.bias if both_layouts else layer.backward
+        begin, end = share(last - first, COLUMNS, thread, threads)
+        _step_range(rule, plan, numbers, net, gradients, first + begin, first + end)
+        begin, end = share(layer.width, COLUMNS, thread, threads)
+        _step_range(rule, plan, free, net, gradients, layer.bias + begin, layer.bias + end)
 
 
 @compiled
-def _step_part(plan: Any, numbers: Any, net: Any, gradients: Any, first: int, last: int, worker: Any) -> None:
-    begin, end = share(last - first, COLUMNS, worker.thread, worker.threads)
-    _step_range(plan, plan.moments, plan.squares, numbers, net, gradients, first + begin, first + end)
-
-
-@compiled
-def _step_range(
-    plan: Any, moments: Any, squares: Any, numbers: Any, net: Any, gradients: Any, first: int, last: int
-) -> None:
-    """Update the parameters from `first` to `last`; `moments` and `squares` are those of the plan."""
+def _step_range(rule: Any, plan: Any, numbers: Any, net: Any, gradients: Any, first: int, last: int) -> None:
+    """Update the parameters from `first` to `last`."""
     for offset in range(first, last, LANES):
         w, g = load(net.parameters, offset, ONE), load(gradients, offset, ONE)
-        # Numba prunes the branches whose argument is None.
-        if squares is not None:
-            w, m, v = adam(w, g, load(moments, offset, ONE), load(squares, offset, ONE), numbers)
-            store(moments, offset, m)
-            store(squares, offset, v)
-        if squares is None:
-            if moments is None:
-                w, _, _ = descent(w, g, None, None, numbers)
-            if moments is not None:
-                m = load(moments, offset, ONE)
-                if plan.nesterov:
-                    w, m, _ = nesterov(w, g, m, None, numbers)
-                else:
-                    w, m, _ = momentum(w, g, m, None, numbers)
-                store(moments, offset, m)
+        m, v = load_moments(rule, plan, offset)
+        w, m, v = step_by(rule, w, g, m, v, numbers)
+        store_moments(rule, plan, offset, m, v)
         store(net.parameters, offset, w)
         store(gradients, offset, zeros(ONE, ONE))
+
+
+def load_moments(rule: Any, plan: Any, offset: int) -> Any:
+    """Return the two moments, None those that the rule doesn't use."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(load_moments, jit_options=PART)
+def _load_moments(rule: Any, plan: Any, offset: int) -> Any:
+    def none(rule: Any, plan: Any, offset: int) -> Any:
+        return None, None
+
+    def one(rule: Any, plan: Any, offset: int) -> Any:
+        return load(plan.moments, offset, ONE), None
+
+    def two(rule: Any, plan: Any, offset: int) -> Any:
+        return load(plan.moments, offset, ONE), load(plan.squares, offset, ONE)
+
+    return (none, one, two)[N_MOMENTS[rule.value]]
+
+
+def store_moments(rule: Any, plan: Any, offset: int, m: Any, v: Any) -> None:
+    """Store the moments that the rule uses."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(store_moments, jit_options=PART)
+def _store_moments(rule: Any, plan: Any, offset: int, m: Any, v: Any) -> Any:
+    def none(rule: Any, plan: Any, offset: int, m: Any, v: Any) -> None:
+        pass
+
+    def one(rule: Any, plan: Any, offset: int, m: Any, v: Any) -> None:
+        store(plan.moments, offset, m)
+
+    def two(rule: Any, plan: Any, offset: int, m: Any, v: Any) -> None:
+        store(plan.moments, offset, m)
+        store(plan.squares, offset, v)
+
+    return (none, one, two)[N_MOMENTS[rule.value]]
