@@ -49,7 +49,8 @@ def write_whole(path: str | bytes | os.PathLike[str], content: bytes) -> None:
 
     Where there are files without names, as on most of Linux, a process that is killed leaves no partial file; if it
     replaces one, a kill within some microseconds leaves a whole file under another name. Elsewhere a partial one may
-    stay. The next `write_whole` or `check_writable` in the folder removes both.
+    stay. The next `write_whole` or `check_writable` in the folder removes what processes of this host left, and after a
+    day what others did.
 
     Raises `OutputError` if the folder is missing or not writable, or the disk is full.
     """
@@ -99,6 +100,9 @@ def _name(descriptor: int, target: Path) -> bool:
         return True
     try:
         os.link(unnamed, staged, src_dir_fd=descriptor)
+    except OSError:
+        return False
+    try:
         staged.replace(target)  # links replace nothing
     finally:
         staged.unlink(missing_ok=True)

@@ -100,7 +100,9 @@ def test_files_are_new_or_replaced_with_their_permissions(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("way")
 def test_where_nothing_can_be_linked_files_are_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object, **__: object) -> None:
+    def refused(_: object, target: Path, **__: object) -> None:
+        if target.exists():  # comes first, on Linux
+            raise FileExistsError(errno.EEXIST, "File exists")
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refused)

@@ -36,7 +36,7 @@ def swallow(_: object) -> None:
 
 def test_ctrl_c_where_exceptions_are_ignored_comes_again(capsys: pytest.CaptureFixture[str]) -> None:
     went_on = False
-    with handlers_restored(), Interruptible() as interruptible, pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it comes in the last line
+    with handlers_restored(), pytest.raises(KeyboardInterrupt), Interruptible() as interruptible:  # noqa: PT012 - it comes in the last line
         Deaf()
         went_on = True
         time.sleep(10)
@@ -59,9 +59,9 @@ def test_other_exceptions_that_are_ignored_are_reported_as_ever(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("engine", ["plain", "fused", "epoch"])
-def test_training_ends_before_the_next_batch_when_ctrl_c_was_swallowed(small: Split, engine: str) -> None:
+def test_training_ends_before_the_next_epoch_when_ctrl_c_was_swallowed(small: Split, engine: str) -> None:
     net = MLP([12, 5, 3])
-    with handlers_restored(), Interruptible(), pytest.raises(Stopped):
+    with handlers_restored(), pytest.raises(Stopped), Interruptible():
         train(net, small, epochs=9, device="cpu", engine=engine, on_epoch=swallow)
     assert isinstance(net.training, History)
     assert len(net.training.epochs) == 1
@@ -69,13 +69,21 @@ def test_training_ends_before_the_next_batch_when_ctrl_c_was_swallowed(small: Sp
 
 def test_trainings_on_all_cores_end_when_ctrl_c_was_swallowed(small: Split) -> None:
     nets = [MLP([12, 5, 3]) for _ in range(3)]
-    with handlers_restored(), Interruptible() as interruptible:
+    with handlers_restored(), pytest.raises(Stopped), Interruptible() as interruptible:  # noqa: PT012
 
         def on_epoch(_number: int, _history: History) -> None:  # in another thread
             interruptible.signal = signal.SIGINT
 
-        with pytest.raises(Stopped):
-            train_many(nets, small, epochs=10_000, device="cpu", engine="plain", on_epoch=on_epoch)
+        train_many(nets, small, epochs=10_000, device="cpu", engine="plain", on_epoch=on_epoch)
+
+
+def test_a_block_raises_at_its_end_what_nothing_in_it_has_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "AGAIN", 1000)  # it doesn't come again in time
+    with handlers_restored(), Interruptible() as outer:
+        with pytest.raises(KeyboardInterrupt) as caught, Interruptible():
+            Deaf()
+        assert caught.value.args == (signal.SIGINT,)
+        assert outer.signal is None
 
 
 def test_what_is_not_heeded_ends_no_training(small: Split) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,23 @@ def test_a_data_set_is_found_by_its_hash_whoever_made_the_model(run: Run, data_d
     note.parent.write_text("no folder")
     assert run("evaluate", "net", "--data-dir", "data") == named
     assert run("evaluate", "net") == unknown
+
+
+def test_a_copy_of_mnist_that_has_changed_is_not_taken_for_the_embedded_one(
+    run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded = load_mnist(data_dir)
+    assert embedded.train.kind is not None
+    net = MLP([16, 10])
+    net.kind = replace(embedded.train.kind, name="MNIST")
+    net.save("net")
+    scored = run("evaluate", "net", "--data-dir", data_dir).out
+    images = data_dir / "t10k-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-16] + b"\3" * 16)
+    monkeypatch.setattr(
+        "gpunn.cli.data.load_mnist", lambda folder, **how: load_mnist(folder, **how) if folder else embedded
+    )
+    assert run("evaluate", "net").out == scored
 
 
 def test_only_so_many_data_sets_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import NoReturn
 
 import click
 
@@ -15,7 +16,7 @@ from gpunn.cli.export import export as export_command
 from gpunn.cli.info import info as info_command
 from gpunn.cli.predict import predict as predict_command
 from gpunn.cli.show import show as show_command
-from gpunn.cli.signals import Interruptible, exit_code, handlers_restored
+from gpunn.cli.signals import Interruptible, exit_code, handlers_restored, number_of
 from gpunn.cli.sweep import sweep as sweep_command
 from gpunn.cli.tour import tour as tour_command
 from gpunn.cli.train import train as train_command
@@ -75,9 +76,7 @@ def _run(arguments: Sequence[str] | None, interruptible: Interruptible) -> None:
         reason = f" ({error})" if str(error) else ""
         _fail(error, f"out of memory{reason}: choose a smaller network, batch or picture")
     except (click.Abort, KeyboardInterrupt, Stopped) as error:
-        interruptible.heeded = False
-        click.echo("gpunn: interrupted", err=True)
-        sys.exit(exit_code(_number_of(error) or interruptible.signal or signal.SIGINT))
+        _end_interrupted(error, interruptible)
     except OSError as error:
         # Flushing stdout at exit would fail again, with a traceback.
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -85,13 +84,24 @@ def _run(arguments: Sequence[str] | None, interruptible: Interruptible) -> None:
         if isinstance(error, BrokenPipeError):  # the reader closed the pipe, as `head` does
             sys.exit(1)
         _fail(error, f"cannot write the output: {error.strerror or error}")
+    except Exception as error:
+        # During compilation, an interrupt surfaces as a compiler error.
+        if interruptible.signal is None:
+            raise
+        _end_interrupted(error, interruptible)
     sys.exit(code or 0)
+
+
+def _end_interrupted(error: BaseException, interruptible: Interruptible) -> NoReturn:
+    """Say that a signal ended the command, and exit with its code."""
+    interruptible.heeded = False
+    click.echo("gpunn: interrupted", err=True)
+    sys.exit(exit_code(_number_of(error) or interruptible.signal or signal.SIGINT))
 
 
 def _number_of(error: BaseException) -> int | None:
     """Return the number of the signal that an error is of; click raises another one from it."""
-    interrupt = error if isinstance(error, KeyboardInterrupt) else error.__cause__
-    return interrupt.args[0] if isinstance(interrupt, KeyboardInterrupt) and interrupt.args else None
+    return number_of(error if isinstance(error, KeyboardInterrupt) else error.__cause__)
 
 
 def _fail(error: Exception, message: str) -> None:

@@ -31,7 +31,9 @@ def data_for(net: Network, data_dir: Path | None) -> Dataset:
     known = folder_of(kind.digest) if data_dir is None and kind is not None and kind.digest else None
     if kind is not None and known is not None:
         try:
-            return loaded_for(net, known)
+            data = loaded_for(net, known)
+            if kind.name not in EMBEDDED or data.test.kind is None or data.test.kind.digest == kind.digest:
+                return data
         except DataError as error:
             if kind.name not in EMBEDDED:
                 error.add_note("the network was trained on what was there: give its folder by --data-dir")

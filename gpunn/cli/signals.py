@@ -24,6 +24,11 @@ def exit_code(number: int) -> int:
     return 128 + number
 
 
+def number_of(error: BaseException | None) -> int | None:
+    """Return the number of the signal that a `KeyboardInterrupt` is of, or None if it isn't known."""
+    return error.args[0] if isinstance(error, KeyboardInterrupt) and error.args else None
+
+
 POSIX = hasattr(signal, "pthread_kill")
 
 AGAIN = 0.01
@@ -38,7 +43,8 @@ class Interruptible:
     under `nohup`, stay ignored. Does nothing outside the main thread, which alone receives signals in Python.
 
     Where exceptions are ignored, as in `__del__` and in callbacks of weak references, some of them Python's own, the
-    signal comes again. Should something else swallow the exception, training ends before its next batch by `Stopped`.
+    signal comes again. Should something else swallow the exception, training ends by `Stopped`, after the running epoch
+    at the latest, and otherwise the block raises it at its end.
     """
 
     def __init__(self) -> None:
@@ -71,9 +77,13 @@ class Interruptible:
                 elif signal.getsignal(number) == self._interrupt:
                     signal.signal(number, handler)
         finally:
+            unheard = kind is None and self.heeded and self.signal is not None
             self.heeded = False  # also by what is to send a signal again
             self._stopping.close()
-            sys.unraisablehook = self._ignoring
+            if self._before:
+                sys.unraisablehook = self._ignoring
+        if unheard:
+            raise KeyboardInterrupt(self.signal)
 
     def is_set(self) -> bool:
         """Whether what is going on is to end: see `gpunn.engines.stopping`."""

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import sys
 import time
 import zlib
@@ -283,12 +284,14 @@ class Ranks(Sharing):
 
     def _abort(self, error: BaseException) -> NoReturn:
         """Print `error` in one line, and end all ranks."""
-        known = isinstance(error, GpunnError)
+        known, code = isinstance(error, GpunnError), 1
         message = "; ".join([str(error), *getattr(error, "__notes__", [])])
         what = message if known else f"{type(error).__name__}{': ' if message else ''}{message}"
+        if isinstance(error, KeyboardInterrupt):  # it may have a signal's number
+            what, code = "interrupted", 128 + (error.args[0] if error.args else signal.SIGINT)
         line = f"gpunn: rank {self.rank} of {self.size}, which ends the others: {one_line(what)}"
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - MPI leaves no time for anything else
-        self._ending.Abort(2 if known else 130 if isinstance(error, KeyboardInterrupt) else 1)
+        self._ending.Abort(2 if known else code)
         raise error  # not reached
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 `auto` chooses by these estimates. They needn't be exact: where two choices are about as fast, either will do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Self
@@ -19,10 +20,11 @@ Measured, with sparse and with dense images.
 COLUMNS_PER_THREAD = 64
 """Neurons of the first layer that `epoch` gives a thread, with sparse images."""
 
-SHARED_PIXELS = 16
-"""Batch size from which two threads of `epoch` share the pixels of sparse images if one has all neurons.
+SHARED_PIXELS, NARROW = 16, 240
+"""Batch size from which, and neurons of the widest layer up to which, two threads of `epoch` share sparse pixels.
 
-Measured with 16 to 64 neurons: 1.2 times as fast as one thread at 8, 1.4 at 16, 1.6 at 128.
+They do if one thread would have all neurons of the first layer. Measured with 16 to 64 of them: 1.2 times as fast as
+one thread at 8, 1.4 at 16, 1.6 at 128.
 """
 
 MIN_PRODUCTS_FOR_THREADS = 1_500_000
@@ -175,6 +177,11 @@ class Speeds:
 BUILT_IN = Speeds()
 
 
+def shares_pixels(sizes: Sequence[int], batch_size: int) -> bool:
+    """Whether two threads of `epoch` share the pixels of sparse images, instead of the first layer's neurons."""
+    return batch_size >= SHARED_PIXELS and sizes[1] <= COLUMNS_PER_THREAD and max(sizes[1:]) <= NARROW
+
+
 def threads_of(engine: str, work: Work) -> int:
     """Return how many threads `engine` uses on this CPU."""
     cores, first = usable_cores(), work.sizes[1]
@@ -184,8 +191,7 @@ def threads_of(engine: str, work: Work) -> int:
             return 1
         if not sparse:
             return min(cores, -(-work.batch_size // SHARED_SPARSE))
-        blocks = -(-first // COLUMNS_PER_THREAD)
-        return min(cores, 2 if blocks == 1 and work.batch_size >= SHARED_PIXELS else blocks)
+        return min(cores, 2 if shares_pixels(work.sizes, work.batch_size) else -(-first // COLUMNS_PER_THREAD))
     largest = max(n_in * n_out for n_in, n_out in pairwise(work.sizes))
     return cores if work.batch_size * largest >= MIN_PRODUCTS_FOR_THREADS else 1
 

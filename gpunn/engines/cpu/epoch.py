@@ -27,7 +27,7 @@ from gpunn.engines.cpu.first_layer import multiplied_sparsely
 from gpunn.engines.cpu.sharing import nonzero_of, writable_of
 from gpunn.engines.cpu.steps import EpochSteps
 from gpunn.engines.kinds import kind_of
-from gpunn.engines.speed import SHARED_DENSE, SHARED_PIXELS, SHARED_SPARSE
+from gpunn.engines.speed import SHARED_DENSE, SHARED_SPARSE, shares_pixels
 from gpunn.equations import Array
 from gpunn.losses import LOSSES
 from gpunn.optimizers import PLAIN, OptimizerState
@@ -58,7 +58,6 @@ class EpochEngine(Engine):
         from gpunn.kernels.cpu.epoch.layout import Layout, aligned_zeros
         from gpunn.kernels.cpu.epoch.run import TRANSPOSE_FROM, run_epoch
         from gpunn.kernels.cpu.matmul import scratch_size
-        from gpunn.kernels.cpu.sparse import PARTS
         from gpunn.kernels.cpu.threads import HAS_SCHED_YIELD
 
         self._steps, self._epoch = start.steps, start.epochs
@@ -69,8 +68,8 @@ class EpochEngine(Engine):
         examples = own_examples(np, examples, sizes[0], sizes[-1])
         self._n_images = examples.n
         sparse = multiplied_sparsely(examples)
-        parts = PARTS if examples.grey and recipe.batch_size >= SHARED_PIXELS else 1
-        self._layout = Layout(sizes, sparse=sparse, batch_size=recipe.batch_size, parts=parts)
+        by_pixels = sparse and examples.grey and shares_pixels(sizes, recipe.batch_size)
+        self._layout = Layout(sizes, sparse=sparse, batch_size=recipe.batch_size, by_pixels=by_pixels)
         self._parameters = self._layout.pack(start.weights, start.biases)
         steps_differ = recipe.optimizer != PLAIN or (recipe.l2 and not sparse)
         share = examples.inputs.nnz / max(1, examples.n * sizes[0]) if examples.sparse else None

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..matmul import M_TILE, N_BLOCK
 from ..memory import CACHE_LINE
+from ..sparse import PARTS
 from ..vectors import LANES
 from .state import Layer
 
@@ -38,11 +39,11 @@ class Layout:
 
     `layers` has a `Layer` each; `n_parameters` and `n_work` are the lengths of the float32 arrays, `chunk_size`
     is the number of images processed at a time, and `n_shares` the maximum number of useful threads, which share
-    neurons if `by_columns`, otherwise images. In the first layer of sparse images they share neurons; if it is narrow
-    and the images are in `parts`, they share the pixels, `by_pixels`.
+    neurons if `by_columns`, otherwise images. In the first layer of sparse images they share neurons, or with
+    `by_pixels` the pixels; then no layer may be so wide that products need work space.
     """
 
-    def __init__(self, sizes: Sequence[int], *, sparse: bool, batch_size: int, parts: int = 1) -> None:
+    def __init__(self, sizes: Sequence[int], *, sparse: bool, batch_size: int, by_pixels: bool = False) -> None:
         self.sizes = tuple(sizes)
         self.sparse = sparse
         widths = [padded(size) for size in sizes]
@@ -83,9 +84,9 @@ class Layout:
         self.by_columns = max(widths[1:]) >= WIDE and rows <= FEW
         # With sparse images, sharing the first layer by blocks of columns moves the least between caches.
         self.n_shares = -(-widths[1] // N_BLOCK) if sparse else -(-rows // M_TILE)
-        self.by_pixels = parts > 1 and sparse and self.n_shares == 1 and not large and not self.by_columns
-        if self.by_pixels:
-            self.n_shares = parts
+        self.by_pixels = by_pixels
+        if by_pixels:
+            self.n_shares = PARTS
 
     def pack(
         self, weights: Sequence[NDArray[np.float32]], biases: Sequence[NDArray[np.float32]]
