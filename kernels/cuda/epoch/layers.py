@@ -20,12 +20,16 @@ from .tiles import GREY, N_SUMS, ZERO, U, clear, tile_products
 
 def forward_steps(layout: CudaLayout, spec: KernelSpec) -> list[Any]:
     """Return the functions that compute all activations and the last layer's delta; what they return is the loss."""
+    if layout.tensor_cores:
+        from .matrices import forward_images
+    else:
+        forward_images = _forward_images
     finish_last, after = output_steps(layout, spec.functions[-1], spec.loss)
     hidden = zip(layout.layers[:-1], spec.functions, strict=False)
     finish = [*(_finish(layer, function) for layer, function in hidden), finish_last]
     pairs = enumerate(pairwise(layout.layers), start=1)
     upper = [_forward(layout, below, layer, finish[number]) for number, (below, layer) in pairs]
-    return _forward_images(layout, finish[0]) + upper + after
+    return forward_images(layout, finish[0]) + upper + after
 
 
 def backward_steps(layout: CudaLayout, spec: KernelSpec) -> list[Any]:
@@ -149,12 +153,14 @@ def update_step(layout: CudaLayout, spec: KernelSpec) -> Any:
     `target` are the parameters, or what is collected of their changes. Where all batches collect, it is multiplied by
     `scale` first. With an L2 penalty `decay` times the `weights` is added too, but for the biases'.
     """
-    _, add_update = tile_products(layout)
-    bottom, T, n_words = layout.layers[0], layout.threads, layout.n_words
-    columns = bottom.width // TILE
-    adders = _adder(spec, of_weights=True), _adder(spec, of_weights=False)
-    add, _ = adders
-    pairs = [(None, bottom), *pairwise(layout.layers)]
+    if layout.tensor_cores:
+        from .matrices import update_images
+
+        add_images = update_images(layout, spec)
+    else:
+        add_images = _update_images(layout, _adder(spec, of_weights=True))
+    T, adders = layout.threads, (_adder(spec, of_weights=True), _adder(spec, of_weights=False))
+    pairs = [(None, layout.layers[0]), *pairwise(layout.layers)]
     others = _update_all([_update(layout, below, layer, adders) for below, layer in pairs])
 
     @device_function
@@ -163,6 +169,21 @@ def update_step(layout: CudaLayout, spec: KernelSpec) -> Any:
     ) -> None:
         # The last threads come first here, as the first ones have most to do in the first layer.
         others(T - 1 - t, rows, memory, target, weights, scale, decay)
+        add_images(t, x, rows, memory, target, weights, scale, decay, sums)
+
+    return update
+
+
+def _update_images(layout: CudaLayout, add: Any) -> Any:
+    """Return the function for the first layer's weights."""
+    _, add_update = tile_products(layout)
+    bottom, T, n_words = layout.layers[0], layout.threads, layout.n_words
+    columns = bottom.width // TILE
+
+    @device_function
+    def update(
+        t: int, x: Any, rows: int, memory: Any, target: Any, weights: Any, scale: Any, decay: Any, sums: Any
+    ) -> None:
         for i in range(t, n_words * columns, T):
             word, column = i // columns, i % columns
             clear(sums)

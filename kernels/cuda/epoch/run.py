@@ -18,7 +18,7 @@ from ..launch import REGISTERS, launch
 from .layers import backward_steps, forward_steps, update_step
 from .layout import WORDS_A_THREAD, CudaLayout, KernelSpec
 from .steps import BETA1, L2, RATE, numbers_at, step_of
-from .tiles import N_SUMS, ZERO, F, U, transfers
+from .tiles import N_SUMS, ZERO, F, U
 
 FLOAT32, UINT32 = np.dtype(np.float32), np.dtype(np.uint32)
 DARK = np.uint32(0)
@@ -61,6 +61,10 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     changed, and (B, any) otherwise; `losses` (B, threads) float64, whose rows' sums will be those of the
     examples' losses, each before its batch's step.
     """
+    if layout.tensor_cores:
+        from .matrices import transfers
+    else:
+        from .tiles import transfers
     logger.info("getting the GPU's kernel for %s ready: some seconds the first time", layout)
     forward, backward = in_turn(forward_steps(layout, spec)), in_turn(backward_steps(layout, spec))
     make_step = step_of(layout, spec)
@@ -185,10 +189,24 @@ class EpochKernel:
     Raises `ValueError` where the layers don't fit the shared memory of a multiprocessor.
     """
 
-    def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, spec: KernelSpec | None = None) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        batch_size: int,
+        threads: int,
+        spec: KernelSpec | None = None,
+        tensor_cores: bool = False,
+    ) -> None:
         self._spec = spec or KernelSpec(("sigmoid",) * (len(sizes) - 1))
-        capacity, collects = shared_memory(), self._spec.collects
-        self.layout = CudaLayout(sizes, batch_size=batch_size, threads=threads, capacity=capacity, collects=collects)
+        self.layout = CudaLayout(
+            sizes,
+            batch_size=batch_size,
+            threads=threads,
+            capacity=shared_memory(),
+            collects=self._spec.collects,
+            tensor_cores=tensor_cores,
+        )
 
     def prepare(
         self,
