@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.types.containers import UniTuple
 
 from .jit import device_function, intrinsic
 
@@ -41,12 +42,13 @@ def _load(n: int) -> Any:
     @intrinsic
     def load(typing_context: Any, array: Any, index: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            at = _words(context, builder, signature.args[0], *arguments, n)
+            array, index = arguments
+            at = _words(context, builder, signature.args[0], array, index, n)
             loaded = builder.load(at, align=4 * n)
             numbers = [builder.extract_element(loaded, ir.Constant(ir.IntType(32), k)) for k in range(n)]
             return cgutils.pack_array(builder, numbers)
 
-        return types.UniTuple(array.dtype, n)(array, index), generate
+        return UniTuple(array.dtype, n)(array, index), generate
 
     return load
 
@@ -117,7 +119,7 @@ def multiply_add(
         result = builder.call(instruction, arguments, attrs=("convergent",))
         return cgutils.pack_array(builder, [builder.extract_value(result, k) for k in range(4)])
 
-    return types.UniTuple(f32, 4)(*[u32] * 6, *[f32] * 4), generate
+    return UniTuple(f32, 4)(*[u32] * 6, *[f32] * 4), generate
 
 
 @device_function

@@ -15,7 +15,10 @@ from ..activations import FORMULAS
 from ..jit import device_function
 from .layout import TILE, CudaLayer, CudaLayout, KernelSpec
 from .outputs import output_steps
-from .tiles import GREY, N_SUMS, ZERO, U, clear, tile_products
+from .tiles import GREY, N_SUMS, U32, ZERO, U, clear, divided, tile_products
+
+ROWS = 8
+"""Images whose gradients are added without a loop."""
 
 
 def forward_steps(layout: CudaLayout, spec: KernelSpec) -> list[Any]:
@@ -113,7 +116,7 @@ def _forward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, finish: Any
     def forward(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
         losses = ZERO
         for i in range(t, rows * layer.width, T):
-            b, j = i // layer.width, i % layer.width
+            b, j = divided(i, layer.width)
             z = ZERO
             if j < layer.n_out:
                 z = weights[U(layer.bias + j)]
@@ -134,7 +137,7 @@ def _backward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, activation
     @device_function
     def backward(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
         for i in range(t, rows * below.width, T):
-            b, k = i // below.width, i % below.width
+            b, k = divided(i, below.width)
             s = ZERO
             if k < layer.n_in:
                 for j in range(layer.n_out):
@@ -226,24 +229,54 @@ def _update_all(functions: Sequence[Any]) -> Any:
     return run
 
 
+def _row_sums(layer: CudaLayer, below: CudaLayer) -> tuple[Any, Any]:
+    """Return functions that add up a neuron's delta over the rows, and its products with an activation of `below`.
+
+    Eight rows are added without a loop, at places that differ by constants.
+    """
+    a_at, a_width, d_at, width = below.activation, below.width, layer.delta, layer.width
+
+    @device_function
+    def sum_of_delta(memory: Any, j: int, rows: int) -> Any:
+        s, d, left = ZERO, U(d_at) + U(j), U32(rows)
+        while left >= U32(ROWS):
+            for b in range(ROWS):
+                s += memory[d + U(b * width)]
+            d, left = d + U(ROWS * width), U32(left - U32(ROWS))
+        while left > U32(0):
+            s += memory[d]
+            d, left = d + U(width), U32(left - U32(1))
+        return s
+
+    @device_function
+    def sum_of_products(memory: Any, k: int, j: int, rows: int) -> Any:
+        s, a, d, left = ZERO, U(a_at) + U(k), U(d_at) + U(j), U32(rows)
+        while left >= U32(ROWS):
+            for b in range(ROWS):
+                s += memory[a + U(b * a_width)] * memory[d + U(b * width)]
+            a, d, left = a + U(ROWS * a_width), d + U(ROWS * width), U32(left - U32(ROWS))
+        while left > U32(0):
+            s += memory[a] * memory[d]
+            a, d, left = a + U(a_width), d + U(width), U32(left - U32(1))
+        return s
+
+    return sum_of_delta, sum_of_products
+
+
 def _update(layout: CudaLayout, below: CudaLayer | None, layer: CudaLayer, adders: tuple[Any, Any]) -> Any:
     """Return the function for a layer's biases, and where there is a layer below, its weights."""
     T, (add_to_weight, add_to_bias) = layout.threads, adders
     n_weights = layer.n_in * layer.n_out if below is not None else 0
-    a_at, a_width = (below.activation, below.width) if below is not None else (0, 0)
+    sum_of_delta, sum_of_products = _row_sums(layer, below or layer)
 
     @device_function
     def update(t: int, rows: int, memory: Any, target: Any, weights: Any, scale: Any, decay: Any) -> None:
         for j in range(t, layer.n_out, T):
-            s = ZERO
-            for b in range(rows):
-                s += memory[U(layer.delta + b * layer.width + j)]
+            s = sum_of_delta(memory, j, rows)
             add_to_bias(target, weights, layer.bias + j, s, scale, decay)
         for i in range(t, n_weights, T):
-            k, j = i // layer.n_out, i % layer.n_out
-            s = ZERO
-            for b in range(rows):
-                s += memory[U(a_at + b * a_width + k)] * memory[U(layer.delta + b * layer.width + j)]
+            k, j = divided(i, layer.n_out)
+            s = sum_of_products(memory, k, j, rows)
             add_to_weight(target, weights, layer.weights + k * layer.stride + j, s, scale, decay)
 
     return update

@@ -76,11 +76,9 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     n_work, n_parameters, n_image_words = layout.n_work, layout.n_parameters, layout.labels
 
     @device_function
-    def rows_at(first: int, n: int, batch_size: int) -> Any:
-        """Return the number of images in the chunk that starts at `first`; chunks end with their batch."""
-        if first >= n:
-            return 0
-        return min(chunk_size, min(first - first % batch_size + batch_size, n) - first)
+    def rows_at(first: int, start: int, n: int, batch_size: int) -> Any:
+        """Return the number of images in the chunk from `first` on, of the batch from `start` on."""
+        return min(chunk_size, min(start + batch_size, n) - first)
 
     @kernel(max_registers=REGISTERS // T)
     def run_epochs(
@@ -123,8 +121,8 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
         fetched, sums = cuda.local.array(WORDS_A_THREAD, UINT32), cuda.local.array(N_SUMS, FLOAT32)
         loss = 0.0
 
-        first, label, number, eta = 0, 0, 0, table[0, RATE]
-        rows = rows_at(first, n, m)
+        first, start, label, number, eta = 0, 0, 0, 0, table[0, RATE]
+        rows = rows_at(first, start, n, m)
         fetch(t, words, order, first, rows, fetched)
         if t < rows:
             label = labels[order[first + t]]
@@ -134,14 +132,13 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
                 x[labels_at + t] = label
             cuda.syncthreads()
             # What comes next is on its way while this chunk is worked on.
-            after = first + rows
-            next_rows = rows_at(after, n, m)
+            after, batch = first + rows, min(m, n - start)
+            ends = after == start + batch
+            next_start = after if ends else start
+            next_rows = rows_at(after, next_start, n, m)
             fetch(t, words, order, after, next_rows, fetched)
             if t < next_rows:
                 label = labels[order[after + t]]
-            start = first - first % m
-            batch = min(m, n - start)
-            ends = after == start + batch
             next_number = number + 1 if ends else number
             next_eta = table[U(next_number), RATE] if after < n else eta
 
@@ -170,7 +167,7 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
                     make_step(i, weights, collection, own_moments, step_numbers)
                 # Threads meet before these are read again: after the next images have been stored. After the last batch
                 # each thread only reads those of its own.
-            first, rows, number, eta = after, next_rows, next_number, next_eta
+            first, start, rows, number, eta = after, next_start, next_rows, next_number, next_eta
 
         losses[network, t] = loss
         if in_shared:
