@@ -17,6 +17,8 @@ WARP = 32
 BANKS = 32
 SECTOR = 32
 """Bytes that the L2 cache hands out at once."""
+LINE = 128
+"""Bytes of a line of the L1 cache."""
 SHARED = 1 << 40
 """Where shared memory begins, beyond all of the device's."""
 MOST_SHARED = 227 * 1024
@@ -44,8 +46,9 @@ class Part:
 
     issued: dict[str, NDArray[np.int64]]
     shared: int = 0
-    """Times that shared memory is accessed: one for each word of the same bank."""
+    """Times that shared memory, one for each word of the same bank, and lines of the L1 cache are accessed."""
     bytes_of_l2: int = 0
+    """What is loaded counts once between two barriers, as the L1 cache keeps it."""
     runs: int = 0
 
 
@@ -98,6 +101,7 @@ class Block:
         self._program, self._n, self._shared_bytes = program, n_threads, shared_bytes
         self.shared = np.zeros(MOST_SHARED, np.uint8)
         self._places: list[int] = []
+        self._loaded = [np.empty(0, np.int64)]
         arrays = [np.ascontiguousarray(value) for value in arguments]
         end = MARGIN
         for array in arrays:
@@ -135,6 +139,8 @@ class Block:
             ready = np.where(waits, end, at)
             here = int(ready.min())
             if here == end:
+                part.bytes_of_l2 += SECTOR * len(np.unique(np.concatenate(self._loaded)))
+                self._loaded = [np.empty(0, np.int64)]
                 if not waits.any():
                     return
                 if len(set(at.tolist())) > 1:
@@ -217,8 +223,12 @@ class Block:
             memory, places = self.shared, places - SHARED
             self._count_banks(places, size, who, part)
         else:
-            first, warps = places // SECTOR, np.flatnonzero(who) // WARP << 40
-            part.bytes_of_l2 += SECTOR * len(np.unique(first + warps))
+            warps = np.flatnonzero(who) // WARP << 40
+            part.shared += len(np.unique(places // LINE + warps))
+            if loads:
+                self._loaded.append(np.unique(places // SECTOR))
+            else:
+                part.bytes_of_l2 += SECTOR * len(np.unique(places // SECTOR + warps))
         if (places % size).any() or (len(places) and places.max() + size > len(memory)):
             raise ValueError("found a place that is no multiple of what is there")
         numbers = memory[: len(memory) // dtype.itemsize * dtype.itemsize].view(dtype)

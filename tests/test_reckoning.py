@@ -52,7 +52,8 @@ def test_paths_meet_again_and_banks_are_counted(stride: int, repeated: int) -> N
     np.testing.assert_array_equal(block.array(0), expected)
     before, after = block.parts[0], block.parts[1]
     assert before.issued["add.s32"].tolist() == before.issued["bra"].tolist() == [1, 1]
-    assert (before.shared, after.shared, after.runs) == (2 * repeated, 0, 1)
+    # Of each warp, the words of even and of odd threads are in two lines each of the L1 cache.
+    assert (before.shared, after.shared, after.runs) == (2 * repeated, 8, 1)
     # Even threads' 4 sectors and odd ones' 5, of 32 words; both warps begin in the middle of a sector.
     assert after.bytes_of_l2 == 32 * 2 * (5 + 5)
 

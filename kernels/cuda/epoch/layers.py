@@ -110,7 +110,7 @@ def _forward_images(layout: CudaLayout, finish: Any) -> list[Any]:
 
 def _forward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, finish: Any) -> Any:
     """Return the function for a layer above the first."""
-    T, labels = layout.threads, layout.labels
+    T, labels, four, n_whole = layout.threads, layout.labels, _four(layout), layer.n_in // TILE * TILE
 
     @device_function
     def forward(t: int, x: Any, rows: int, step: Any, weights: Any, memory: Any, sums: Any) -> Any:
@@ -120,13 +120,33 @@ def _forward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, finish: Any
             z = ZERO
             if j < layer.n_out:
                 z = weights[U(layer.bias + j)]
-                for k in range(layer.n_in):
-                    a = memory[U(below.activation + b * below.width + k)]
-                    z += a * weights[U(layer.weights + k * layer.stride + j)]
+                a, w = U(below.activation) + U(b) * U(below.width), U(layer.weights) + U(j)
+                for k in range(0, n_whole, TILE):
+                    a0, a1, a2, a3 = four(memory, a + U(k))
+                    z += a0 * weights[w + U(k * layer.stride)]
+                    z += a1 * weights[w + U((k + 1) * layer.stride)]
+                    z += a2 * weights[w + U((k + 2) * layer.stride)]
+                    z += a3 * weights[w + U((k + 3) * layer.stride)]
+                for k in range(n_whole, layer.n_in):
+                    z += memory[a + U(k)] * weights[w + U(k * layer.stride)]
             losses += finish(z, b, j, x[U(labels + b)], step, memory)
         return losses
 
     return forward
+
+
+def _four(layout: CudaLayout) -> Any:
+    """Return the function that loads four numbers, from a multiple of four on: at once, where the compiler can."""
+    if layout.tensor_cores:
+        from ..tensor_cores import load_4
+
+        return load_4
+
+    @device_function
+    def four(array: Any, place: Any) -> Any:
+        return array[place], array[place + U(1)], array[place + U(2)], array[place + U(3)]
+
+    return four
 
 
 def _backward(layout: CudaLayout, below: CudaLayer, layer: CudaLayer, activation: str) -> Any:
@@ -229,12 +249,12 @@ def _update_all(functions: Sequence[Any]) -> Any:
     return run
 
 
-def _row_sums(layer: CudaLayer, below: CudaLayer) -> tuple[Any, Any]:
-    """Return functions that add up a neuron's delta over the rows, and its products with an activation of `below`.
+def _row_sums(layout: CudaLayout, layer: CudaLayer, below: CudaLayer) -> tuple[Any, Any, Any]:
+    """Return functions that add up over the rows: a neuron's delta, and its products with one or four activations.
 
     Eight rows are added without a loop, at places that differ by constants.
     """
-    a_at, a_width, d_at, width = below.activation, below.width, layer.delta, layer.width
+    a_at, a_width, d_at, width, four = below.activation, below.width, layer.delta, layer.width, _four(layout)
 
     @device_function
     def sum_of_delta(memory: Any, j: int, rows: int) -> Any:
@@ -251,32 +271,55 @@ def _row_sums(layer: CudaLayer, below: CudaLayer) -> tuple[Any, Any]:
     @device_function
     def sum_of_products(memory: Any, k: int, j: int, rows: int) -> Any:
         s, a, d, left = ZERO, U(a_at) + U(k), U(d_at) + U(j), U32(rows)
-        while left >= U32(ROWS):
-            for b in range(ROWS):
-                s += memory[a + U(b * a_width)] * memory[d + U(b * width)]
-            a, d, left = a + U(ROWS * a_width), d + U(ROWS * width), U32(left - U32(ROWS))
         while left > U32(0):
             s += memory[a] * memory[d]
             a, d, left = a + U(a_width), d + U(width), U32(left - U32(1))
         return s
 
-    return sum_of_delta, sum_of_products
+    @device_function
+    def four_sums(memory: Any, k: int, j: int, rows: int) -> Any:
+        s0 = s1 = s2 = s3 = ZERO
+        a, d, left = U(a_at) + U(k), U(d_at) + U(j), U32(rows)
+        while left >= U32(ROWS):
+            for b in range(ROWS):
+                a0, a1, a2, a3 = four(memory, a + U(b * a_width))
+                delta = memory[d + U(b * width)]
+                s0, s1, s2, s3 = s0 + a0 * delta, s1 + a1 * delta, s2 + a2 * delta, s3 + a3 * delta
+            a, d, left = a + U(ROWS * a_width), d + U(ROWS * width), U32(left - U32(ROWS))
+        while left > U32(0):
+            a0, a1, a2, a3 = four(memory, a)
+            delta = memory[d]
+            s0, s1, s2, s3 = s0 + a0 * delta, s1 + a1 * delta, s2 + a2 * delta, s3 + a3 * delta
+            a, d, left = a + U(a_width), d + U(width), U32(left - U32(1))
+        return s0, s1, s2, s3
+
+    return sum_of_delta, sum_of_products, four_sums
 
 
 def _update(layout: CudaLayout, below: CudaLayer | None, layer: CudaLayer, adders: tuple[Any, Any]) -> Any:
     """Return the function for a layer's biases, and where there is a layer below, its weights."""
     T, (add_to_weight, add_to_bias) = layout.threads, adders
-    n_weights = layer.n_in * layer.n_out if below is not None else 0
-    sum_of_delta, sum_of_products = _row_sums(layer, below or layer)
+    n_fours = layer.n_in // TILE * layer.n_out if below is not None else 0
+    first_left = layer.n_in // TILE * TILE
+    n_left = (layer.n_in - first_left) * layer.n_out if below is not None else 0
+    sum_of_delta, sum_of_products, four_sums = _row_sums(layout, layer, below or layer)
 
     @device_function
     def update(t: int, rows: int, memory: Any, target: Any, weights: Any, scale: Any, decay: Any) -> None:
         for j in range(t, layer.n_out, T):
             s = sum_of_delta(memory, j, rows)
             add_to_bias(target, weights, layer.bias + j, s, scale, decay)
-        for i in range(t, n_weights, T):
+        for i in range(t, n_fours, T):
+            four, j = divided(i, layer.n_out)
+            s0, s1, s2, s3 = four_sums(memory, TILE * four, j, rows)
+            place = layer.weights + TILE * four * layer.stride + j
+            add_to_weight(target, weights, place, s0, scale, decay)
+            add_to_weight(target, weights, place + layer.stride, s1, scale, decay)
+            add_to_weight(target, weights, place + 2 * layer.stride, s2, scale, decay)
+            add_to_weight(target, weights, place + 3 * layer.stride, s3, scale, decay)
+        for i in range(t, n_left, T):
             k, j = divided(i, layer.n_out)
-            s = sum_of_products(memory, k, j, rows)
-            add_to_weight(target, weights, layer.weights + k * layer.stride + j, s, scale, decay)
+            s = sum_of_products(memory, first_left + k, j, rows)
+            add_to_weight(target, weights, layer.weights + (first_left + k) * layer.stride + j, s, scale, decay)
 
     return update
