@@ -4,7 +4,8 @@ numba-cuda turns a kernel into LLVM's IR, and libnvvm that into a GPU's code. He
 `host_machine` in place of a multiprocessor. Blocks run one after another, and a block's threads in turn, from barrier
 to barrier, in an order that is the same every time.
 
-What this can't show: warps, blocks that run at once, how a GPU rounds exp and the like, time.
+What this can't show: blocks that run at once, how a GPU rounds exp and the like, time; of warps it knows that their
+threads meet at matrix instructions.
 """
 
 import ctypes
@@ -23,7 +24,8 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from .cuda_compiler import translated, types_of
-from .host_machine import AXES, BARRIER, CONTEXT, MOST_THREADS, NAMES, STATE, machine
+from .host_machine import AXES, BARRIER, CONTEXT, FRAGMENT, MOST_THREADS, MULTIPLY, NAMES, STATE, WARP, machine
+from .host_matrices import multiply_add
 
 MOST_SHARED = 227 * 1024
 """Bytes of dynamic shared memory that there is room for."""
@@ -35,6 +37,14 @@ STACK = 128 * 1024
 """Bytes for the variables of a thread."""
 OPTIMIZATION = 2
 """LLVM's level: with 1 compiling takes as long, and running twice as long; with 0 half as long, and 4 to 20 times."""
+
+DECLARED = (
+    "@gpu_shared = external global i8",
+    "declare i32 @gpu_shared_bytes()",
+    "declare i32 @gpu_permute(i32, i32, i32)",
+    f"declare {FRAGMENT} @gpu_multiply_add(i32, i32, i32, i32, i32, i32, float, float, float, float)",
+)
+"""What of the machine no kernel declares itself."""
 
 Size = int | tuple[int, ...]
 Order = Callable[[int], Sequence[int]]
@@ -122,19 +132,23 @@ class HostKernel:
         gpus = translated(kernel, types)
         entry, modules = gpus.library.get_function(gpus.entry_name), list(dict.fromkeys(gpus.library.modules))
         self._name = kernel.py_func.__name__
-        self._has_barriers = any(BARRIER in module.globals for module in modules)
         memory = _SharedMemory(modules)
         self._arrays, self._dynamic = memory.arrays, memory.dynamic
         size = self._dynamic + MOST_SHARED + GUARD if memory.places else 0
         with _opaque_pointers():
             texts = [_for_host(module, memory.places) for module in modules]
+            # Threads meet at barriers, and at these.
+            self._has_matrices = any(MULTIPLY in str(module) for module in modules)
             texts += [_caller(entry), machine(size)]
+        self._has_barriers = self._has_matrices or any(BARRIER in module.globals for module in modules)
         self._engine = _machine_code(texts)
         self._state = self._variable("state", np.uint64, len(STATE))
         self._threads = self._variable("threads", np.int32, MOST_THREADS)
         self._arguments = self._variable("arguments", np.uint64, len(entry.args))
         self._contexts = self._variable("contexts", np.uint64, 1)
         self._shared = self._variable("shared", np.uint8, size)
+        if self._has_matrices:
+            self._set(multiply=multiply_add().address)
         self._run_block = self._function("block" if self._has_barriers else "block_without_barriers")
         self._start = self._function("start", ctypes.c_int64)
 
@@ -162,6 +176,7 @@ class HostKernel:
         """Run all blocks, see `run_on_host`; sizes are (x, y, z)."""
         n_threads, n_blocks = math.prod(block), math.prod(grid)
         assert 1 <= n_threads <= MOST_THREADS
+        assert not self._has_matrices or n_threads % WARP == 0
         assert n_blocks >= 1
         assert 0 <= shared <= MOST_SHARED
         for axis, width, across in zip(AXES, block, grid, strict=True):
@@ -199,6 +214,10 @@ class HostKernel:
 
     def _check_barrier(self, n_threads: int) -> None:
         waiting, finished = (int(self._state[STATE[name]]) for name in ("waiting", "finished"))
+        if stuck := n_threads - waiting - finished:
+            raise BarrierError(
+                f"{self._name}: {stuck} of {n_threads} threads wait at matrix instructions for others of their warps"
+            )
         if waiting and finished:
             raise BarrierError(
                 f"{self._name}: {waiting} of {n_threads} threads wait at a barrier, the others have ended"
@@ -264,7 +283,7 @@ def _n_bytes(kind: ir.Type) -> int:
 
 def _for_host(module: ir.Module, places: dict[Any, int]) -> str:
     """Return a module's IR with the machine's functions and shared memory in place of a GPU's."""
-    lines, names = ["@gpu_shared = external global i8", "declare i32 @gpu_shared_bytes()"], dict(NAMES)
+    lines, names = list(DECLARED), dict(NAMES)
     for value in module.global_values:
         if value in places:
             at = f"getelementptr (i8, ptr @gpu_shared, i64 {places[value]})"

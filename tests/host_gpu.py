@@ -43,6 +43,8 @@ class HostGpu:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.shared_memory = 227 * 1024
         """Bytes of shared memory per block: an H100's; a T4 has 64 KiB."""
+        self.tensor_cores = False
+        """Whether it has those of compute capability 8.0."""
         self.blocks: Order = shuffled
         self.threads: Order = shuffled
         self.launches: list[Launch] = []
@@ -57,6 +59,7 @@ class HostGpu:
         monkeypatch.setattr(f"{kernels}.launch.multiprocessors", lambda: MULTIPROCESSORS)
         monkeypatch.setattr(f"{kernels}.launch.current_stream", lambda: 0)
         monkeypatch.setattr(f"{kernels}.launch._configured", self._configured)
+        monkeypatch.setattr(f"{kernels}.jit.has_tensor_cores", lambda: self.tensor_cores)
         monkeypatch.setattr(f"{kernels}.epoch.run.shared_memory", lambda: self.shared_memory)
         monkeypatch.setattr(f"{kernels}.epoch.run.allow_shared_memory", self._allowed.__setitem__)
         # The engines' arrays are the stand-in's for CuPy.

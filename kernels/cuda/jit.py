@@ -25,6 +25,8 @@ __all__ = [
     "current_device",
     "current_stream",
     "device_function",
+    "has_tensor_cores",
+    "intrinsic",
     "kernel",
     "shared_memory",
 ]
@@ -56,6 +58,12 @@ def _import_cuda() -> Any:
 
 cuda = _import_cuda()
 """Numba's module of that name: `cuda.grid`, `cuda.shared` and so on for kernels."""
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """Let `function` say what code a call of its name is in kernels; the simulator can't run them."""
+    extending = importlib.import_module("numba.cuda.extending")
+    return extending.intrinsic(function)
 
 
 def kernel(function: Callable[..., Any] | None = None, *, max_registers: int | None = None) -> Any:
@@ -143,6 +151,11 @@ def as_cuda_array(array: Any) -> Any:
 def shared_memory() -> int:
     """Return how many bytes of shared memory a block can have on the current device."""
     return 227 * 1024 if SIMULATED else int(cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+
+
+def has_tensor_cores() -> bool:
+    """Whether the current device has tensor cores for bfloat16 numbers, as from compute capability 8.0 on."""
+    return not SIMULATED and tuple(cuda.get_current_device().compute_capability) >= (8, 0)
 
 
 def allow_shared_memory(launched: Any, size: int) -> None:

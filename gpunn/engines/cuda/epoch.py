@@ -1,5 +1,10 @@
-"""The `epoch` engine on CUDA: one launch runs a whole epoch, each network on one multiprocessor."""
+"""The `epoch` engine on CUDA: one launch runs a whole epoch, each network on one multiprocessor.
 
+From compute capability 8.0 on, the first layer is multiplied on tensor cores, if a batch shows that the results are
+those of `fused` there.
+"""
+
+import functools
 import itertools
 import logging
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -23,10 +28,12 @@ from gpunn.engines.base import (
     tf32_reason,
 )
 from gpunn.engines.checks import checked_order, own_examples, rates_of
+from gpunn.engines.cuda.first_use import difference
 from gpunn.equations import Array
 from gpunn.kernels.formulas.steps import N_NUMBERS
 from gpunn.losses import LOSSES
 from gpunn.optimizers import OptimizerState
+from gpunn.printing import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +54,17 @@ class EpochCudaEngine(Engine):
     name = "epoch"
     own_threads = False
 
-    def __init__(self, backend: Backend, start: Parameters, examples: Examples, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        start: Parameters,
+        examples: Examples,
+        recipe: Recipe,
+        *,
+        tensor_cores: bool | None = None,
+    ) -> None:
         self.threads = 1
-        self._group = EpochCudaGroup(backend, [start], examples, [recipe])
+        self._group = EpochCudaGroup(backend, [start], examples, [recipe], tensor_cores=tensor_cores)
 
     @classmethod
     def unsupported_reason(
@@ -96,11 +111,18 @@ class EpochCudaGroup:
     """Trains networks that one kernel serves, each by a block of its own: see `group_key`."""
 
     def __init__(
-        self, backend: Backend, starts: Sequence[Parameters], examples: Examples, recipes: Sequence[Recipe]
+        self,
+        backend: Backend,
+        starts: Sequence[Parameters],
+        examples: Examples,
+        recipes: Sequence[Recipe],
+        *,
+        tensor_cores: bool | None = None,
     ) -> None:
         """Take the arguments of an `Engine` for each network; all are trained on `examples`.
 
-        Raises `ValueError` for networks of different kinds.
+        `tensor_cores` says whether they are used, None that they are where they can be. Raises `ValueError` for
+        networks of different kinds.
         """
         if len({group_key(*pair) for pair in zip(starts, recipes, strict=True)}) > 1:
             raise ValueError("found networks of different kinds, expected ones that one kernel serves")
@@ -110,11 +132,14 @@ class EpochCudaGroup:
         self._functions = [tuple(start.functions) for start in starts]
         self._steps, self._epochs = [start.steps for start in starts], [start.epochs for start in starts]
         n, (self._n_images, n_pixels) = len(starts), images.shape
-        self._kernel = _kernel(starts[0], recipes[0])
+        if tensor_cores is None:
+            tensor_cores = _use_tensor_cores(backend, starts[0], recipes[0])
+        self._kernel = _kernel(starts[0], recipes[0], tensor_cores=tensor_cores)
         self._layout = layout = self._kernel.layout
         self._in_collected = _spec(starts[0], recipes[0]).optimizer == "momentum"
         # Each by itself, as equal layouts may differ in this.
-        layouts = [_kernel(*pair).layout for pair in zip(starts, recipes, strict=True)]
+        pairs = zip(starts, recipes, strict=True)
+        layouts = [_kernel(*pair, tensor_cores=tensor_cores).layout for pair in pairs]
         n_collected = layout.n_parameters if any(each.collects_outside for each in layouts) else 1
         # Four pixels a word, so that the images' rows may have to be longer.
         padded = xp.zeros((self._n_images, 4 * layout.n_words), np.uint8)
@@ -143,9 +168,10 @@ class EpochCudaGroup:
         # No work, but the kernel is compiled here, and not in the first epoch's time.
         self._kernel.compile(xp.zeros(n, np.int64))
         logger.info(
-            "engine epoch: parameters in %s memory, %d images at a time",
+            "engine epoch: parameters in %s memory, %d images at a time%s",
             "shared" if layout.in_shared else "the device's",
             layout.chunk_size,
+            ", on tensor cores" if tensor_cores else "",
         )
 
     def run_epoch(self, epochs: Mapping[int, tuple[NDArray[Any], NDArray[np.float64] | None]]) -> dict[int, float]:
@@ -235,15 +261,57 @@ def group_key(start: Parameters, recipe: Recipe) -> Hashable:
 
     Raises `ValueError` where `EpochCudaEngine` can't train the network.
     """
-    return _kernel(start, recipe).layout, _spec(start, recipe)
+    with_tensor_cores = _with_tensor_cores(start, recipe)
+    layouts = _kernel(start, recipe).layout, None if with_tensor_cores is None else with_tensor_cores.layout
+    return layouts, _spec(start, recipe)
 
 
-def _kernel(start: Parameters, recipe: Recipe) -> Any:
+def _use_tensor_cores(backend: Backend, start: Parameters, recipe: Recipe) -> bool:
+    """Whether the current GPU has tensor cores that this kind of network can be trained on, and it shows in a batch."""
+    from gpunn.kernels.cuda.jit import has_tensor_cores
+
+    found = _with_tensor_cores(start, recipe) if has_tensor_cores() else None
+    if found is None:
+        return False
+    penalty = 0.01 if recipe.l2 else 0.0
+    checked = Recipe(
+        recipe.batch_size, 0.0, loss=recipe.loss, optimizer=recipe.optimizer, l2=penalty, dropout=recipe.dropout
+    )
+    return _is_right(backend, tuple(start.sizes), tuple(start.functions), checked, found.layout.chunk_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _is_right(
+    backend: Backend, sizes: tuple[int, ...], functions: tuple[str, ...], recipe: Recipe, chunk_size: int
+) -> bool:
+    """Whether a kernel on tensor cores trains as `fused` does; what is found is kept for this process."""
+    make = functools.partial(EpochCudaEngine, backend, tensor_cores=True)
+    try:
+        # A whole batch or chunk, and a part.
+        found = difference(backend, make, sizes, functions, recipe, n=min(recipe.batch_size, chunk_size) + 3)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever it is, the other kernel may do
+        found = one_line(f"{type(error).__name__}: {error}")
+    if found is not None:
+        logger.warning("engine epoch: %s's tensor cores aren't used, as they give %s", backend.name, found)
+    return found is None
+
+
+def _kernel(start: Parameters, recipe: Recipe, *, tensor_cores: bool = False) -> Any:
     """Return the kernel for a network and a recipe, not compiled yet; raise `ValueError` where there is none."""
     from gpunn.kernels.cuda.epoch.run import EpochKernel
 
-    spec = _spec(start, recipe)
-    return EpochKernel(start.sizes, batch_size=recipe.batch_size, threads=THREADS, spec=spec)
+    spec, m = _spec(start, recipe), recipe.batch_size
+    return EpochKernel(start.sizes, batch_size=m, threads=THREADS, spec=spec, tensor_cores=tensor_cores)
+
+
+def _with_tensor_cores(start: Parameters, recipe: Recipe) -> Any:
+    """Return the kernel that uses tensor cores, or None where a multiprocessor's memory is too small for it."""
+    try:
+        return _kernel(start, recipe, tensor_cores=True)
+    except ValueError:
+        return None
 
 
 def _spec(start: Parameters, recipe: Recipe) -> Any:

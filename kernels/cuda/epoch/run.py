@@ -18,7 +18,7 @@ from ..launch import REGISTERS, launch
 from .layers import backward_steps, forward_steps, update_step
 from .layout import WORDS_A_THREAD, CudaLayout, KernelSpec
 from .steps import BETA1, L2, RATE, numbers_at, step_of
-from .tiles import N_SUMS, ZERO, F, U, transfers
+from .tiles import N_SUMS, ZERO, F, U
 
 FLOAT32, UINT32 = np.dtype(np.float32), np.dtype(np.uint32)
 DARK = np.uint32(0)
@@ -62,6 +62,10 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     the first of a network's examples and a key for each hidden layer, and (B, any) otherwise; `losses` (B, threads)
     float64, whose rows' sums will be those of the examples' losses, each before its batch's step.
     """
+    if layout.tensor_cores:
+        from .matrices import transfers
+    else:
+        from .tiles import transfers
     logger.info("getting the GPU's kernel for %s ready: some seconds the first time", layout)
     forward, backward = in_turn(forward_steps(layout, spec)), in_turn(backward_steps(layout, spec))
     make_step = step_of(layout, spec)
@@ -74,11 +78,9 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
     n_drops, drops_at = layout.n_drops, layout.drops
 
     @device_function
-    def rows_at(first: int, n: int, batch_size: int) -> Any:
-        """Return the number of images in the chunk that starts at `first`; chunks end with their batch."""
-        if first >= n:
-            return 0
-        return min(chunk_size, min(first - first % batch_size + batch_size, n) - first)
+    def rows_at(first: int, start: int, n: int, batch_size: int) -> Any:
+        """Return the number of images in the chunk from `first` on, of the batch from `start` on."""
+        return min(chunk_size, min(start + batch_size, n) - first)
 
     @kernel(max_registers=REGISTERS // T)
     def run_epochs(
@@ -124,8 +126,8 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
         fetched, sums = cuda.local.array(WORDS_A_THREAD, UINT32), cuda.local.array(N_SUMS, FLOAT32)
         loss = 0.0
 
-        first, label, number, eta = 0, 0, 0, table[0, RATE]
-        rows = rows_at(first, n, m)
+        first, start, label, number, eta = 0, 0, 0, 0, table[0, RATE]
+        rows = rows_at(first, start, n, m)
         fetch(t, words, order, first, rows, fetched)
         if t < rows:
             label = labels[order[first + t]]
@@ -137,14 +139,13 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
                 x[drops_at] = U(drops[network, 0] + U(first))
             cuda.syncthreads()
             # What comes next is on its way while this chunk is worked on.
-            after = first + rows
-            next_rows = rows_at(after, n, m)
+            after, batch = first + rows, min(m, n - start)
+            ends = after == start + batch
+            next_start = after if ends else start
+            next_rows = rows_at(after, next_start, n, m)
             fetch(t, words, order, after, next_rows, fetched)
             if t < next_rows:
                 label = labels[order[after + t]]
-            start = first - first % m
-            batch = min(m, n - start)
-            ends = after == start + batch
             next_number = number + 1 if ends else number
             next_eta = table[U(next_number), RATE] if after < n else eta
 
@@ -173,7 +174,7 @@ def compile_epoch(layout: CudaLayout, spec: KernelSpec) -> Any:
                     make_step(i, weights, collection, own_moments, step_numbers)
                 # Threads meet before these are read again: after the next images have been stored. After the last batch
                 # each thread only reads those of its own.
-            first, rows, number, eta = after, next_rows, next_number, next_eta
+            first, start, rows, number, eta = after, next_start, next_rows, next_number, next_eta
 
         losses[network, t] = loss
         if in_shared:
@@ -192,16 +193,24 @@ class EpochKernel:
     Raises `ValueError` where the layers don't fit the shared memory of a multiprocessor.
     """
 
-    def __init__(self, sizes: Sequence[int], *, batch_size: int, threads: int, spec: KernelSpec | None = None) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        batch_size: int,
+        threads: int,
+        spec: KernelSpec | None = None,
+        tensor_cores: bool = False,
+    ) -> None:
         self._spec = spec or KernelSpec(("sigmoid",) * (len(sizes) - 1))
-        capacity, collects = shared_memory(), self._spec.collects
         self.layout = CudaLayout(
             sizes,
             batch_size=batch_size,
             threads=threads,
-            capacity=capacity,
-            collects=collects,
+            capacity=shared_memory(),
+            collects=self._spec.collects,
             dropout=self._spec.dropout > 0,
+            tensor_cores=tensor_cores,
         )
 
     def prepare(

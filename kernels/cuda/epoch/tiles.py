@@ -27,6 +27,13 @@ N_SUMS = TILE * TILE
 
 
 @device_function
+def divided(number: Any, divisor: Any) -> Any:
+    """Return quotient and remainder of numbers from 0 to 2**32 - 1, for which Numba adds no check for negative ones."""
+    quotient = U32(U32(number) // U32(divisor))
+    return quotient, U32(U32(number) - quotient * U32(divisor))
+
+
+@device_function
 def clear(sums: Any) -> None:
     """Set all of `sums` (16,) to 0."""
     for k in range(N_SUMS):
