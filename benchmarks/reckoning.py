@@ -142,6 +142,7 @@ def _arguments(layout: Any, batch_size: int, batches: int) -> list[Any]:
         packed,
         collected,
         none,
+        np.zeros((1, 1), np.uint32),
         losses,
     ]
 

@@ -86,14 +86,14 @@ def test_the_ptx_of_the_kernel_on_tensor_cores_follows_float64(mnist: Dataset) -
     numbers = PLAIN.numbers(0, np.full(2, 0.5), 0.0).astype(np.float32)[None]
     packed = layout.pack(start.weights, start.biases)[None]
     arguments: list[Any] = [words.view(np.uint32), split.labels[:n].copy(), np.arange(n)[None], np.array([n])]
-    arguments += [np.array([32]), numbers, packed, none, none, np.zeros((1, 512))]
+    arguments += [np.array([32]), numbers, packed, none, none, none.view(np.uint32), np.zeros((1, 512))]
     kernel = compile_epoch(layout, KernelSpec(functions))
     program = Program.read(ptx(kernel, types_of(arguments), H100.capability))
     block = Block(program, layout.threads, arguments, layout.shared_bytes)
     block.run()
     examples = Examples(split.images[:n], split.labels[:n])
     exact = ENGINES["plain"](CPU, in_float64(start), examples, Recipe(32, 0.5))
-    assert block.array(9).sum() / n == pytest.approx(exact.run_epoch(np.arange(n)), rel=1e-6)
+    assert block.array(10).sum() / n == pytest.approx(exact.run_epoch(np.arange(n)), rel=1e-6)
     found, expected = Parameters(*layout.unpack(block.array(6)[0])), exact.parameters()
     for ours, theirs in zip((*found.weights, *found.biases), (*expected.weights, *expected.biases), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=5e-7)
