@@ -82,8 +82,7 @@ def train_many(
       own copy of its examples while it is trained.
     - On a GPU one launch trains a network on each multiprocessor, if they have the same shape, functions, loss and rule
       of optimisation, their engine is `epoch`, and neither `distort` nor `average` is asked for; others are trained one
-      after another. An epoch's `seconds` are then
-      those of its launch.
+      after another. An epoch's `seconds` are then those of its launch.
 
     `checkpoint` and `resume` are lists with a file for each network, or None. On a GPU, networks that have one are
     trained one after another.

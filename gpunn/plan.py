@@ -266,6 +266,8 @@ def _checked_recipe(recipe: Recipe, n_images: int) -> Recipe:
     check_number("l2", recipe.l2, least=0)
     check_number("dropout", recipe.dropout, least=0, below=1)
     check_number("max_norm", recipe.max_norm, least=0)
+    if recipe.max_norm and not 1e-15 <= recipe.max_norm <= 1e15:  # its square has to be a float32
+        raise ConfigurationError(f"max_norm must be 0, or from 1e-15 to 1e15, got {recipe.max_norm}")
     check_number("label_smoothing", recipe.label_smoothing, least=0, below=1)
     if recipe.precision not in PRECISIONS:
         raise ConfigurationError(f"precision must be {' or '.join(PRECISIONS)}, got {recipe.precision!r}")

@@ -10,6 +10,7 @@ from gpunn.engines import ENGINES, Examples, Parameters, Recipe, choose_engine
 from gpunn.engines.base import Engine
 from gpunn.engines.cpu import epoch as epoch_engine
 from gpunn.kernels.cpu.epoch.deferred import deferred_powers
+from gpunn.kernels.cpu.sparse import nonzero_numbers
 from gpunn.kernels.cpu.vector_math import SMALL
 from gpunn.optimizers import Optimizer
 from gpunn.schedules import Cosine, OneCycle, Schedule
@@ -91,6 +92,22 @@ def test_dense_images_and_floats_follow_plain(digits: Split, optimizer: Optimize
     assert_follows_plain(Examples(np.maximum(digits.images, 1), digits.labels), net, recipe)
     floats = (digits.images / np.float32(255) - np.float32(0.13)).astype(np.float32)
     assert_follows_plain(Examples(floats, digits.labels), net, recipe)
+
+
+@pytest.mark.parametrize("rate", [np.inf, np.nan])
+def test_rates_that_are_not_finite_diverge(digits: Split, rate: float) -> None:
+    net = MLP((784, 20, 10), seed=1)
+    engine = ENGINES["epoch"](CPU, start_of(net), Examples(digits.images, digits.labels), Recipe(100, 0.1))
+    engine.run_epoch(np.arange(300), np.array([0.1, rate, 0.1]))
+    assert not np.isfinite(engine.parameters().weights[0]).all()
+
+
+def test_inputs_of_another_kind_are_refused(digits: Split) -> None:
+    net = MLP((784, 20, 10), seed=1)
+    engine = ENGINES["epoch"](CPU, start_of(net), Examples(digits.images, digits.labels), Recipe(100, 0.1))
+    numbers_of_none = nonzero_numbers(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(601, np.int64), 784)
+    with pytest.raises(TypeError, match="found inputs of another kind"):
+        engine.use((numbers_of_none, None))
 
 
 @pytest.mark.parametrize("schedule", [Cosine(), OneCycle()], ids=lambda schedule: type(schedule).__name__)

@@ -80,6 +80,17 @@ def test_a_recipe_goes_on_from_a_checkpoint_with_the_same_bits(run: Run, data_di
     assert Path("whole").read_bytes() == Path("resumed").read_bytes()
 
 
+def test_a_recipe_with_other_steps_has_a_rate_that_fits_them(run: Run, data_dir: Path) -> None:
+    options = [*small_options("simard", data_dir), "--distort", "none"]
+    for changes, of_recipe in ((["--optimizer", "adam"], False), ([], True)):
+        run(*options, *changes, "--output", "net", "--force")
+        record = MLP.load("net").training
+        assert record is not None
+        found = record.record()
+        assert "distort" not in found
+        assert (found["learning_rate"] == 0.5) == of_recipe
+
+
 def test_help_names_recipes_and_what_was_published(run: Run) -> None:
     lines = run("train", "--help").out.splitlines()[-len(RECIPES) :]
     assert lines == [f"    {name:14} {recipe.about}" for name, recipe in RECIPES.items()]
@@ -102,5 +113,7 @@ def test_images_are_not_padded_to_smaller_ones(run: Run, data_dir: Path) -> None
 
 def test_a_network_to_begin_with_brings_its_own_shape(run: Run, data_dir: Path) -> None:
     MLP([16, 3, 10]).save("net")
-    outcome = run("train", "--from", "net", "--pad", "5x5", "--data-dir", data_dir)
-    assert "--from begins with the layers of its network: leave out --pad" in outcome.err
+    for option, value in (("--pad", "5x5"), ("--recipe", "simard")):
+        outcome = run("train", "--from", "net", option, value, "--data-dir", data_dir)
+        assert outcome.code == 2
+        assert f"--from begins with the layers of its network: leave out {option}" in outcome.err

@@ -450,6 +450,7 @@ class TestInBrowser:
             ImageKind("letters", (28, 28), "emnist"),
             ImageKind("letters", (28, 28), "whole"),
             ImageKind("digits", (29, 31), "digit", unpadded=(28, 28)),
+            ImageKind("letters", (41, 41), "whole", unpadded=(28, 28)),
         ],
     )
     def test_drawings_are_framed_as_the_training_images_were(
@@ -467,7 +468,10 @@ class TestInBrowser:
             browser.settle()
             drawn = base64.b64decode(browser.run("at('drawing').toDataURL()").partition(",")[2])
             expected = prepare_digit(np.asarray(Image.open(io.BytesIO(drawn)).getchannel("A")), net.kind)
-            np.testing.assert_allclose(np.array(browser.run("[...state.pixels]")) * 255, expected, atol=1.01)
+            differences = np.abs(np.array(browser.run("[...state.pixels]")) * 255 - expected)
+            # Whole pictures are rounded to bytes twice.
+            assert differences.max() <= 3.01
+            assert np.mean(differences <= 1.01) > 0.99
 
     def test_everything_that_can_be_used_has_a_name(self, browser: Chromium, tmp_path: Path, html: str) -> None:
         shown(browser, tmp_path, html)

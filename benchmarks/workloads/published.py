@@ -12,7 +12,7 @@ LECUN = "LeCun et al., Gradient-based learning, 1998"
 SIMARD = "Simard et al., Best practices, 2003"
 SRIVASTAVA = "Srivastava et al., Dropout, 2014"
 CIRESAN = "Ciresan et al., Deep, big, simple neural nets, 2010"
-COMMITTEE = "Meier, Ciresan et al., Better digit recognition with a committee of simple neural nets, 2011"
+COMMITTEE = "Ciresan et al., Handwritten digit recognition with a committee of deep neural nets on GPUs, 2011"
 
 NIELSENS_PENALTY = 5 / 50_000
 """His lambda of 5, over the number of training images."""
@@ -30,7 +30,7 @@ class Published:
     recipe: Mapping[str, Any]
     network: Mapping[str, Any] = field(default_factory=dict)
     shape: tuple[int, int] = (28, 28)
-    """That images are padded to."""
+    """Shape (rows, columns) that images are padded to."""
     at_best: bool = False
     """Whether the error is that of the best epoch: here of the one that held-out images prefer."""
     members: int = 1
@@ -40,8 +40,9 @@ class Published:
 
     @property
     def layers(self) -> str:
-        """The layer sizes."""
-        return "-".join(map(str, self.sizes))
+        """The layer sizes, and of how many networks."""
+        sizes = "-".join(map(str, self.sizes))
+        return sizes if self.members == 1 else f"{self.members} networks {sizes}"
 
 
 HELD_OUT = EarlyStopping(patience=1000, share=1 / 6)
@@ -102,7 +103,7 @@ PUBLISHED = (
     _lecun((300, 100), 3.05),
     _lecun((500, 150), 2.95),
     Published(
-        "simard",
+        "simard-plain",
         (784, 800, 10),
         1.6,
         f"{SIMARD}: cross-entropy, no distortions",

@@ -49,7 +49,7 @@ def loaded_for(net: Network, data_dir: Path | None) -> Dataset:
     Raises the errors of `load_mnist`, and `DataError` for images that can't be padded.
     """
     data, kind = load_data(data_dir, n_classes=net.n_outputs), net.kind
-    if kind is None or kind.shape is None or kind.unpadded is None:
+    if kind is None or kind.shape is None or data.train.kind is None or data.train.kind.shape != kind.unpadded:
         return data
     return data.padded(kind.shape)
 

@@ -34,7 +34,8 @@ def distortion_options(command: Command) -> Command:
         ),
         click.option(
             "--distort",
-            type=click.Choice(list(DISTORTIONS)),
+            type=click.Choice(["none", *DISTORTIONS]),
+            callback=lambda _ctx, _param, name: None if name == "none" else name,
             help="Distort the training images anew in each epoch: affine (rotated, sheared, scaled, shifted), simard "
             "(elastic), or ciresan (rotated or sheared, scaled, and elastic).",
         ),

@@ -99,9 +99,9 @@ def predict(model: Path, images: tuple[Path, ...], framing: str | None, show: bo
 def _kind(net: Network, model: Path, framing: str | None) -> ImageKind:
     """Return the kind of images to prepare pictures for; raises `DataError` if the network's input size doesn't fit."""
     kind, n_inputs = net.kind, net.n_inputs
-    padded, unpadded = kind, None if kind is None else kind.unpadded
-    if kind is not None and unpadded is not None:
-        kind, n_inputs = kind.original, math.prod(unpadded)
+    padded = kind if kind is not None and kind.unpadded is not None else None
+    if padded is not None and padded.unpadded is not None:
+        kind, n_inputs = padded.original, math.prod(padded.unpadded)
     shape = kind.shape if kind is not None else None
     if shape is None or shape[0] * shape[1] != n_inputs:
         shape = (FIELD, FIELD)
@@ -114,7 +114,7 @@ def _kind(net: Network, model: Path, framing: str | None) -> ImageKind:
             f"use a network for MNIST{advice}"
         )
     known = kind or ImageKind()
-    if padded is not None and unpadded is not None:
+    if padded is not None:
         return replace(padded, framing=framing)
     return ImageKind(known.name, shape, framing, known.classes)
 

@@ -20,7 +20,7 @@ WITH_MOMENTUM = ("momentum", "nesterov")
 RECIPES_IN_WORDS = "\n".join(
     [
         "\b",
-        "Recipes, and the test errors that were published:",
+        "Recipes, with the test errors that were published:",
         *(f"  {name:14} {each.about}" for name, each in RECIPES.items()),
     ]
 )
@@ -34,10 +34,18 @@ def _use(ctx: click.Context, param: click.Parameter, name: str | None) -> None: 
 
 
 def _as_options(recipe: NamedRecipe) -> dict[str, Any]:
-    """Return the values of the options of `gpunn train` that are as good as the recipe, by parameter."""
+    """Return the values of the options of `gpunn train` that are equivalent to the recipe, by parameter."""
     network = {"activation": FUNCTIONS["hidden"], "output_activation": FUNCTIONS["output"], "init": FUNCTIONS["init"]}
     sizes = {"hidden": ",".join(map(str, recipe.hidden)), "pad": "{}x{}".format(*recipe.shape)}
     return {**network, **sizes, **recipe.training}
+
+
+def fitting(learning_rate: float | None) -> float | None:
+    """Return the learning rate; None, for one that fits, if it is a recipe's but the loss or the steps are others."""
+    source = click.get_current_context().get_parameter_source
+    others = [source(name) for name in ("optimizer", "momentum", "loss")]
+    of_recipe = source("learning_rate") is click.core.ParameterSource.DEFAULT_MAP
+    return None if of_recipe and click.core.ParameterSource.COMMANDLINE in others else learning_rate
 
 
 recipe_option = click.option(

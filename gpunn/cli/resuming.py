@@ -12,7 +12,7 @@ from gpunn.errors import ConfigurationError, OutputError
 from gpunn.network import MLP
 from gpunn.printing import printable
 
-OF_NETWORKS = ("hidden", "activation", "output_activation", "init", "classes", "pad")
+OF_NETWORKS = ("hidden", "activation", "output_activation", "init", "classes", "pad", "recipe")
 """Parameters that say what network is made."""
 
 

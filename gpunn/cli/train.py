@@ -17,7 +17,14 @@ from gpunn.cli.distortions import check_distortions, distortion_options, write_d
 from gpunn.cli.naming import check_replaceable, default_name
 from gpunn.cli.progress import TrainingProgress
 from gpunn.cli.ranks import over_ranks
-from gpunn.cli.recipes import RECIPES_IN_WORDS, learning_options, network_options, optimizer_with, recipe_option
+from gpunn.cli.recipes import (
+    RECIPES_IN_WORDS,
+    fitting,
+    learning_options,
+    network_options,
+    optimizer_with,
+    recipe_option,
+)
 from gpunn.cli.resuming import checkpoint_for, network_from
 from gpunn.cli.show import page_line
 from gpunn.cli.signals import Interruptible, exit_code
@@ -161,7 +168,7 @@ def train(
     Ctrl-C, SIGTERM and SIGHUP stop training and save the network of the last finished epoch, or of the best one with
     --early-stopping. With --checkpoint, the same command with --resume goes on, also after it was killed.
     """
-    optimizing = optimizer_with(optimizer, momentum)
+    optimizing, learning_rate = optimizer_with(optimizer, momentum), fitting(learning_rate)
     stopping = None if early_stopping is None else EarlyStopping(early_stopping)
     leads = ranks is None or ranks.leads
     if page is not None and ranks is not None:

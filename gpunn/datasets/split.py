@@ -107,7 +107,7 @@ class Split:
         return f"Split({name}{len(self):,} x {inputs}, {targets})"
 
     def padded(self, shape: tuple[int, int]) -> "Split":
-        """Return the images with background around them, of `shape`, (rows, columns); itself if they are of that shape.
+        """Return the images with zeros around them, of `shape`, (rows, columns); itself if they are of that shape.
 
         A network trained on them remembers it. Raises `DataError` if images are larger, or padded already.
         """
@@ -205,5 +205,5 @@ class Dataset(NamedTuple):
         return max(split.n_classes for split in self)
 
     def padded(self, shape: tuple[int, int]) -> "Dataset":
-        """Return the data set with background around its images, of `shape`, see `Split.padded`."""
+        """Return the data set with zeros around its images, of `shape`, see `Split.padded`."""
         return Dataset(self.train.padded(shape), self.test.padded(shape))

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def drawn_kind(net: MLP) -> ImageKind:
     kind = net.kind
     if kind is not None and kind.shape is not None:
         fits = kind.framing == "whole" or kind.original.shape == (FIELD, FIELD)
-        return kind if fits else ImageKind(kind.name, kind.shape, "whole", kind.classes)
+        return kind if fits else replace(kind, framing="whole")
     if net.n_inputs != FIELD * FIELD:
         raise DataError(
             f"the network takes {net.n_inputs} inputs, and doesn't say what images they make: a page needs "

@@ -41,7 +41,7 @@ class Grid {
 function prepared(drawing, shape, framing, unpadded) {
   const ink = framing in BOXES ? cutOut(drawing) : drawing;
   if (!ink || !ink.values.some((value) => value > FAINT)) return null;
-  return framing in BOXES ? framed(ink, framing, shape, unpadded) : shrunk(ink, shape);
+  return framing in BOXES ? framed(ink, framing, shape, unpadded) : shrunk(ink, shape, unpadded);
 }
 
 /** Return the part of the drawing that has ink, the strongest of which is 1, or null. */
@@ -134,14 +134,15 @@ function offset(mass, size) {
 }
 
 /** Return the whole drawing in an image of `shape`, in its middle. */
-function shrunk(drawing, [rows, columns]) {
-  const scale = Math.min(rows / drawing.rows, columns / drawing.columns);
-  const height = Math.min(rows, Math.max(1, rounded(drawing.rows * scale)));
-  const width = Math.min(columns, Math.max(1, rounded(drawing.columns * scale)));
+function shrunk(drawing, [rows, columns], [most, widest]) {
+  const scale = Math.min(most / drawing.rows, widest / drawing.columns);
+  const height = Math.min(most, Math.max(1, rounded(drawing.rows * scale)));
+  const width = Math.min(widest, Math.max(1, rounded(drawing.columns * scale)));
   // Pillow keeps the levels of such pictures in 8 bits.
   const inBytes = (value) => rounded(clipped(value));
   const levels = resized(drawing.map((value) => value * 255), height, width, inBytes).map(inBytes);
-  const top = Math.floor((rows - height) / 2), left = Math.floor((columns - width) / 2);
+  const inside = (outer, inner, size) => Math.floor((outer - inner) / 2) + Math.floor((inner - size) / 2);
+  const top = inside(rows, most, height), left = inside(columns, widest, width);
   const field = new Uint8Array(rows * columns);
   levels.values.forEach((value, k) => {
     field[(top + Math.floor(k / width)) * columns + left + (k % width)] = value;

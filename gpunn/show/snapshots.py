@@ -146,6 +146,7 @@ class Snapshots:
             dropout=recipe.dropout,
             distort=recipe.distort,
             label_smoothing=recipe.label_smoothing,
+            max_norm=recipe.max_norm,
             early_stopping=history.early_stopping,
             seed=recipe.seed,
         )

@@ -32,6 +32,8 @@ def address_of(kernel: Any, of: Static, *differing: Any) -> int:
     long as the process.
     """
     result, *expected = of.value
+    if len(differing) != expected.count(None):
+        raise TypeError(f"found {len(differing)} types that differ, expected {expected.count(None)}")
     given = iter(differing)
     kinds = tuple(_type_of(next(given)) if kind is None else kind for kind in expected)
     part = kernel.part
@@ -39,7 +41,10 @@ def address_of(kernel: Any, of: Static, *differing: Any) -> int:
     found = part.overloads[kinds]
     if found.signature.return_type != result:
         raise TypeError(f"{kernel.py_func.__name__} returns {found.signature.return_type}, expected {result}")
-    return int(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
+    address = int(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
+    if not address:
+        raise TypeError(f"{kernel.py_func.__name__} has no machine code of its own: see `compiled_apart`")
+    return address
 
 
 def _type_of(given: Any) -> Any:

@@ -4,7 +4,8 @@ A tensor core multiplies bfloat16 numbers and adds up in float32. A float32 numb
 ones, its significand's upper, middle and lower eight bits, and grey levels from 0 to 255 are bfloat16 numbers. So three
 products with the parts of a factor are the product with the factor.
 
-Numba has none of these instructions: they are PTX, inline. Importing this needs the compiler, not the simulator.
+Numba has none of these instructions: products are inline PTX, and loads, stores and casts LLVM's. Importing this needs
+the compiler, not the simulator.
 """
 
 from typing import Any

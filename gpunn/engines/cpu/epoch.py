@@ -201,6 +201,8 @@ class EpochEngine(Engine):
 
     def use(self, prepared: Any) -> None:
         pixels, images = prepared
+        if type(pixels) is not type(self._data.pixels):
+            raise TypeError("found inputs of another kind than the engine was made for")
         self._data = self._data._replace(pixels=pixels, images=images)
 
     def memory(self) -> OptimizerState:

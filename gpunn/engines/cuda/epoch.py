@@ -267,7 +267,7 @@ def group_key(start: Parameters, recipe: Recipe) -> Hashable:
 
 
 def _use_tensor_cores(backend: Backend, start: Parameters, recipe: Recipe) -> bool:
-    """Whether the current GPU has tensor cores that this kind of network can be trained on, and it shows in a batch."""
+    """Whether the GPU has tensor cores, such a network fits its memory, and a batch is trained right on them."""
     from gpunn.kernels.cuda.jit import has_tensor_cores
 
     found = _with_tensor_cores(start, recipe) if has_tensor_cores() else None

@@ -39,14 +39,14 @@ ADD_SPARSE = signature(
     None,
 )
 
-ALONE = np.int64(1)
-"""The number of threads; typed, as Numba compiles again for literals."""
+PART = np.int64(1)
+"""What threads share parts of images by; typed, as Numba compiles again for literals."""
 
 
 @compiled
 def own_parts(worker: Any, by_pixels: bool) -> Any:
     """Return the parts of images that this thread multiplies and updates: all, unless the threads share pixels."""
-    first, end = share(WHOLE.end, ALONE, worker.thread, worker.threads)
+    first, end = share(WHOLE.end, PART, worker.thread, worker.threads)
     return Parts(first, end) if by_pixels else WHOLE
 
 

@@ -156,7 +156,8 @@ def run_epoch(
     for start in range(0, n, batch_size):
         number, m = start // batch_size, min(batch_size, n - start)
         step = F(-at(steps, number) / m)
-        decay = at(steps, number) * penalty
+        # Without a penalty also at rates that aren't finite, as weights diverge then but have no scale.
+        decay = at(steps, number) * penalty if penalty > 0 else 0.0
         shrunk = scale * (1 - decay)
         fold_scale = shrunk < SMALLEST_SCALE
         factor = F(1) if fold_scale else F(1 / shrunk)

@@ -181,12 +181,12 @@ def layer_at(net: Any, number: int) -> Any:
     )
 
 
-FLOATS, WHOLE = pointer_to(types.float32), pointer_to(types.int64)
+FLOATS, INTEGERS = pointer_to(types.float32), pointer_to(types.int64)
 """Numba types of arrays in compiled code."""
 
-OF_CHUNK = tuple_type(Chunk, WHOLE, *[types.int64] * 4)
-OF_NETWORK = tuple_type(Network, types.int64, WHOLE, FLOATS, FLOATS)
+OF_CHUNK = tuple_type(Chunk, INTEGERS, *[types.int64] * 4)
+OF_NETWORK = tuple_type(Network, types.int64, INTEGERS, FLOATS, FLOATS)
 OF_TARGETS = tuple_type(Targets, pointer_to(types.uint8), FLOATS, types.boolean)
-OF_DROPOUT = tuple_type(Dropout, WHOLE, types.int64, types.int64, types.float32, types.float32)
-OF_SURROUNDINGS = types.CPointer(tuple_type(Surroundings, OF_NETWORK, OF_DROPOUT, OF_TARGETS, WHOLE))
+OF_DROPOUT = tuple_type(Dropout, INTEGERS, types.int64, types.int64, types.float32, types.float32)
+OF_SURROUNDINGS = types.CPointer(tuple_type(Surroundings, OF_NETWORK, OF_DROPOUT, OF_TARGETS, INTEGERS))
 OF_SHARE = tuple_type(Share, types.int64, types.int64)

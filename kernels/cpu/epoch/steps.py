@@ -17,7 +17,7 @@ from ..memory import at, load, store, tuple_type
 from ..steps import step_by
 from ..threads import share
 from ..vectors import LANES, zeros
-from .state import COLUMNS, FIRST, FLOATS, OF_NETWORK, WHOLE, layer_at
+from .state import COLUMNS, FIRST, FLOATS, INTEGERS, OF_NETWORK, layer_at
 
 F = np.float32
 
@@ -41,7 +41,7 @@ class StepPlan(NamedTuple):
     """Work space of this thread: pairs of a pixel and the number of steps it has missed; int64."""
 
 
-OF_PLAN = tuple_type(StepPlan, *[FLOATS] * 3, types.boolean, FLOATS, WHOLE, WHOLE)
+OF_PLAN = tuple_type(StepPlan, *[FLOATS] * 3, types.boolean, FLOATS, INTEGERS, INTEGERS)
 
 NOTHING, NO_PIXELS = np.zeros(0, np.float32), np.zeros(0, np.int64)
 NO_PLAN = StepPlan(NOTHING, NOTHING, NOTHING, np.bool_(False), NOTHING, NO_PIXELS, NO_PIXELS)

@@ -50,7 +50,8 @@ class CudaLayer(NamedTuple):
     """A layer's sizes, and where its arrays start.
 
     The weights into all neurons from input k start at `weights + k * stride`; `stride` is odd, so that threads that
-    read one neuron's weights from consecutive inputs use different banks of shared memory. Activations and delta have
+    read one neuron's weights from consecutive inputs use different banks of shared memory. In the first layer with
+    tensor cores they lie in tiles instead, see `CudaLayout`. Activations and delta have
     `width` numbers an image, `n_out` of which count and the others are 0.
     """
 
