@@ -34,7 +34,7 @@ def milliseconds(kind: str, engine: str, sizes: tuple[int, ...], batch_size: int
     return 1e3 * BUILT_IN.seconds(kind, engine, Work(sizes, 60_000, batch_size, lit))
 
 
-# benchmarks/results/speed-intel-xeon-2-cores.txt
+# benchmarks/results/speed-intel-xeon-2-cores.txt; 784-16-10 by one thread, as two didn't share its pixels then
 MEASURED: dict[tuple[int, ...], dict[int, float]] = {
     (784, 16, 10): {1: 24.2, 10: 16.1, 32: 16.6, 128: 15.9, 1024: 16.1, 60_000: 16.6},
     (784, 128, 10): {1: 151, 10: 75.7, 32: 57.2, 128: 50.4, 1024: 52.1},
@@ -44,9 +44,23 @@ MEASURED: dict[tuple[int, ...], dict[int, float]] = {
 
 
 @pytest.mark.parametrize("sizes", MEASURED, ids=str)
-def test_estimates_for_a_cpu_are_close_to_what_was_measured(sizes: tuple[int, ...]) -> None:
+def test_estimates_for_a_cpu_are_close_to_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...]
+) -> None:
+    if sizes == (784, 16, 10):
+        monkeypatch.setattr(speed, "usable_cores", lambda: 1)
     for batch_size, measured in MEASURED[sizes].items():
         assert 1 / 1.5 < milliseconds("cpu", "epoch", sizes, batch_size) / measured < 1.5
+
+
+def test_two_threads_share_the_pixels_of_narrow_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Measured on an AMD EPYC: 1.36 times as fast at 16 and 32, 1.55 at 128, as fast at 10.
+    by_two = {batch_size: milliseconds("cpu", "epoch", (784, 16, 10), batch_size) for batch_size in (10, 32, 128)}
+    monkeypatch.setattr(speed, "usable_cores", lambda: 1)
+    by_one = {batch_size: milliseconds("cpu", "epoch", (784, 16, 10), batch_size) for batch_size in by_two}
+    assert by_one[10] == by_two[10]
+    assert 1 < by_one[32] / by_two[32] < 2
+    assert 1.3 < by_one[128] / by_two[128] < 2
 
 
 def test_on_a_gpu_fused_is_faster_from_a_batch_size_on_that_follows_from_the_launches(
@@ -277,7 +291,7 @@ def test_on_a_real_gpu_mnist_is_left_to_the_cpu_until_batches_are_large() -> Non
     def quicker(sizes: tuple[int, ...], batch_size: int) -> bool:
         return milliseconds("gpu", "fused", sizes, batch_size) < milliseconds("cpu", "epoch", sizes, batch_size)
 
-    for sizes, (last, first) in zip(SIZES, ((60, 130), (20, 45)), strict=True):
+    for sizes, (last, first) in zip(SIZES, ((60, 220), (20, 45)), strict=True):
         assert not quicker(sizes, last)
         assert quicker(sizes, first)
         assert milliseconds("gpu", "epoch", sizes, 32) > milliseconds("cpu", "epoch", sizes, 32)

@@ -724,6 +724,6 @@ def test_an_interrupt_ends_it_without_a_page(run: Run, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("gpunn.tour.page.page", interrupted)
     outcome = run("tour", "-o", "page.html")
-    assert (outcome.code, outcome.out) == (130, "")
+    assert (outcome.code, outcome.out) == (143, "")
     assert outcome.err == "station  1/12  neurons\n\ngpunn: interrupted\n"
     assert list(tmp_path.iterdir()) == []

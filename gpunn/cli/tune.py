@@ -63,6 +63,7 @@ def _measured() -> tuning.Measurements:
             # During compilation, an interrupt surfaces as a compiler error.
             if interruptible.signal is None:
                 raise
+            interruptible.heeded = False
     click.echo("gpunn: interrupted", err=True)
     raise click.exceptions.Exit(exit_code(interruptible.signal))
 
