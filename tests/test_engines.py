@@ -146,7 +146,7 @@ def test_the_epoch_engine_makes_the_same_bits_with_any_number_of_threads(
         engine: Any = ENGINES["epoch"](
             CPU, start_of(sizes), Examples(split.images, split.labels), Recipe(batch_size, 0.3)
         )
-        blocks = 2 if max(sizes[1:]) <= 240 and sizes[1] <= 64 and batch_size >= 16 else math.ceil(sizes[1] / 64)
+        blocks = 2 if max(sizes[1:]) <= 240 and sizes[1] <= 64 and batch_size >= 128 else math.ceil(sizes[1] / 64)
         shares = blocks if sparse else math.ceil(batch_size / 8) if batch_size >= 32 else 1
         assert engine._team.threads == min(cores, shares)
         rng = np.random.default_rng(5)

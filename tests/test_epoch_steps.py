@@ -127,7 +127,7 @@ def test_activations_and_losses_go_with_momentum(digits: Split) -> None:
 
 
 @pytest.mark.parametrize(("optimizer", "l2"), [L2, NESTEROV, ADAM], ids=str)
-@pytest.mark.parametrize(("batch_size", "hidden", "most"), [(8, 200, 4), (96, 200, 4), (96, 24, 2)])
+@pytest.mark.parametrize(("batch_size", "hidden", "most"), [(8, 200, 4), (96, 200, 4), (128, 24, 2)])
 def test_threads_make_the_same_network(
     monkeypatch: pytest.MonkeyPatch,
     digits: Split,

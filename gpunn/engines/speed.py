@@ -20,11 +20,12 @@ Measured, with sparse and with dense images.
 COLUMNS_PER_THREAD = 64
 """Neurons of the first layer that `epoch` gives a thread, with sparse images."""
 
-SHARED_PIXELS, NARROW = 16, 240
+SHARED_PIXELS, NARROW = 128, 240
 """Batch size from which, and neurons of the widest layer up to which, two threads of `epoch` share sparse pixels.
 
-They do if one thread would have all neurons of the first layer. Measured with 16 to 64 of them: 1.2 times as fast as
-one thread at 8, 1.4 at 16, 1.6 at 128.
+They do if one thread would have all neurons of the first layer. Measured with 16 to 64 of them on an idle machine: 1.2
+times as fast as one thread at 8, 1.4 at 16 and 32, 1.6 at 128. But where other programs take a core, the threads wait
+for each other after every batch: at 32 an epoch took twenty times as long.
 """
 
 MIN_PRODUCTS_FOR_THREADS = 1_500_000
